@@ -1,0 +1,57 @@
+"""edgeproxy: proxy-tuning on a laptop's CPU, offline, over quantised GGUF models.
+
+    import edgeproxy
+
+    with edgeproxy.load("factbook") as session:
+        for piece in session.chat("What is the capital of Mongolia?"):
+            print(piece.text, end="", flush=True)
+
+`logits = base + alpha * (expert - anti_expert)`: Liu et al., 2024, arXiv 2401.08565.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgeproxy.chat import Conversation as Conversation
+    from edgeproxy.complete import Piece as Piece
+    from edgeproxy.errors import EdgeproxyError as EdgeproxyError
+    from edgeproxy.loader import Session as Session
+    from edgeproxy.loader import load as load
+    from edgeproxy.prompt import Message as Message
+    from edgeproxy.recipe import Recipe as Recipe
+    from edgeproxy.sample import Sampling as Sampling
+
+__version__ = "0.1.0"
+
+# Imported on first use, so that `edgeproxy --help` needs neither NumPy nor llama.cpp.
+_PUBLIC = {
+    "Conversation": "edgeproxy.chat",
+    "EdgeproxyError": "edgeproxy.errors",
+    "Message": "edgeproxy.prompt",
+    "Piece": "edgeproxy.complete",
+    "Recipe": "edgeproxy.recipe",
+    "Sampling": "edgeproxy.sample",
+    "Session": "edgeproxy.loader",
+    "load": "edgeproxy.loader",
+}
+
+__all__ = [
+    "Conversation",
+    "EdgeproxyError",
+    "Message",
+    "Piece",
+    "Recipe",
+    "Sampling",
+    "Session",
+    "__version__",
+    "load",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'edgeproxy' has no attribute {name!r}")
+    return getattr(import_module(_PUBLIC[name]), name)

@@ -1,0 +1,142 @@
+"""Messages in, `Piece`s out: one model or a trio answering, and conversations that it remembers."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Generic
+
+from edgeproxy.complete import Piece, complete
+from edgeproxy.generate import Evaluates, Prompt
+from edgeproxy.llama import Weights
+from edgeproxy.model import Model
+from edgeproxy.prompt import Format, Message, encode
+from edgeproxy.sample import Sampler, Sampling
+from edgeproxy.trio import RoleTokens, Trio
+from edgeproxy.vocab import Vocab
+
+DEFAULT_MAX_TOKENS = 256
+GREEDY = Sampling()
+
+
+class Speaker(Generic[Prompt]):
+    """Whatever answers messages: a trio, or one model alone (see `trio_speaker`, `solo_speaker`).
+
+    `prepare` brings the model to where only the returned part of the prompt is still to be read.
+    """
+
+    def __init__(
+        self,
+        model: Evaluates[Prompt],
+        vocab: Vocab,
+        prepare: Callable[[Sequence[Message]], Prompt],
+        endings: frozenset[int],
+        weights: Weights | None = None,
+        cancel: threading.Event | None = None,
+    ) -> None:
+        self._model = model
+        self._vocab = vocab
+        self._prepare = prepare
+        self._endings = endings
+        self._weights = weights
+        self._cancel = cancel or threading.Event()
+
+    def reply(
+        self,
+        messages: Sequence[Message],
+        sampling: Sampling = GREEDY,
+        max_tokens: int = DEFAULT_MAX_TOKENS,
+        stops: Sequence[str] = (),
+    ) -> Iterator[Piece]:
+        """The answer to the last message, piece by piece.
+
+        Raises `PromptError` and `ContextFullError` before the first piece.
+        """
+        self._cancel.clear()
+        sampler = Sampler(self._vocab, sampling, self._weights)
+        try:
+            yield from complete(
+                self._prepare(messages),
+                self._model,
+                self._vocab,
+                sampler,
+                max_tokens=max_tokens,
+                endings=self._endings,
+                stops=stops,
+                cancel=self._cancel,
+            )
+        finally:
+            sampler.close()
+
+
+def trio_speaker(
+    trio: Trio,
+    formats: tuple[Format, Format, Format],
+    vocabs: tuple[Vocab, Vocab, Vocab],
+    weights: Weights | None = None,
+    cancel: threading.Event | None = None,
+) -> Speaker[RoleTokens]:
+    """A trio that answers; each role reads the conversation in its own format and vocabulary.
+
+    Any end-of-generation token of the base's or the expert's ends a reply. What the models have
+    read of the same conversation is kept between replies. `weights`: the base's, for DRY.
+    """
+
+    def prepare(messages: Sequence[Message]) -> RoleTokens:
+        base, expert, anti_expert = (
+            encode(layout(messages), vocab) for layout, vocab in zip(formats, vocabs, strict=True)
+        )
+        return trio.resume(RoleTokens(base, expert, anti_expert))
+
+    endings = vocabs[0].end_of_generation | vocabs[1].end_of_generation
+    return Speaker(trio, trio.vocab, prepare, endings, weights, cancel)
+
+
+def solo_speaker(
+    model: Model,
+    layout: Format,
+    weights: Weights | None = None,
+    cancel: threading.Event | None = None,
+) -> Speaker[Sequence[int]]:
+    """One model that answers alone, from the beginning each time: what a trio is compared with."""
+
+    def prepare(messages: Sequence[Message]) -> Sequence[int]:
+        prompt = encode(layout(messages), model.vocab)
+        model.rewind(model.n_past)
+        return prompt
+
+    endings = model.vocab.end_of_generation
+    return Speaker(model, model.vocab, prepare, endings, weights, cancel)
+
+
+class Conversation:
+    """Turns that build on each other. `messages` is the whole of it, for reading or saving."""
+
+    def __init__(self, speaker: Speaker[Any], system: str | None = None) -> None:
+        self._speaker = speaker
+        self.messages: list[Message] = []
+        self.reset(system)
+
+    def reset(self, system: str | None = None) -> None:
+        """Begin anew, with another system message or none."""
+        self.messages = [Message("system", system)] if system else []
+
+    def say(
+        self,
+        text: str,
+        sampling: Sampling = GREEDY,
+        max_tokens: int = DEFAULT_MAX_TOKENS,
+    ) -> Iterator[Piece]:
+        """Answer `text`. A reply that is cut short stays in the conversation as far as it came.
+
+        A turn that fails before its first piece leaves the conversation as it was.
+        """
+        asked = [*self.messages, Message("user", text)]
+        reply = ""
+        try:
+            for piece in self._speaker.reply(asked, sampling, max_tokens):
+                reply += piece.text
+                yield piece
+        finally:
+            if reply:
+                self.messages = [*asked, Message("assistant", reply)]

@@ -1,0 +1,62 @@
+"""Every error that edgeproxy raises on purpose.
+
+    EdgeproxyError            what went wrong, with what, and what to do
+    ├── UsageError            an argument or option is impossible
+    │   └── PromptError       a prompt is empty, not text, or too large to tokenise
+    ├── ModelFileError        a model file is missing, damaged, or not what it claims
+    ├── ManifestError         a trio.toml is missing or wrong
+    ├── VocabularyError       two vocabularies cannot be combined
+    ├── EngineError           llama.cpp failed, or was used wrongly
+    │   ├── ContextFullError  the text no longer fits the context
+    │   └── LogitsError       a model answered with NaN, or with nothing finite
+    └── Cancelled             a caller asked an evaluation to stop
+
+The first argument is the message that a person reads; it names the file or value and the remedy.
+"""
+
+from __future__ import annotations
+
+
+class EdgeproxyError(Exception):
+    """Base of all errors here. `str()` of it is one or more sentences for a person."""
+
+
+class UsageError(EdgeproxyError, ValueError):
+    """An argument has an impossible value; the message names it and the possible ones."""
+
+
+class PromptError(UsageError):
+    """A prompt is empty, is not valid Unicode text, or is too large to tokenise."""
+
+
+class ModelFileError(EdgeproxyError):
+    """A model file is missing, damaged, or not what its header claims."""
+
+    def __init__(self, path: object, what: str) -> None:
+        super().__init__(f"{path}: {what}")
+        self.path = str(path)
+        self.what = what
+
+
+class ManifestError(EdgeproxyError):
+    """A trio's manifest is missing, malformed, or points outside its folder."""
+
+
+class VocabularyError(EdgeproxyError):
+    """Two vocabularies differ in a way that this version cannot bridge."""
+
+
+class EngineError(EdgeproxyError):
+    """llama.cpp failed, or a model was used after `close` or from two threads at once."""
+
+
+class ContextFullError(EngineError):
+    """The next tokens do not fit the context; nothing was evaluated."""
+
+
+class LogitsError(EngineError):
+    """A model's row holds NaN, or nothing finite; no token can be chosen from it."""
+
+
+class Cancelled(EdgeproxyError):
+    """An evaluation was cancelled; the model has been put back to where it was before."""

@@ -1,0 +1,12 @@
+"""llama.cpp behind the `Model` interface; nothing else in edgeproxy imports `llama_cpp`.
+
+Reads downwards: `library` (the import, logs), `weights` (a file in memory), `tokenizer`, `context`
+(one `Model`), `chain` (samplers on a row of ours).
+"""
+
+from edgeproxy.llama.chain import SamplerChain
+from edgeproxy.llama.context import MAX_ROWS, LlamaModel
+from edgeproxy.llama.library import quantize, version
+from edgeproxy.llama.weights import Weights
+
+__all__ = ["MAX_ROWS", "LlamaModel", "SamplerChain", "Weights", "quantize", "version"]

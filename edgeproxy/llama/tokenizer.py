@@ -1,0 +1,100 @@
+"""Text to token ids, guarded: strict UTF-8, a bounded size, a stack for the worst text."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from edgeproxy.errors import EngineError, PromptError
+from edgeproxy.llama.library import lib
+from edgeproxy.vocab import Tokenize
+
+if TYPE_CHECKING:
+    from edgeproxy.llama.weights import Weights
+
+MAX_BYTES = 400_000
+"""The longest text tokenised in one piece: what a 256 MB stack was measured to hold."""
+
+# Several pre-tokenizers recurse once a character in std::regex: 1,271 equal characters overflow
+# a 512 KB stack, 25,874 one of 8 MB.
+_SMALL_BYTES = 256
+_STACK_BYTES = 256 << 20
+_stack_size_lock = threading.Lock()
+
+
+def tokenizer(weights: Weights, *, adds_space: bool) -> Tokenize:
+    """The tokenizer of `weights`, as `Vocab.encode` calls it.
+
+    With `adds_space` the tokenizer puts a space before every text that it is given; inside a
+    prompt that space would be invented, so it is tokenised after a newline and that cut off.
+    """
+
+    def tokenize(text: str, first: bool, special: bool) -> list[int]:
+        if not text:
+            return []
+        if adds_space and not first:
+            lead = _on_big_stack(weights, "\n", special)
+            ids = _on_big_stack(weights, "\n" + text, special)
+            if ids[: len(lead)] == lead:
+                return ids[len(lead) :]
+        return _on_big_stack(weights, text, special)
+
+    return tokenize
+
+
+def _on_big_stack(weights: Weights, text: str, special: bool) -> list[int]:
+    try:
+        data = text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise PromptError(
+            f"the text holds {text[error.start]!r} at character {error.start}, half of a surrogate "
+            "pair and not a character; send valid Unicode"
+        ) from None
+    if len(data) > MAX_BYTES:
+        raise PromptError(
+            f"the text has {len(data):,} bytes; at most {MAX_BYTES:,} can be read at once, "
+            "so send a part of it"
+        )
+    if len(data) <= _SMALL_BYTES:
+        return _tokenize(weights, data, special)
+    return _run_on_big_stack(lambda: _tokenize(weights, data, special))
+
+
+def _tokenize(weights: Weights, data: bytes, special: bool) -> list[int]:
+    vocab = weights.vocab_pointer
+    capacity = len(data) + 8
+    for _ in range(2):
+        buffer = (ctypes.c_int32 * capacity)()
+        count = lib.llama_tokenize(vocab, data, len(data), buffer, capacity, False, special)
+        if count >= 0:
+            return buffer[:count]
+        if count == -(2**31):
+            break
+        capacity = -count
+    raise EngineError("llama.cpp could not tokenise the text")
+
+
+def _run_on_big_stack(work: Callable[[], list[int]]) -> list[int]:
+    results: list[list[int]] = []
+    errors: list[Exception] = []
+
+    def run() -> None:
+        try:
+            results.append(work())
+        except Exception as error:  # noqa: BLE001 - raised again in the caller's thread
+            errors.append(error)
+
+    # The size is a global of the interpreter that only threads started under the lock should see.
+    with _stack_size_lock:
+        before = threading.stack_size(_STACK_BYTES)
+        try:
+            thread = threading.Thread(target=run, name="edgeproxy-tokenize", daemon=True)
+            thread.start()
+        finally:
+            threading.stack_size(before)
+    thread.join()
+    if errors:
+        raise errors[0]
+    return results[0]

@@ -1,0 +1,196 @@
+"""A model file's weights and vocabulary in memory, to be shared by any number of contexts.
+
+May touch: the model file, read-only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import dataclasses
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeproxy.errors import Cancelled, EngineError, ModelFileError
+from edgeproxy.gguf import Header, ModelFile, open_model
+from edgeproxy.llama.library import drain_logs, failure, lib, set_fields
+from edgeproxy.llama.tokenizer import tokenizer
+from edgeproxy.vocab import Kind, Vocab, from_header
+
+if TYPE_CHECKING:
+    from edgeproxy.llama.context import LlamaModel
+
+Progress = Callable[[float], None]
+"""Called with the share of a file that has been loaded, 0 to 1."""
+
+_MMAP, _READ = 1, 0
+
+
+class Weights:
+    """The weights of one GGUF file, validated and then loaded from the same open file.
+
+    `progress` may raise: loading then stops and the exception goes on to the caller; setting
+    `cancel` stops it with `Cancelled`. Raises `ModelFileError` for a file that is not a sound
+    model, `EngineError` when llama.cpp refuses it. Close when done, or use as a context manager:
+    contexts that are still open are closed first.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        progress: Progress | None = None,
+        cancel: threading.Event | None = None,
+        mmap: bool = True,
+    ) -> None:
+        self.path = Path(path)
+        self._pointer: Any = None
+        self._contexts: weakref.WeakSet[LlamaModel] = weakref.WeakSet()
+        with open_model(self.path) as file:
+            self.header: Header = file.header
+            vocab = from_header(self.header)
+            self._pointer = _load(file, progress, cancel, mmap)
+            try:
+                file.check_unchanged()
+                self._vocab = self._complete(vocab)
+            except BaseException:
+                self.close()
+                raise
+
+    def _complete(self, vocab: Vocab) -> Vocab:
+        """Add what only llama.cpp knows: the tokenizer and every end-of-generation token."""
+        pointer = lib.llama_model_get_vocab(self._pointer)
+        if lib.llama_vocab_n_tokens(pointer) != len(vocab):
+            raise ModelFileError(self.path, "llama.cpp reads another number of tokens from it")
+        endings = (
+            token
+            for token, kind in enumerate(vocab.kinds)
+            if kind in (Kind.CONTROL, Kind.USER_DEFINED) and lib.llama_vocab_is_eog(pointer, token)
+        )
+        bos = lib.llama_vocab_bos(pointer)
+        model = self.header.metadata["tokenizer.ggml.model"]
+        return dataclasses.replace(
+            vocab,
+            bos=bos if bos >= 0 else None,
+            add_bos=bool(lib.llama_vocab_get_add_bos(pointer)),
+            end_of_generation=vocab.end_of_generation | frozenset(endings),
+            tokenize=tokenizer(self, adds_space=model != "gpt2"),
+        )
+
+    @property
+    def vocab(self) -> Vocab:
+        """The vocabulary with its tokenizer; encoding needs the weights to stay open."""
+        return self._vocab
+
+    @property
+    def pointer(self) -> Any:
+        """llama.cpp's model, never null. Raises `EngineError` after `close`."""
+        if not self._pointer:
+            raise EngineError(f"{self.path}: the model has been closed")
+        return self._pointer
+
+    @property
+    def vocab_pointer(self) -> Any:
+        """llama.cpp's vocabulary, never null. Raises `EngineError` after `close`."""
+        return lib.llama_model_get_vocab(self.pointer)
+
+    @property
+    def n_ctx_train(self) -> int:
+        """The context length that the model was trained with, in tokens."""
+        return int(lib.llama_model_n_ctx_train(self.pointer))
+
+    @property
+    def n_params(self) -> int:
+        """The number of parameters."""
+        return int(lib.llama_model_n_params(self.pointer))
+
+    @property
+    def can_rewind(self) -> bool:
+        """Whether a part of the text can be forgotten; recurrent models cannot."""
+        pointer = self.pointer
+        return not (lib.llama_model_is_recurrent(pointer) or lib.llama_model_is_hybrid(pointer))
+
+    def register(self, context: LlamaModel) -> None:
+        """Remember a context, to close it before the weights."""
+        self._contexts.add(context)
+
+    def close(self) -> None:
+        """Give the memory back. Contexts are closed first; a second call does nothing."""
+        for context in list(self._contexts):
+            context.close()
+        pointer, self._pointer = self._pointer, None
+        if pointer:
+            lib.llama_model_free(pointer)
+            drain_logs()
+
+    def __enter__(self) -> Weights:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        with contextlib.suppress(Exception):
+            self.close()
+
+
+def _load(
+    file: ModelFile, progress: Progress | None, cancel: threading.Event | None, mmap: bool
+) -> Any:
+    raised: list[BaseException] = []
+
+    def report(share: float, _data: object) -> bool:
+        try:
+            if progress is not None:
+                progress(share)
+            return not (cancel is not None and cancel.is_set())
+        except BaseException as error:  # noqa: BLE001 - carried across C and raised below
+            raised.append(error)
+            return False
+
+    callback = lib.llama_progress_callback(report)
+    params = set_fields(
+        lib.llama_model_default_params(),
+        n_gpu_layers=0,
+        load_mode=_MMAP if mmap else _READ,
+        progress_callback=callback,
+    )
+    pointer = _load_open_file(file, params)
+    if raised:
+        if pointer:
+            lib.llama_model_free(pointer)
+        raise raised[0]
+    if not pointer:
+        if cancel is not None and cancel.is_set():
+            drain_logs()
+            raise Cancelled(f"{file.header.path}: loading was cancelled")
+        raise failure(f"{file.header.path}: llama.cpp cannot load this model")
+    drain_logs()
+    return pointer
+
+
+def _load_open_file(file: ModelFile, params: Any) -> Any:
+    """Load through the descriptor that was validated, so that no other file can slip in between.
+
+    Windows has no C library in common with llama.cpp to pass a stream through: there the path is
+    opened again, and `check_unchanged` finds a replacement afterwards.
+    """
+    if os.name != "posix":
+        return lib.llama_model_load_from_file(os.fsencode(file.header.path), params)
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.fdopen.restype = ctypes.c_void_p
+    libc.fclose.argtypes = [ctypes.c_void_p]
+    descriptor = os.dup(file.fileno())
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    stream = libc.fdopen(descriptor, b"rb")
+    if not stream:
+        os.close(descriptor)
+        raise EngineError(f"{file.header.path}: {os.strerror(ctypes.get_errno())}")
+    try:
+        return lib.llama_model_load_from_file_ptr(stream, params)
+    finally:
+        libc.fclose(stream)

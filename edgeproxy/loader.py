@@ -1,0 +1,252 @@
+"""A manifest, or three files -> a session: weights in memory, a trio, and whoever answers."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+
+from edgeproxy.align import align
+from edgeproxy.chat import (
+    DEFAULT_MAX_TOKENS,
+    Conversation,
+    Speaker,
+    solo_speaker,
+    trio_speaker,
+)
+from edgeproxy.complete import Piece
+from edgeproxy.errors import UsageError
+from edgeproxy.llama import LlamaModel, Weights
+from edgeproxy.prompt import Format, Message, make_format
+from edgeproxy.recipe import Recipe, Role, find_recipe, recipe_of_files
+from edgeproxy.sample import Sampling
+from edgeproxy.trio import RoleTokens, Trio
+from edgeproxy.vocab import Match
+
+Progress = Callable[[str, float], None]
+"""Called with a role's name and the share of its file that has been loaded, 0 to 1."""
+
+SOLO_ROLES = ("base", "expert", "anti_expert", "tuned")
+
+
+def load(
+    trio: str | Path | Recipe | None = None,
+    *,
+    base: str | Path | None = None,
+    expert: str | Path | None = None,
+    anti_expert: str | Path | None = None,
+    alpha: float | None = None,
+    plausibility: float | None = None,
+    n_ctx: int | None = None,
+    n_threads: int | None = None,
+    progress: Progress | None = None,
+    cancel: threading.Event | None = None,
+) -> Session:
+    """Load a trio by name, by the path of its manifest, or from three GGUF files.
+
+    With `trio` and a file, the file takes that role's place. `alpha` and `plausibility` default to
+    the manifest's; `n_ctx` (tokens) to what the models were trained with, at most 4,096;
+    `n_threads` to the processors there are. `cancel` stops the loading too, with `Cancelled`.
+
+    Raises `UsageError`, `ManifestError`, `ModelFileError`, `VocabularyError` or `EngineError`, each
+    saying what to do; nothing stays in memory then.
+    """
+    recipe = choose_recipe(trio, base, expert, anti_expert)
+    if alpha is not None:
+        recipe = replace(recipe, alpha=alpha)
+    if plausibility is not None:
+        recipe = replace(recipe, plausibility=plausibility)
+    return Session(recipe, n_ctx=n_ctx, n_threads=n_threads, progress=progress, cancel=cancel)
+
+
+def choose_recipe(
+    trio: str | Path | Recipe | None = None,
+    base: str | Path | None = None,
+    expert: str | Path | None = None,
+    anti_expert: str | Path | None = None,
+) -> Recipe:
+    """The recipe that these arguments name; see `load`.
+
+    Raises `UsageError` when there is neither a trio nor all three files.
+    """
+    files = {"base": base, "expert": expert, "anti_expert": anti_expert}
+    given = {role: Path(path) for role, path in files.items() if path is not None}
+    if trio is None:
+        if len(given) < len(files):
+            missing = [role for role in files if role not in given]
+            raise UsageError(
+                f"no model for {' and '.join(missing)}: name a trio, or give all three files"
+            )
+        return recipe_of_files(given["base"], given["expert"], given["anti_expert"])
+    recipe = trio if isinstance(trio, Recipe) else find_recipe(str(trio))
+    changes = {role: Role(path, recipe.roles[role].prompt) for role, path in given.items()}
+    return replace(recipe, **changes) if changes else recipe
+
+
+class Session:
+    """A loaded trio that answers. Use it as a context manager, or `close` it.
+
+    One reply at a time; only `cancel` may be called from other threads and signal handlers.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        *,
+        n_ctx: int | None = None,
+        n_threads: int | None = None,
+        progress: Progress | None = None,
+        cancel: threading.Event | None = None,
+    ) -> None:
+        self.recipe = recipe
+        self._cancel = cancel or threading.Event()
+        self._n_ctx = n_ctx
+        self._n_threads = n_threads
+        self._progress = progress
+        self._weights: dict[Path, Weights] = {}
+        self._solo: dict[str, Speaker[Sequence[int]]] = {}
+        try:
+            base, expert, anti_expert = (
+                self._weights_of(role, part) for role, part in recipe.roles.items()
+            )
+            models = [self._context(weights) for weights in (base, expert, anti_expert)]
+            aligned_expert, expert_match = align(models[1], base.vocab, "the expert")
+            aligned_anti, anti_match = align(models[2], base.vocab, "the anti-expert")
+            self.matches: Mapping[str, Match] = MappingProxyType(
+                {"expert": expert_match, "anti_expert": anti_match}
+            )
+            self.trio = Trio(
+                models[0], aligned_expert, aligned_anti, recipe.alpha, recipe.plausibility
+            )
+            self.speaker: Speaker[RoleTokens] = trio_speaker(
+                self.trio,
+                (
+                    _format(recipe.base, base),
+                    _format(recipe.expert, expert),
+                    _format(recipe.anti_expert, anti_expert),
+                ),
+                (base.vocab, expert.vocab, anti_expert.vocab),
+                base,
+                self._cancel,
+            )
+        except BaseException:
+            self.close()
+            raise
+
+    def _weights_of(self, name: str, role: Role) -> Weights:
+        """The weights of a role; two roles that name one file share them."""
+        if role.path not in self._weights:
+            report = self._progress
+            self._weights[role.path] = Weights(
+                role.path,
+                progress=None if report is None else lambda share: report(name, share),
+                cancel=self._cancel,
+            )
+        return self._weights[role.path]
+
+    def _context(self, weights: Weights) -> LlamaModel:
+        return LlamaModel(
+            weights,
+            n_ctx=self._n_ctx,
+            n_threads=self._n_threads or default_threads(weights.n_params),
+            cancel=self._cancel,
+        )
+
+    @property
+    def alpha(self) -> float:
+        """The weight of the pair's opinion; may be set between replies."""
+        return self.trio.alpha
+
+    @alpha.setter
+    def alpha(self, value: float) -> None:
+        self.trio.alpha = value
+
+    @property
+    def plausibility(self) -> float:
+        """The mask's beta, 0 is off; may be set between replies."""
+        return self.trio.plausibility
+
+    @plausibility.setter
+    def plausibility(self, value: float) -> None:
+        self.trio.plausibility = value
+
+    def chat(
+        self,
+        messages: str | Sequence[Message],
+        *,
+        sampling: Sampling | None = None,
+        max_tokens: int = DEFAULT_MAX_TOKENS,
+        stops: Sequence[str] = (),
+    ) -> Iterator[Piece]:
+        """Answer one message, or the last of a whole conversation, piece by piece.
+
+        What the models have already read of the same conversation is not read again. `sampling`
+        defaults to the manifest's temperature. Raises `PromptError` and `ContextFullError` when
+        the first piece is asked for.
+        """
+        if isinstance(messages, str):
+            messages = [Message("user", messages)]
+        return self.speaker.reply(messages, sampling or self.sampling, max_tokens, stops)
+
+    @property
+    def sampling(self) -> Sampling:
+        """The settings that the manifest asks for."""
+        return Sampling(temperature=self.recipe.temperature)
+
+    def conversation(self, system: str | None = None) -> Conversation:
+        """A conversation that remembers its turns."""
+        return Conversation(self.speaker, system)
+
+    def solo(self, role: str) -> Speaker[Sequence[int]]:
+        """One model of the trio answering alone: "base", "expert", "anti_expert" or "tuned".
+
+        It gets a context of its own over the same weights. Raises `UsageError` for another role,
+        or for "tuned" where the trio has none.
+        """
+        if role not in self._solo:
+            part = getattr(self.recipe, role) if role in SOLO_ROLES else None
+            if part is None:
+                raise UsageError(f"the trio {self.recipe.name!r} has no model {role!r}")
+            weights = self._weights_of(role, part)
+            self._solo[role] = solo_speaker(
+                self._context(weights), _format(part, weights), weights, self._cancel
+            )
+        return self._solo[role]
+
+    def cancel(self) -> None:
+        """Stop the reply under way within a token, also while its prompt is read."""
+        self._cancel.set()
+
+    def close(self) -> None:
+        """Give all memory back. A second call does nothing."""
+        for weights in self._weights.values():
+            weights.close()
+        self._weights.clear()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _format(role: Role, weights: Weights) -> Format:
+    return make_format(role.prompt, weights.vocab, str(role.path))
+
+
+def default_threads(n_params: int) -> int:
+    """How many threads a model of `n_params` parameters gets on this machine.
+
+    Below some ten million parameters the threads' meeting costs more than a second one saves.
+    """
+    return 1 if n_params < 20_000_000 else min(processors(), 16)
+
+
+def processors() -> int:
+    """The processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,51 @@
+"""The one idea: a `Model` turns tokens into rows of logits, remembers them, and can forget.
+
+A llama.cpp context is a `Model`, an expert seen through another vocabulary is one, a trio is one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeproxy.vocab import Vocab
+
+Logits = NDArray[np.float32]
+"""Rows of logits, shape (rows, len(vocab)), float32."""
+
+
+class Model(Protocol):
+    """What the decode loop knows of a language model.
+
+    Invariants, held by every implementation:
+
+    - `eval(tokens)` lets `n_past` grow by `len(tokens)`; `rewind(n)` lets it shrink by n.
+    - `eval` either does all of its work or raises and leaves `n_past` and the state as they were.
+    - The rows depend only on the tokens evaluated and not rewound, in order.
+    - The rows returned are valid until the next call of `eval` or `rewind`.
+    """
+
+    @property
+    def vocab(self) -> Vocab:
+        """The vocabulary of the tokens that go in and of the rows that come out."""
+
+    @property
+    def n_past(self) -> int:
+        """How many tokens have been evaluated and not rewound."""
+
+    @property
+    def n_ctx(self) -> int:
+        """How many tokens `n_past` can reach."""
+
+    def eval(self, tokens: Sequence[int], rows: int = 1) -> Logits:
+        """Evaluate `tokens` after what is there; the logits that follow the last `rows` of them.
+
+        Raises `ContextFullError` when they do not fit, `LogitsError` for a row without a usable
+        number, `Cancelled` when asked to stop, `EngineError` otherwise.
+        """
+
+    def rewind(self, n: int) -> None:
+        """Forget the last `n` tokens, 0 <= n <= `n_past`."""

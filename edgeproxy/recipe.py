@@ -1,0 +1,185 @@
+"""A trio's manifest (`trio.toml`) as a frozen dataclass, and where trios are looked for."""
+
+from __future__ import annotations
+
+import math
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from edgeproxy.errors import ManifestError, UsageError
+from edgeproxy.fuse import check_alpha, check_plausibility
+from edgeproxy.prompt import FILE_OR_PLAIN, check_format_name
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+MANIFEST = "trio.toml"
+ROLES = ("base", "expert", "anti_expert")
+_MAX_MANIFEST_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Role:
+    """One model of a trio: its file, how it reads a conversation, and what the file must be."""
+
+    path: Path
+    prompt: str = "plain"
+    size: int | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a trio is made of. `tuned` is the base tuned directly, kept only for measuring."""
+
+    name: str
+    base: Role
+    expert: Role
+    anti_expert: Role
+    tuned: Role | None = None
+    description: str = ""
+    licence: str = ""
+    alpha: float = 1.0
+    plausibility: float = 0.0
+    temperature: float = 0.0
+
+    @property
+    def roles(self) -> Mapping[str, Role]:
+        """The three that answer together, by their manifest names."""
+        return {"base": self.base, "expert": self.expert, "anti_expert": self.anti_expert}
+
+
+def read_recipe(path: str | Path) -> Recipe:
+    """The recipe in a manifest, or in a folder that holds one.
+
+    Raises `ManifestError` for a missing or malformed one, an unknown key, a value of the wrong
+    type, or a file outside the manifest's folder.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / MANIFEST
+    try:
+        if path.stat().st_size > _MAX_MANIFEST_BYTES:
+            raise ManifestError(f"{path}: this is too large for a trio's manifest")
+        content = tomllib.loads(path.read_bytes().decode("utf-8"))
+    except FileNotFoundError:
+        raise ManifestError(f"{path}: there is no such manifest") from None
+    except OSError as error:
+        raise ManifestError(f"{path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ManifestError(f"{path}: this is not valid TOML ({error})") from None
+    table = _Table(path, "", content)
+    roles = {name: _role(table.table(name), path.parent) for name in ROLES}
+    tuned = _role(table.table("tuned"), path.parent) if "tuned" in content else None
+    recipe = Recipe(
+        name=table.string("name"),
+        description=table.string("description", ""),
+        licence=table.string("licence", ""),
+        alpha=table.number("alpha", 1.0, check_alpha),
+        plausibility=table.number("plausibility", 0.0, check_plausibility),
+        temperature=table.number("temperature", 0.0, _check_temperature),
+        tuned=tuned,
+        **roles,
+    )
+    table.refuse_others(field.name for field in fields(Recipe))
+    return recipe
+
+
+def find_recipe(name: str) -> Recipe:
+    """The trio called `name`, or in the folder or manifest at that path.
+
+    Raises `ManifestError` naming the trios that there are when it is none of these.
+    """
+    given = Path(name)
+    if given.is_dir() or given.suffix == ".toml":
+        return read_recipe(given)
+    for folder in _shipped_folders():
+        if (folder / name / MANIFEST).is_file() and re.fullmatch(r"[\w.-]+", name):
+            return read_recipe(folder / name)
+    known = sorted(path.parent.name for f in _shipped_folders() for path in f.glob(f"*/{MANIFEST}"))
+    there_are = f"there are: {', '.join(known)}" if known else "none is installed"
+    raise ManifestError(
+        f"there is no trio called {name!r} ({there_are}); give a name, or the path of a trio.toml"
+    )
+
+
+def recipe_of_files(base: Path, expert: Path, anti_expert: Path) -> Recipe:
+    """A recipe for three files: base and anti-expert read plain text, the expert its own template.
+
+    An expert without a template in its file reads plain text too.
+    """
+    return Recipe(
+        name=f"{base.stem} + {expert.stem}",
+        base=Role(base),
+        expert=Role(expert, prompt=FILE_OR_PLAIN),
+        anti_expert=Role(anti_expert),
+    )
+
+
+def _shipped_folders() -> list[Path]:
+    """In an installed wheel the trios lie inside the package; in a clone, beside it."""
+    package = Path(__file__).parent
+    return [path for path in (package / "models", package.parent / "models") if path.is_dir()]
+
+
+def _check_temperature(value: float) -> float:
+    if not (math.isfinite(value) and value >= 0.0):
+        raise UsageError(f"temperature must be 0 or more, not {value}")
+    return value
+
+
+@dataclass(frozen=True)
+class _Table:
+    """A TOML table with typed getters whose errors name the manifest and the key."""
+
+    path: Path
+    where: str
+    content: Mapping[str, Any]
+
+    def _get(self, key: str, kinds: tuple[type, ...], what: str, default: Any) -> Any:
+        value = self.content.get(key, default)
+        if value is None and default is None:
+            raise ManifestError(f"{self.path}: {self.where}{key} is missing")
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            raise ManifestError(f"{self.path}: {self.where}{key} must be {what}")
+        return value
+
+    def string(self, key: str, default: str | None = None) -> str:
+        return str(self._get(key, (str,), "a string", default))
+
+    def number(self, key: str, default: float, check: Any) -> float:
+        value = float(self._get(key, (int, float), "a number", default))
+        try:
+            return float(check(value))
+        except UsageError as error:
+            raise ManifestError(f"{self.path}: {error}") from None
+
+    def table(self, key: str) -> _Table:
+        return _Table(self.path, f"{key}.", self._get(key, (dict,), "a table", None))
+
+    def refuse_others(self, known: Iterable[str]) -> None:
+        unknown = sorted(set(self.content) - set(known))
+        if unknown:
+            raise ManifestError(f"{self.path}: unknown key {self.where}{unknown[0]}")
+
+
+def _role(table: _Table, folder: Path) -> Role:
+    path = (folder / table.string("file")).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        raise ManifestError(f"{table.path}: {table.where}file must stay in the manifest's folder")
+    try:
+        prompt = check_format_name(table.string("prompt", "plain"))
+    except UsageError as error:
+        raise ManifestError(f"{table.path}: {table.where}prompt: {error}") from None
+    size = table.number("size", -1, lambda value: value)
+    sha256 = table.string("sha256", "")
+    if sha256 and not re.fullmatch(r"[0-9a-f]{64}", sha256):
+        raise ManifestError(f"{table.path}: {table.where}sha256 must be 64 hexadecimal digits")
+    table.refuse_others(("file", "prompt", "size", "sha256"))
+    return Role(path, prompt, int(size) if size >= 0 else None, sha256 or None)

@@ -1,0 +1,144 @@
+"""Three Models in lock-step as one Model.
+
+A step is a transaction: whatever fails, and Ctrl-C, leaves all three where they were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from edgeproxy.errors import EngineError, UsageError
+from edgeproxy.fuse import Offset, check_alpha, check_plausibility, fuse
+from edgeproxy.model import Logits, Model
+from edgeproxy.vocab import Vocab
+
+
+class RoleTokens(NamedTuple):
+    """Tokens that differ by role, as prompts do: only the expert sees its chat template."""
+
+    base: Sequence[int]
+    expert: Sequence[int]
+    anti_expert: Sequence[int]
+
+
+class Trio:
+    """Base, expert and anti-expert as one `Model` whose rows are the fused logits.
+
+    Expert and anti-expert must speak the base's vocabulary (see `align`). `alpha` and
+    `plausibility` may be changed between evals. Raises `UsageError` for impossible values of them.
+    """
+
+    def __init__(
+        self,
+        base: Model,
+        expert: Model,
+        anti_expert: Model,
+        alpha: float = 1.0,
+        plausibility: float = 0.0,
+    ) -> None:
+        for role, model in (("expert", expert), ("anti-expert", anti_expert)):
+            if len(model.vocab) != len(base.vocab):
+                raise UsageError(f"the {role} does not speak the base's vocabulary; align it first")
+        self.base = base
+        self.expert = expert
+        self.anti_expert = anti_expert
+        self.alpha = alpha
+        self.plausibility = plausibility
+        self._read: tuple[list[int], list[int], list[int]] = ([], [], [])
+        self._fused = np.empty((0, len(base.vocab)), np.float32)
+
+    @property
+    def models(self) -> tuple[Model, Model, Model]:
+        """Base, expert, anti-expert."""
+        return self.base, self.expert, self.anti_expert
+
+    @property
+    def alpha(self) -> float:
+        """The weight of the pair's opinion; 0 is the base alone, 1 is the paper."""
+        return self._alpha
+
+    @alpha.setter
+    def alpha(self, value: float) -> None:
+        self._alpha = check_alpha(value)
+
+    @property
+    def plausibility(self) -> float:
+        """The mask's beta; 0 is off."""
+        return self._plausibility
+
+    @plausibility.setter
+    def plausibility(self, value: float) -> None:
+        self._plausibility = check_plausibility(value)
+
+    @property
+    def vocab(self) -> Vocab:
+        """The base's vocabulary."""
+        return self.base.vocab
+
+    @property
+    def n_past(self) -> int:
+        """The longest of the three: prompts differ by role, and it is what the context limits."""
+        return max(model.n_past for model in self.models)
+
+    @property
+    def n_ctx(self) -> int:
+        """The smallest context of the three."""
+        return min(model.n_ctx for model in self.models)
+
+    def eval(self, tokens: Sequence[int] | RoleTokens, rows: int = 1) -> Logits:
+        """As `Model.eval`; `RoleTokens` gives each model its own. Returns fused rows."""
+        shares = tokens if isinstance(tokens, RoleTokens) else (tokens,) * 3
+        before = tuple(len(read) for read in self._read)
+        try:
+            base, expert, anti_expert = self._each(shares, rows)
+            if len(self._fused) < rows:
+                self._fused = np.empty((rows, len(self.vocab)), np.float32)
+            return fuse(
+                base,
+                [Offset(expert, anti_expert, self.alpha)],
+                self.plausibility,
+                out=self._fused[:rows],
+            )
+        except BaseException:
+            self._restore(before)
+            raise
+
+    def _each(self, shares: Sequence[Sequence[int]], rows: int) -> Iterator[Logits]:
+        for model, tokens, read in zip(self.models, shares, self._read, strict=True):
+            # Noted first: an interrupt after the model has read must still find it to forget.
+            read.extend(tokens)
+            yield model.eval(tokens, rows)
+
+    def _restore(self, lengths: Sequence[int]) -> None:
+        """Bring each model back to its own length; one that cannot go back raises."""
+        for model, read, length in zip(self.models, self._read, lengths, strict=True):
+            del read[length:]
+            if model.n_past < length:
+                raise EngineError("the three models are out of step; load the trio again")
+            model.rewind(model.n_past - length)
+
+    def rewind(self, n: int) -> None:
+        """As `Model.rewind`, the same number of tokens for all three."""
+        if not 0 <= n <= min(len(read) for read in self._read):
+            raise EngineError(f"cannot forget {n} tokens of {self.n_past}")
+        self._restore([len(read) - n for read in self._read])
+
+    def resume(self, prompt: RoleTokens) -> RoleTokens:
+        """Forget what differs from `prompt`, role by role; the rest of it, still to be evaluated.
+
+        At least one token is left for each role, so that `eval` of the result gives a row.
+        """
+        kept = [_common_prefix(r, p) for r, p in zip(self._read, prompt, strict=True)]
+        kept = [min(n, len(p) - 1) for n, p in zip(kept, prompt, strict=True)]
+        self._restore(kept)
+        return RoleTokens(*(p[n:] for p, n in zip(prompt, kept, strict=True)))
+
+
+def _common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
+    return next(
+        (n for n, (a, b) in enumerate(zip(left, right, strict=False)) if a != b),
+        min(len(left), len(right)),
+    )

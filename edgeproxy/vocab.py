@@ -1,0 +1,212 @@
+"""A vocabulary: token ids, the bytes they stand for, and which of them are special.
+
+Vocabularies are compared by these bytes and kinds alone: sizes, names and metadata lie. Byte-level
+BPE spells a byte as a printable character (`Ġ` is a space), SentencePiece spells a space as `▁` and
+a lone byte as `<0xNN>`; here all of them are plain bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import cached_property
+
+from edgeproxy.errors import ModelFileError, PromptError, VocabularyError
+from edgeproxy.gguf import Header
+
+
+class Kind(IntEnum):
+    """What a token is for; the values are those of `tokenizer.ggml.token_type`."""
+
+    NORMAL = 1
+    UNKNOWN = 2
+    CONTROL = 3
+    USER_DEFINED = 4
+    UNUSED = 5
+    BYTE = 6
+
+
+Tokenize = Callable[[str, bool, bool], list[int]]
+"""(text, whether it opens the prompt, whether special tokens are recognised) -> token ids."""
+
+
+def _cannot_tokenize(text: str, first: bool, special: bool) -> list[int]:
+    raise PromptError("this vocabulary was read without its tokenizer; load the model to encode")
+
+
+@dataclass(frozen=True, eq=False)
+class Vocab:
+    """Token bytes and kinds by id, the special ids, and the tokenizer where there is one."""
+
+    tokens: tuple[bytes, ...]
+    kinds: tuple[int, ...]
+    bos: int | None = None
+    end_of_generation: frozenset[int] = frozenset()
+    add_bos: bool = False
+    chat_template: str | None = None
+    tokenize: Tokenize = _cannot_tokenize
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def encode(self, text: str, *, first: bool = False, special: bool = False) -> list[int]:
+        """Token ids of `text`.
+
+        `first` says that nothing stands before it (SentencePiece then adds its leading space).
+        Only with `special` does the spelling of a special token become that token: use it for a
+        template's own text, never for what a user typed. Raises `PromptError` for text that is not
+        valid Unicode or too large.
+        """
+        if special:
+            return self.tokenize(text, first, True)
+        ids: list[int] = []
+        for part in self._split_reserved(text):
+            ids += self.tokenize(part, first and not ids, False)
+        return ids
+
+    def piece(self, token: int) -> bytes:
+        """The bytes that `token` adds to a reply: none for control and unused tokens."""
+        if self.kinds[token] in (Kind.CONTROL, Kind.UNUSED, Kind.UNKNOWN):
+            return b""
+        return self.tokens[token]
+
+    def special(self, text: str) -> int | None:
+        """The id of the special token spelled `text`, if there is one."""
+        return self._specials.get(text.encode())
+
+    @cached_property
+    def _specials(self) -> dict[bytes, int]:
+        kinds = (Kind.CONTROL, Kind.USER_DEFINED, Kind.UNKNOWN)
+        return {self.tokens[i]: i for i, kind in enumerate(self.kinds) if kind in kinds}
+
+    @cached_property
+    def _reserved(self) -> tuple[str, ...]:
+        """Spellings that llama.cpp turns into turn markers even when asked not to."""
+        return tuple(
+            text.decode()
+            for text, token in self._specials.items()
+            if self.kinds[token] == Kind.USER_DEFINED
+            and (token in self.end_of_generation or (text[:2] == b"<|" and text[-2:] == b"|>"))
+        )
+
+    def _split_reserved(self, text: str) -> list[str]:
+        """`text` in parts, cut inside each reserved spelling so that none is recognised."""
+        parts = [text]
+        for marker in self._reserved:
+            parts = [piece for part in parts for piece in _cut_inside(part, marker)]
+        return parts
+
+
+def _cut_inside(text: str, marker: str) -> list[str]:
+    """`text` cut after the first character of each `marker` in it; the parts join to `text`."""
+    first, *rest = text.split(marker)
+    parts = [first]
+    for piece in rest:
+        parts[-1] += marker[:1]
+        parts.append(marker[1:] + piece)
+    return parts
+
+
+def from_header(header: Header) -> Vocab:
+    """The vocabulary that a GGUF header describes, without a tokenizer.
+
+    Raises `ModelFileError` for a token that its own tokenizer model cannot spell.
+    """
+    metadata = header.metadata
+    words = metadata["tokenizer.ggml.tokens"]
+    kinds = metadata.get("tokenizer.ggml.token_type") or (Kind.NORMAL,) * len(words)
+    spell = _byte_level if metadata["tokenizer.ggml.model"] == "gpt2" else _sentencepiece
+    try:
+        tokens = tuple(map(spell, words, kinds))
+    except (KeyError, ValueError) as error:
+        raise ModelFileError(header.path, f"a token cannot be spelled in bytes ({error})") from None
+    bos = metadata.get("tokenizer.ggml.bos_token_id")
+    return Vocab(
+        tokens=tokens,
+        kinds=tuple(kinds),
+        bos=bos,
+        end_of_generation=frozenset(
+            metadata[key]
+            for key in ("tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id")
+            if key in metadata
+        ),
+        add_bos=bool(metadata.get("tokenizer.ggml.add_bos_token", False)),
+        chat_template=metadata.get("tokenizer.chat_template"),
+    )
+
+
+def _byte_of_character() -> dict[str, int]:
+    """GPT-2's printable spelling of the 256 bytes: those that print stand for themselves."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in printable]
+    table = {chr(byte): byte for byte in printable}
+    table.update({chr(256 + n): byte for n, byte in enumerate(others)})
+    return table
+
+
+_BYTE_OF = _byte_of_character()
+# Latin-1 maps the printable bytes to themselves, so one translate does a whole token.
+_TO_LATIN_1 = {ord(character): byte for character, byte in _BYTE_OF.items()}
+
+
+def _byte_level(word: str, kind: int) -> bytes:
+    if kind in (Kind.NORMAL, Kind.UNUSED):
+        try:
+            return word.translate(_TO_LATIN_1).encode("latin-1")
+        except UnicodeEncodeError:
+            return word.encode()
+    return word.encode()
+
+
+def _sentencepiece(word: str, kind: int) -> bytes:
+    if kind == Kind.BYTE:
+        return bytes([int(word[3:5], 16)])
+    return word.replace("\u2581", " ").encode() if kind == Kind.NORMAL else word.encode()
+
+
+@dataclass(frozen=True)
+class Match:
+    """How another vocabulary relates to the base's: over their first `shared` ids they are equal.
+
+    `case` is "same" (equal in full) or "padded" (the rest of the longer one is not ordinary text).
+    """
+
+    case: str
+    shared: int
+
+
+def match(base: Vocab, other: Vocab, name: str = "the expert") -> Match:
+    """Compare two vocabularies by content.
+
+    Raises `VocabularyError` naming the first id whose bytes or kind differ, or the first ordinary
+    token that only one of them has.
+    """
+    shared = min(len(base), len(other))
+    for token in range(shared):
+        same_bytes = base.tokens[token] == other.tokens[token]
+        if same_bytes and _role(base, token) == _role(other, token):
+            continue
+        raise VocabularyError(
+            f"the base and {name} have different vocabularies: token {token} is "
+            f"{_describe(base, token)} in the base and {_describe(other, token)} in {name}; "
+            "use models that share a tokenizer"
+        )
+    longer, owner = (base, "the base") if len(base) > len(other) else (other, name)
+    for token in range(shared, len(longer)):
+        if longer.kinds[token] in (Kind.NORMAL, Kind.BYTE):
+            raise VocabularyError(
+                f"the base and {name} have different vocabularies: token {token}, "
+                f"{_describe(longer, token)}, is only in {owner}; use models that share a tokenizer"
+            )
+    return Match("same" if len(base) == len(other) else "padded", shared)
+
+
+def _role(vocab: Vocab, token: int) -> int:
+    """A token's kind as far as steering is concerned: text, special, or nothing at all."""
+    kind = vocab.kinds[token]
+    return Kind.CONTROL if kind in (Kind.CONTROL, Kind.USER_DEFINED, Kind.UNKNOWN) else kind
+
+
+def _describe(vocab: Vocab, token: int) -> str:
+    return f"{vocab.tokens[token].decode(errors='replace')!r} ({Kind(vocab.kinds[token]).name})"
