@@ -6,7 +6,6 @@ Every number is checked before it reaches C: a wrong one there is a crash or a s
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -18,8 +17,6 @@ from edgeproxy.llama.library import drain_logs, failure, lib, set_fields
 from edgeproxy.llama.weights import Weights
 from edgeproxy.model import Logits
 from edgeproxy.vocab import Vocab
-
-logger = logging.getLogger("edgeproxy.llama")
 
 MAX_ROWS = 32
 """The most rows one `eval` returns; llama.cpp sizes its output buffer by it."""
@@ -149,10 +146,9 @@ class LlamaModel:
             self._n_past += len(tokens)
             return
         interrupt, self._interrupt = self._interrupt, None
-        if interrupt is not None:
-            raise interrupt
-        if result == _ABORTED:
-            raise Cancelled("the evaluation was cancelled")
+        if interrupt is not None or result == _ABORTED:
+            drain_logs()
+            raise interrupt or Cancelled("the evaluation was cancelled")
         if result == _NO_ROOM:
             raise ContextFullError(f"the context of {self._n_ctx:,} tokens has no room left")
         raise failure(f"{self._weights.path}: llama.cpp failed to evaluate (code {result})")
@@ -260,11 +256,8 @@ class _Batch:
 
 
 def _check_context_length(n_ctx: int | None, weights: Weights) -> int:
-    trained = weights.n_ctx_train
     if n_ctx is None:
-        return min(trained, 4096)
+        return min(weights.n_ctx_train, 4096)
     if not 1 <= n_ctx <= _MAX_CONTEXT:
         raise UsageError(f"the context must be 1 to {_MAX_CONTEXT:,} tokens, not {n_ctx}")
-    if n_ctx > trained:
-        logger.warning("%s: trained with %s tokens of context", weights.path, f"{trained:,}")
     return n_ctx

@@ -22,6 +22,8 @@ import llama_cpp
 lib: Any = llama_cpp.llama_cpp
 
 logger = logging.getLogger("edgeproxy.llama")
+# A library says nothing unless asked: without a handler, warnings would go to standard error.
+logging.getLogger("edgeproxy").addHandler(logging.NullHandler())
 _LEVELS = {2: logging.INFO, 3: logging.WARNING, 4: logging.ERROR}
 _lines: deque[tuple[int, str]] = deque(maxlen=1000)
 
@@ -38,7 +40,7 @@ lib.llama_backend_init()
 
 
 def drain_logs() -> str:
-    """Hand llama.cpp's lines to `logging`; the last error among them, or an empty string."""
+    """Hand llama.cpp's lines to `logging`; the first error among them, or ""."""
     said = ""
     while _lines:
         level, text = _lines.popleft()
@@ -46,7 +48,7 @@ def drain_logs() -> str:
             continue
         logger.log(_LEVELS.get(level, logging.DEBUG), "%s", text)
         if level == 4:
-            said = text
+            said = said or text
     return said
 
 

@@ -28,6 +28,7 @@ Progress = Callable[[float], None]
 """Called with the share of a file that has been loaded, 0 to 1."""
 
 _MMAP, _READ = 1, 0
+_MMAP_ALIGNMENT = 32
 
 
 class Weights:
@@ -153,6 +154,8 @@ def _load(
             return False
 
     callback = lib.llama_progress_callback(report)
+    # llama.cpp maps an open file only where the weights begin at its own alignment.
+    mmap = mmap and file.header.data_offset % _MMAP_ALIGNMENT == 0
     params = set_fields(
         lib.llama_model_default_params(),
         n_gpu_layers=0,
