@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgeproxy.errors import LogitsError, UsageError
 from edgeproxy.model import Logits
@@ -73,8 +74,8 @@ def fuse(
     return out
 
 
-def _implausible(offsets: Sequence[Offset], plausibility: float) -> np.ndarray:
+def _implausible(offsets: Sequence[Offset], plausibility: float) -> NDArray[np.bool_]:
     """Which tokens every expert gives less than `plausibility` times its largest probability."""
     threshold = np.float32(math.log(plausibility))
     masks = [o.expert < o.expert.max(axis=-1, keepdims=True) + threshold for o in offsets]
-    return np.logical_and.reduce(masks) if len(masks) > 1 else masks[0]
+    return np.asarray(np.logical_and.reduce(masks))

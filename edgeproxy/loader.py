@@ -82,8 +82,11 @@ def choose_recipe(
             )
         return recipe_of_files(given["base"], given["expert"], given["anti_expert"])
     recipe = trio if isinstance(trio, Recipe) else find_recipe(str(trio))
-    changes = {role: Role(path, recipe.roles[role].prompt) for role, path in given.items()}
-    return replace(recipe, **changes) if changes else recipe
+    roles = {role: Role(path, recipe.roles[role].prompt) for role, path in given.items()}
+    roles = {**recipe.roles, **roles}
+    return replace(
+        recipe, base=roles["base"], expert=roles["expert"], anti_expert=roles["anti_expert"]
+    )
 
 
 class Session:
