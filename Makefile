@@ -1,0 +1,48 @@
+# `make chat`, `make test` and `make check` each work from nothing but python3 (3.10 or newer), a
+# C and C++ compiler and the package registry. Everything is installed into .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help chat test check format readme clean
+
+help:
+	@echo "make chat    talk to the trio that ships with edgeproxy"
+	@echo "make test    run the tests"
+	@echo "make check   linter, formatter, types, and whether README.md is current"
+	@echo "make format  let the linter and the formatter mend what they can"
+	@echo "make readme  write the generated parts of README.md again"
+	@echo "make clean   remove what was installed and built"
+
+chat: $(VENV)/.chat
+	@$(BIN)/edgeproxy chat
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m tools.readme --check
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+readme: $(VENV)/.dev
+	$(BIN)/python -m tools.readme
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find edgeproxy tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamps are older than pyproject.toml whenever what must be installed may have changed.
+$(VENV)/.chat: pyproject.toml
+	@PYTHON='$(PYTHON)' sh tools/install.sh $(VENV) chat
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.chat
+	@PYTHON='$(PYTHON)' sh tools/install.sh $(VENV) chat,dev
+	@touch $@
