@@ -1,0 +1,122 @@
+"""The command line: one file a verb, each imported only when it is used.
+
+May touch: standard streams, exit codes. Everything that goes wrong ends here as one line on
+standard error and a code: 0 done, 1 the work failed, 2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+import click
+
+from edgeproxy import __version__
+from edgeproxy.cli.output import prepare_streams, say, silence_stdout
+from edgeproxy.errors import (
+    Cancelled,
+    EdgeproxyError,
+    ManifestError,
+    ModelFileError,
+    UsageError,
+)
+
+DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
+DEBUG_VARIABLE = "EDGEPROXY_DEBUG"
+
+VERBS = {
+    "chat": "Talk to a trio.",
+    "run": "Answer one prompt.",
+    "show": "Tell what a trio is made of.",
+    "eval": "Measure how much of the gap to direct tuning a trio closes.",
+}
+
+
+class _Verbs(click.Group):
+    """The verbs by name; `--help` lists them without importing any."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            ctx.fail(f"There is no verb {cmd_name!r}; there are {', '.join(VERBS)}.")
+        command = import_module(f"edgeproxy.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Verbs"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.group(
+    cls=_Verbs,
+    subcommand_metavar="VERB ...",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 96},
+    epilog="""\b
+Examples:
+  edgeproxy chat
+  edgeproxy run "What is the capital of Mongolia?"
+  edgeproxy VERB --help""",
+)
+@click.version_option(__version__, message="%(prog)s %(version)s")
+def edgeproxy() -> None:
+    """Proxy-tuning on a laptop's CPU: a small tuned model steers a large one, offline."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit code. `arguments` default to the process's own."""
+    prepare_streams()
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        # Without a verb there is nothing to do but to tell which there are.
+        code = edgeproxy.main(given or ["--help"], "edgeproxy", standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BaseException as error:  # noqa: BLE001 - the one place where errors become exit codes
+        return _report(error)
+    return code if isinstance(code, int) else DONE
+
+
+def _report(error: BaseException) -> int:
+    """Tell a person what went wrong, in one line; the exit code that goes with it."""
+    if isinstance(error, BrokenPipeError):
+        silence_stdout()  # whoever read us has seen enough, as `head` has
+        return DONE
+    if os.environ.get(DEBUG_VARIABLE):
+        import traceback
+
+        traceback.print_exception(error)
+    message, code = _explain(error)
+    say(f"edgeproxy: {message}")
+    return code
+
+
+def _explain(error: BaseException) -> tuple[str, int]:
+    match error:
+        case click.UsageError():
+            where = error.ctx.command_path if error.ctx else "edgeproxy"
+            return f"{error.format_message()} See: {where} --help", WRONG_USAGE
+        case click.ClickException():
+            return error.format_message(), WRONG_USAGE
+        case Cancelled() | KeyboardInterrupt() | click.Abort():
+            return "interrupted", INTERRUPTED
+        case UsageError() | ManifestError() | ModelFileError():
+            return str(error), WRONG_USAGE
+        case EdgeproxyError():
+            return str(error), FAILED
+        case MemoryError():
+            return "there is not enough memory; close something or use smaller models", FAILED
+        case OSError() if error.strerror:
+            where = f"{error.filename}: " if error.filename else ""
+            return f"{where}{error.strerror}", FAILED
+        case SystemExit():
+            return f"stopped ({error.code})", FAILED
+    return (
+        f"this is a bug in edgeproxy: {type(error).__name__}: {error} "
+        f"(set {DEBUG_VARIABLE}=1 to see where)",
+        FAILED,
+    )

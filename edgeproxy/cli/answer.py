@@ -1,0 +1,112 @@
+"""Several systems answering the same questions side by side, for `eval`.
+
+Each system has a thread and a context of its own; llama.cpp leaves Python's lock while it computes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from edgeproxy.cli.interrupt import Flag, on_interrupt
+from edgeproxy.cli.output import StatusLine
+from edgeproxy.errors import Cancelled
+from edgeproxy.evaluate import Question, first_line
+
+if TYPE_CHECKING:
+    from edgeproxy.chat import Speaker
+    from edgeproxy.loader import Session
+    from edgeproxy.recipe import Recipe
+    from edgeproxy.sample import Sampling
+
+_BY_COST = ("proxy", "tuned", "base", "expert", "anti_expert")
+"""The slowest first, so that no processor is idle while it ends."""
+
+
+@dataclass(frozen=True)
+class FirstLine:
+    """Asks a speaker a question, for the first line of its reply alone."""
+
+    sampling: Sampling
+    max_tokens: int
+
+    def __call__(
+        self, speaker: Speaker[Any], question: Question, is_stopping: Callable[[], bool]
+    ) -> str:
+        """That line. Raises `Cancelled` once `is_stopping`."""
+        from edgeproxy.prompt import Message
+
+        text = ""
+        for piece in speaker.reply(
+            [Message("user", question.text)], self.sampling, self.max_tokens
+        ):
+            if is_stopping():
+                raise Cancelled("the evaluation was interrupted")
+            text += piece.text
+            # A reply may begin with blank lines; it is its first real one that counts.
+            if "\n" in text.lstrip():
+                break
+        return first_line(text)
+
+
+def answer_all(
+    session: Session,
+    systems: Sequence[str],
+    questions: Sequence[Question],
+    reply_of: FirstLine,
+    workers: int,
+) -> dict[str, list[str]]:
+    """Every system's replies, in the order of the questions. Raises `Cancelled` at Ctrl-C."""
+    speakers: dict[str, Speaker[Any]] = {
+        name: session.speaker if name == "proxy" else session.solo(name)
+        for name in _BY_COST
+        if name in systems
+    }
+    replies: dict[str, list[str]] = {name: [] for name in systems}
+    stopping = Flag()
+    status, total = StatusLine(), len(systems) * len(questions)
+    started = time.monotonic()
+
+    def answer(name: str) -> None:
+        for question in questions:
+            replies[name].append(reply_of(speakers[name], question, stopping.is_set))
+
+    def stop() -> None:
+        stopping.set()
+        session.cancel()
+
+    with ThreadPoolExecutor(workers) as pool, on_interrupt(stop):
+        work = [pool.submit(answer, name) for name in speakers]
+        try:
+            while wait(work, timeout=0.1, return_when=FIRST_EXCEPTION).not_done:
+                if any(part.done() and part.exception() for part in work):
+                    break
+                status.show(_progress(sum(map(len, replies.values())), total, started))
+            for part in work:
+                if part.done():
+                    part.result()
+        finally:
+            stop()  # one that failed, or Ctrl-C, stops the others; the pool waits for them
+            status.clear()
+    return replies
+
+
+def workers(recipe: Recipe, threads: int | None) -> int:
+    """How many systems run at once, so that together they use the processors there are."""
+    from edgeproxy.cli.show import count_parameters
+    from edgeproxy.gguf import read
+    from edgeproxy.loader import default_threads, processors
+
+    threads = threads or default_threads(count_parameters(read(recipe.base.path)))
+    return max(1, processors() // threads)
+
+
+def _progress(done: int, total: int, started: float) -> str:
+    elapsed = time.monotonic() - started
+    rate = done / elapsed if elapsed else 0.0
+    left = f"{(total - done) / rate:.0f} s left" if rate else "..."
+    filled = "#" * (done * 20 // total)
+    return f"[{filled:<20}] {done}/{total} replies, {rate:.0f}/s, {left}"

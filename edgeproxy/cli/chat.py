@@ -1,0 +1,156 @@
+"""`edgeproxy chat`: a conversation, line by line, with a person or a pipe."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import click
+
+from edgeproxy.cli.input import is_interactive, line_reader
+from edgeproxy.cli.interrupt import on_interrupt
+from edgeproxy.cli.opening import Opened, opened
+from edgeproxy.cli.options import (
+    Models,
+    Reply,
+    model_options,
+    reply_options,
+    stats_option,
+    system_option,
+)
+from edgeproxy.cli.output import say, write
+from edgeproxy.cli.slash import COMMANDS, Slash
+from edgeproxy.cli.stats import Meter
+from edgeproxy.errors import EdgeproxyError
+
+if TYPE_CHECKING:
+    from edgeproxy.sample import Sampling
+
+_NOTES = {
+    "length": "(cut off at the longest reply asked for; --max-tokens allows more)",
+    "context": "(cut off: the context is full; /reset begins anew)",
+    "cancelled": "(stopped)",
+}
+_TWICE_SECONDS = 1.0
+"""Two presses of Ctrl-C within this time are one wish: to leave."""
+
+
+@click.command(
+    "chat",
+    short_help="Talk to a trio.",
+    epilog="""\b
+Examples:
+  edgeproxy chat
+  edgeproxy chat --alpha 0.5 --temperature 0.7
+  edgeproxy chat --base big.gguf --expert chat.gguf --anti-expert raw.gguf
+  printf 'What is the capital of Chad?\\nAnd its currency?\\n' | edgeproxy chat
+
+\b
+While it runs: /help tells the commands. Ctrl-C stops a reply, twice leaves; so does Ctrl-D.""",
+)
+@system_option
+@model_options()
+@reply_options(max_tokens=256)
+@stats_option
+def command(system: str | None, models: Models, reply: Reply, stats: bool) -> int:
+    """Talk to a trio: each line is answered, and the conversation is remembered.
+
+    Without a terminal, lines are read from standard input and only the replies are printed.
+    """
+    reply.sampling()  # refuses impossible values before the models are loaded
+    with opened(models) as ready:
+        session = ready.session
+        chat = _Chat(ready, reply.sampling(session.sampling), reply.max_tokens, system, stats)
+        if is_interactive():
+            say(
+                f"{session.recipe.name}, alpha {session.alpha:g}. "
+                "/help tells the commands; Ctrl-D leaves.",
+                dim=True,
+            )
+        return chat.run(line_reader(list(COMMANDS)))
+
+
+class _Chat:
+    """One conversation and what a person sees of it."""
+
+    def __init__(
+        self,
+        ready: Opened,
+        sampling: Sampling,
+        max_tokens: int,
+        system: str | None,
+        stats: bool,
+    ) -> None:
+        self._ready = ready
+        self._sampling = sampling
+        self._max_tokens = max_tokens
+        self._stats = stats
+        self._conversation = ready.session.conversation(system)
+        self._slash = Slash(ready.session, self._conversation, system)
+        self._last_press = -_TWICE_SECONDS
+        self._warned = False
+
+    def run(self, read_line: Callable[[], str]) -> int:
+        """Answer every line; the exit code: 1 when a line of a pipe could not be answered.
+
+        Raises `KeyboardInterrupt` when Ctrl-C was pressed twice.
+        """
+        interactive = is_interactive()
+        failed = False
+        while True:
+            try:
+                line = read_line()
+            except EOFError:
+                break
+            except KeyboardInterrupt:
+                self._pressed_at_prompt(interactive)
+                continue
+            self._warned = False
+            try:
+                if not self._turn(line):
+                    break
+            except EdgeproxyError as error:
+                say(str(error))
+                failed = True
+        return int(failed and not interactive)
+
+    def _pressed_at_prompt(self, interactive: bool) -> None:
+        twice = self._warned or time.monotonic() - self._last_press < _TWICE_SECONDS
+        if twice or not interactive:
+            raise KeyboardInterrupt
+        self._warned = True
+        say("press Ctrl-C again or type /quit to leave", dim=True)
+
+    def _turn(self, line: str) -> bool:
+        """Answer or obey one line; False when it says to leave."""
+        if line.startswith("/"):
+            return self._slash.obey(line)
+        if line.strip():
+            self._answer(line)
+        return True
+
+    def _answer(self, text: str) -> None:
+        session, meter, ending, said = self._ready.session, Meter(), None, ""
+        with on_interrupt(session.cancel) as presses:
+            try:
+                pieces = self._conversation.say(text, self._sampling, self._max_tokens)
+                for piece in meter.watch(pieces):
+                    write(piece.text)
+                    said = piece.text or said
+                    ending = piece.finish_reason
+                    if presses.count:
+                        session.cancel()
+            finally:
+                # Whatever follows, a message or the next question, begins a line of its own.
+                if said and not said.endswith("\n") and sys.exc_info()[0] is not BrokenPipeError:
+                    write("\n")
+        if presses.count:
+            self._last_press = time.monotonic()
+        if ending in _NOTES:
+            say(_NOTES[ending], dim=True)
+        if self._stats:
+            say(meter.line(self._ready.load_seconds), dim=True)
+        if presses.count > 1:
+            raise KeyboardInterrupt

@@ -1,0 +1,110 @@
+"""What goes to standard output and standard error, safe for a terminal.
+
+May touch: the two streams. A model, a file's metadata and a file's name may hold control characters
+that would drive a terminal; none reaches one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import time
+from typing import Any, TextIO
+
+_CONTROLS = [*range(0x20), *range(0x7F, 0xA0)]
+_BIDIRECTIONAL = [0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+
+# Model text keeps its lines and its direction marks, which Arabic and Hebrew need.
+_IN_TEXT = {code: "\ufffd" for code in _CONTROLS if chr(code) not in "\n\t"}
+# In a message, a file's name must be seen for what it is.
+_IN_MESSAGE = {
+    code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+    for code in [*_CONTROLS, *_BIDIRECTIONAL]
+}
+
+
+def clean(text: str) -> str:
+    """`text` of a model's as a terminal may see it: without controls other than line and tab."""
+    return text.translate(_IN_TEXT)
+
+
+def clean_message(text: str) -> str:
+    """`text` on one line, with every control and direction character spelled out."""
+    return " ".join(text.splitlines()).translate(_IN_MESSAGE)
+
+
+def prepare_streams() -> None:
+    """Both streams speak UTF-8 whatever the locale, and no text can make them fail."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, ValueError, OSError):
+            stream.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
+
+
+def silence_stdout() -> None:
+    """Send the rest of standard output nowhere, so that the interpreter can close it in peace."""
+    with contextlib.suppress(AttributeError, ValueError, OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether a person reads or writes this stream directly."""
+    with contextlib.suppress(ValueError):
+        return stream is not None and stream.isatty()
+    return False
+
+
+def write(text: str) -> None:
+    """Put a model's text on standard output at once. Raises `BrokenPipeError` as files do."""
+    if sys.stdout is None:
+        raise BrokenPipeError
+    sys.stdout.write(clean(text) if is_terminal(sys.stdout) else text)
+    sys.stdout.flush()
+
+
+def write_json(content: Any, indent: int | None = None) -> None:
+    """Put one JSON object on standard output, strictly: no NaN, no infinity."""
+    write(json.dumps(content, ensure_ascii=False, allow_nan=False, indent=indent) + "\n")
+
+
+def say(message: str, *, dim: bool = False) -> None:
+    """Put one line on standard error, if anyone listens."""
+    line = clean_message(message)
+    if dim and is_terminal(sys.stderr) and not os.environ.get("NO_COLOR"):
+        line = f"\x1b[2m{line}\x1b[0m"
+    _to_stderr(line + "\n")
+
+
+def _to_stderr(text: str) -> None:
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(text)
+            sys.stderr.flush()
+
+
+class StatusLine:
+    """One line on standard error that is written over while work lasts, then wiped.
+
+    Nothing appears where nobody sees it, nor for work that ends within `patience` seconds.
+    """
+
+    def __init__(self, patience: float = 0.5) -> None:
+        self._next = time.monotonic() + patience
+        self._width = 0
+        self._shown = is_terminal(sys.stderr)
+
+    def show(self, text: str) -> None:
+        """Show `text` in place of what was there, at most ten times a second."""
+        now = time.monotonic()
+        if self._shown and now >= self._next:
+            self._next = now + 0.1
+            line = clean_message(text)
+            _to_stderr("\r" + line.ljust(self._width))
+            self._width = len(line)
+
+    def clear(self) -> None:
+        """Wipe the line."""
+        if self._width:
+            _to_stderr("\r" + " " * self._width + "\r")
+            self._width = 0

@@ -1,0 +1,124 @@
+"""`edgeproxy run`: one prompt, one reply on standard output, everything else on standard error."""
+
+from __future__ import annotations
+
+import math
+import secrets
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgeproxy.cli.input import read_standard_input
+from edgeproxy.cli.interrupt import on_interrupt
+from edgeproxy.cli.opening import opened
+from edgeproxy.cli.options import (
+    Models,
+    Reply,
+    json_option,
+    model_options,
+    reply_options,
+    stats_option,
+    system_option,
+)
+from edgeproxy.cli.output import say, write, write_json
+from edgeproxy.cli.stats import Meter
+from edgeproxy.errors import Cancelled
+
+if TYPE_CHECKING:
+    from edgeproxy.complete import Piece
+    from edgeproxy.loader import Session
+
+
+@click.command(
+    "run",
+    short_help="Answer one prompt.",
+    epilog="""\b
+Examples:
+  edgeproxy run "What is the capital of Mongolia?"
+  echo "Tell me about Chad." | edgeproxy run - --alpha 1.5
+  edgeproxy run --base big.gguf --expert chat.gguf --anti-expert raw.gguf "Hello" --json
+
+\b
+--json prints one object: text, finish_reason (stop, length, context or cancelled), tokens (id,
+text and logprob each; the token that ended the reply has no text), usage, alpha, seed, trio.""",
+)
+@click.argument("prompt")
+@system_option
+@model_options()
+@reply_options(max_tokens=256)
+@json_option
+@stats_option
+def command(
+    prompt: str, system: str | None, models: Models, reply: Reply, as_json: bool, stats: bool
+) -> None:
+    """Answer PROMPT once; - reads it from standard input.
+
+    Only the reply goes to standard output, so it can be piped.
+    """
+    from edgeproxy.prompt import Message
+
+    text = read_standard_input() if prompt == "-" else prompt
+    messages = [Message("system", system)] if system else []
+    messages.append(Message("user", text))
+    reply.sampling()  # refuses impossible values before the models are loaded
+    with opened(models) as ready:
+        session = ready.session
+        sampling = reply.sampling(session.sampling)
+        seed = secrets.randbits(32) if sampling.seed is None else sampling.seed
+        pieces = session.chat(
+            messages, sampling=replace(sampling, seed=seed), max_tokens=reply.max_tokens
+        )
+        meter = Meter()
+        said: list[Piece] = []
+        with on_interrupt(session.cancel) as presses:
+            for piece in meter.watch(pieces):
+                said.append(piece)
+                if not as_json:
+                    write(piece.text)
+                if presses.count:
+                    session.cancel()
+        if as_json:
+            write_json(_as_json(said, session, seed))
+        else:
+            write("\n")
+        if stats:
+            say(meter.line(ready.load_seconds))
+        ending = said[-1].finish_reason
+    if ending == "cancelled":
+        raise Cancelled("the reply was interrupted")
+    if ending in ENDINGS and not as_json:
+        say(ENDINGS[ending], dim=True)
+
+
+ENDINGS = {
+    "length": "(cut off at the longest reply asked for; --max-tokens allows more)",
+    "context": "(cut off: the context is full; --ctx allows more)",
+}
+
+
+def _as_json(pieces: list[Piece], session: Session, seed: int) -> dict[str, Any]:
+    tokens: list[dict[str, Any]] = []
+    for piece in pieces:
+        if piece.token is not None:
+            logprob = piece.logprob
+            finite = logprob is not None and math.isfinite(logprob)
+            entry = {"id": piece.token, "text": piece.text, "logprob": logprob if finite else None}
+            tokens.append(entry)
+        elif tokens:
+            tokens[-1]["text"] += piece.text  # what was held back belongs to the token before
+    # The last token is never read by the models, so the rest of what the base read is the prompt.
+    n_prompt = session.trio.base.n_past - max(len(tokens) - 1, 0)
+    return {
+        "text": "".join(piece.text for piece in pieces),
+        "finish_reason": pieces[-1].finish_reason,
+        "tokens": tokens,
+        "usage": {
+            "prompt_tokens": n_prompt,
+            "completion_tokens": len(tokens),
+            "total_tokens": n_prompt + len(tokens),
+        },
+        "alpha": session.alpha,
+        "seed": seed,
+        "trio": session.recipe.name,
+    }

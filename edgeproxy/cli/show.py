@@ -1,0 +1,185 @@
+"""`edgeproxy show`: what a trio is made of, read from headers; no weights are loaded."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgeproxy.cli.options import DEFAULT_TRIO, json_option
+from edgeproxy.cli.output import clean_message, write, write_json
+from edgeproxy.errors import VocabularyError
+
+if TYPE_CHECKING:
+    from edgeproxy.gguf import Header
+    from edgeproxy.recipe import Recipe, Role
+    from edgeproxy.vocab import Vocab
+
+
+@click.command(
+    "show",
+    short_help="Tell what a trio is made of.",
+    epilog="""\b
+Examples:
+  edgeproxy show
+  edgeproxy show models/factbook/trio.toml --json""",
+)
+@click.argument("trio", default=DEFAULT_TRIO)
+@json_option
+def command(trio: str, as_json: bool) -> None:
+    """Tell what TRIO (a name, or the path of a trio.toml) is made of.
+
+    Files, sizes, architectures, vocabularies and whether they fit, prompt formats and settings.
+    Reads the files' headers only.
+    """
+    from edgeproxy.recipe import find_recipe
+
+    found = describe(find_recipe(trio))
+    if as_json:
+        write_json(found, indent=2)
+    else:
+        write(_as_text(found))
+
+
+def describe(recipe: Recipe) -> dict[str, Any]:
+    """Everything about a trio that its manifest and its files' headers tell.
+
+    Raises `ModelFileError` for a file that is missing or damaged.
+    """
+    from edgeproxy.gguf import read
+    from edgeproxy.vocab import from_header
+
+    roles = dict(recipe.roles)
+    # The tuned model is for measuring only, and an installed trio comes without it.
+    if recipe.tuned is not None and recipe.tuned.path.exists():
+        roles["tuned"] = recipe.tuned
+    headers = {name: read(role.path) for name, role in roles.items()}
+    vocabs = {name: from_header(headers[name]) for name in recipe.roles}
+    return {
+        "trio": recipe.name,
+        "description": recipe.description,
+        "licence": recipe.licence,
+        "alpha": recipe.alpha,
+        "plausibility": recipe.plausibility,
+        "temperature": recipe.temperature,
+        "models": {name: _model(role, headers[name]) for name, role in roles.items()},
+        "alignment": {
+            name: _alignment(vocabs["base"], vocabs[name], f"the {_spoken(name)}")
+            for name in ("expert", "anti_expert")
+        },
+    }
+
+
+def _model(role: Role, header: Header) -> dict[str, Any]:
+    return {
+        "file": str(role.path),
+        "size": header.file_size,
+        "architecture": header.architecture,
+        "parameters": count_parameters(header),
+        "quantisation": _quantisation(header),
+        "context": header.integer(f"{header.architecture}.context_length"),
+        "vocabulary": len(header.metadata["tokenizer.ggml.tokens"]),
+        "prompt": role.prompt,
+    }
+
+
+def count_parameters(header: Header) -> int:
+    """How many numbers the model's tensors hold."""
+    return sum(math.prod(tensor.shape) for tensor in header.tensors)
+
+
+def _quantisation(header: Header) -> str:
+    """The type that holds most of the parameters; what the file claims of itself may be wrong."""
+    held: Counter[str] = Counter()
+    for tensor in header.tensors:
+        held[tensor.type.name] += math.prod(tensor.shape)
+    return held.most_common(1)[0][0] if held else "none"
+
+
+def _alignment(base: Vocab, other: Vocab, name: str) -> dict[str, Any]:
+    from edgeproxy.vocab import match
+
+    try:
+        found = match(base, other, name)
+    except VocabularyError as error:
+        return {"case": "different", "reason": str(error)}
+    return {"case": found.case, "shared": found.shared}
+
+
+_COLUMNS = (
+    "role",
+    "architecture",
+    "parameters",
+    "quantisation",
+    "size",
+    "context",
+    "vocabulary",
+    "prompt",
+)
+
+
+def _as_text(found: dict[str, Any]) -> str:
+    lines = [found["trio"]]
+    lines += [found["description"]] if found["description"] else []
+    lines += ["", *_table(found["models"]), ""]
+    for name, model in found["models"].items():
+        lines.append(f"{_spoken(name) + ' file':<18} {model['file']}")
+    for name, alignment in found["alignment"].items():
+        lines.append(f"{_spoken(name) + ' fits':<18} {_fits(alignment)}")
+    mask = found["plausibility"]
+    lines += [
+        f"{'alpha':<18} {found['alpha']:g}",
+        f"{'plausibility':<18} {f'{mask:g}' if mask else 'off'}",
+        f"{'temperature':<18} {found['temperature']:g}",
+        f"{'licence':<18} {found['licence'] or 'not given'}",
+    ]
+    return "".join(_one_line(line) + "\n" for line in lines)
+
+
+def _one_line(line: str) -> str:
+    """`line` made safe, its columns kept."""
+    return "".join(clean_message(c) if not c.isspace() else " " for c in line).rstrip()
+
+
+def _spoken(role: str) -> str:
+    return role.replace("_", "-")
+
+
+def _fits(alignment: dict[str, Any]) -> str:
+    match alignment["case"]:
+        case "same":
+            return "the same vocabulary as the base's"
+        case "padded":
+            return f"padded: the first {alignment['shared']:,} tokens are the base's"
+    return f"no: {alignment['reason']}"
+
+
+def _table(models: dict[str, dict[str, Any]]) -> list[str]:
+    rows = [_COLUMNS]
+    for name, model in models.items():
+        rows.append(
+            (
+                _spoken(name),
+                model["architecture"],
+                _count(model["parameters"]),
+                model["quantisation"],
+                f"{model['size'] / 1e6:,.1f} MB",
+                f"{model['context']:,}",
+                f"{model['vocabulary']:,}",
+                model["prompt"],
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        for row in rows
+    ]
+
+
+def _count(parameters: int) -> str:
+    for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "K")):
+        if parameters >= size:
+            return f"{parameters / size:.1f} {letter}"
+    return str(parameters)
