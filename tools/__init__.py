@@ -1,0 +1,1 @@
+"""What makes and measures edgeproxy; not part of the package."""
