@@ -38,7 +38,9 @@ if ! in_folder -c 'import importlib.util as u, sys; sys.exit(u.find_spec("llama_
     if compiles c ${CC:-cc} && compiles cpp ${CXX:-c++}; then
         echo "llama.cpp is compiled on this machine: about five minutes on two cores, once."
         echo "(It takes seconds when pip still has it from an earlier time.)"
-    elif ! install --quiet --dry-run --only-binary llama-cpp-python . 2>/dev/null; then
+    elif PIP_ONLY_BINARY=llama-cpp-python install --quiet --dry-run . 2>/dev/null; then
+        export PIP_ONLY_BINARY=llama-cpp-python
+    else
         fail "llama.cpp must be compiled on this machine, and there is no working C and C++ compiler" \
             "(tried ${CC:-cc} and ${CXX:-c++}). On Debian and Ubuntu: apt install build-essential;" \
             "on macOS: xcode-select --install. README.md tells how to do without a compiler."
