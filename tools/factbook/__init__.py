@@ -1,0 +1,1 @@
+"""What makes the trio that ships: data, tokenizer, training, tuning, GGUF export and measuring."""
