@@ -58,14 +58,14 @@ def fuse(
         out = np.empty_like(base)
     if out is not base:
         np.copyto(out, base)
-    if not offsets:
-        return out
-    for expert, anti_expert, alpha in offsets:
-        difference = expert - anti_expert
-        if alpha != 1.0:
-            difference *= np.float32(alpha)
-        out += difference
-    if plausibility > 0.0:
+    # An overflow ends as a NaN or an infinity, which is an error below.
+    with np.errstate(over="ignore", invalid="ignore"):
+        for expert, anti_expert, alpha in offsets:
+            difference = expert - anti_expert
+            if alpha != 1.0:
+                difference *= np.float32(alpha)
+            out += difference
+    if offsets and plausibility > 0.0:
         np.putmask(out, _implausible(offsets, plausibility), -np.inf)
     if not np.isfinite(out.max(axis=-1)).all():
         raise LogitsError(

@@ -6,6 +6,7 @@ the tokens, so that no text of a person's can become a turn marker.
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -153,16 +154,18 @@ def _from_template(template: str, vocab: Vocab) -> Format:
         marks = [f"\ue000{secrets.token_hex(8)}\ue001" for _ in messages]
         stand_ins = [(m.role, mark) for m, mark in zip(messages, marks, strict=True)]
         text = render(template, stand_ins)
-        segments: list[Segment] = []
-        for mark, message in zip(marks, messages, strict=True):
-            before, found, text = text.partition(mark)
-            if not found:
+        contents = dict(zip(marks, messages, strict=True))
+        for mark, message in contents.items():
+            if mark not in text:
                 raise PromptError(
                     f"the model's chat template does not take a {message.role} message here; "
                     "choose a prompt format by name instead"
                 )
-            segments += [Segment(before, True), Segment(message.content, False)]
-        return [*segments, Segment(text, True)]
+        # A template may show a content twice, or in another order.
+        return [
+            Segment(contents[part].content, False) if part in contents else Segment(part, True)
+            for part in re.split(f"({'|'.join(marks)})", text)
+        ]
 
     return rendered
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import stat
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
@@ -65,14 +66,17 @@ def read_recipe(path: str | Path) -> Recipe:
     if path.is_dir():
         path = path / MANIFEST
     try:
-        if path.stat().st_size > _MAX_MANIFEST_BYTES:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise ManifestError(f"{path}: a manifest is a regular file")
+        if status.st_size > _MAX_MANIFEST_BYTES:
             raise ManifestError(f"{path}: this is too large for a trio's manifest")
         content = tomllib.loads(path.read_bytes().decode("utf-8"))
     except FileNotFoundError:
         raise ManifestError(f"{path}: there is no such manifest") from None
     except OSError as error:
         raise ManifestError(f"{path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ManifestError(f"{path}: this is not valid TOML ({error})") from None
     table = _Table(path, "", content)
     roles = {name: _role(table.table(name), path.parent) for name in ROLES}
@@ -154,11 +158,17 @@ class _Table:
         return str(self._get(key, (str,), "a string", default))
 
     def number(self, key: str, default: float, check: Any) -> float:
-        value = float(self._get(key, (int, float), "a number", default))
+        value = self._get(key, (int, float), "a number", default)
         try:
-            return float(check(value))
-        except UsageError as error:
-            raise ManifestError(f"{self.path}: {error}") from None
+            return float(check(float(value)))
+        except (UsageError, OverflowError) as error:
+            raise ManifestError(f"{self.path}: {self.where}{key}: {error}") from None
+
+    def size(self, key: str) -> int | None:
+        value = self._get(key, (int,), "a number of bytes", -1)
+        if key in self.content and value < 0:
+            raise ManifestError(f"{self.path}: {self.where}{key} must be 0 or more, not {value}")
+        return int(value) if key in self.content else None
 
     def table(self, key: str) -> _Table:
         return _Table(self.path, f"{key}.", self._get(key, (dict,), "a table", None))
@@ -170,16 +180,20 @@ class _Table:
 
 
 def _role(table: _Table, folder: Path) -> Role:
-    path = (folder / table.string("file")).resolve()
-    if not path.is_relative_to(folder.resolve()):
+    try:
+        path = (folder / table.string("file")).resolve()
+        inside = path.is_relative_to(folder.resolve())
+    except (OSError, RuntimeError, ValueError):  # a loop of links, a NUL
+        inside = False
+    if not inside:
         raise ManifestError(f"{table.path}: {table.where}file must stay in the manifest's folder")
     try:
         prompt = check_format_name(table.string("prompt", "plain"))
     except UsageError as error:
         raise ManifestError(f"{table.path}: {table.where}prompt: {error}") from None
-    size = table.number("size", -1, lambda value: value)
+    size = table.size("size")
     sha256 = table.string("sha256", "")
     if sha256 and not re.fullmatch(r"[0-9a-f]{64}", sha256):
         raise ManifestError(f"{table.path}: {table.where}sha256 must be 64 hexadecimal digits")
     table.refuse_others(("file", "prompt", "size", "sha256"))
-    return Role(path, prompt, int(size) if size >= 0 else None, sha256 or None)
+    return Role(path, prompt, size, sha256 or None)

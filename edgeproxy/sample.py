@@ -13,7 +13,7 @@ from edgeproxy.llama import SamplerChain, Weights
 from edgeproxy.model import Logits
 from edgeproxy.vocab import Vocab
 
-_SEED_BITS = 32
+_MAX_SEED = 2**32 - 2  # 2**32 - 1 asks llama.cpp for a seed that it does not tell
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Sampling:
       among the `repeat_last_n` last tokens of the reply.
     - `dry_multiplier` (0 is off), `dry_base`, `dry_allowed_length`, `dry_last_n`: DRY penalty.
     - `logit_bias`: added to the logits of these token ids.
-    - `seed`: 0 to 2**32 - 1; None draws one, which `Sampler.seed` tells.
+    - `seed`: 0 to 2**32 - 2; None draws one, which `Sampler.seed` tells.
 
     Raises `UsageError` for impossible values.
     """
@@ -63,7 +63,7 @@ class Sampling:
         for token, bias in self.logit_bias.items():
             _within(f"logit_bias of token {token}", bias, -1e6, 1e6)
         if self.seed is not None:
-            _within("seed", self.seed, 0, 2**_SEED_BITS - 1)
+            _within("seed", self.seed, 0, _MAX_SEED)
 
     @property
     def penalises(self) -> bool:
@@ -89,7 +89,7 @@ class Sampler:
     """
 
     def __init__(self, vocab: Vocab, sampling: Sampling, weights: Weights | None = None) -> None:
-        self.seed = sampling.seed if sampling.seed is not None else secrets.randbits(_SEED_BITS)
+        self.seed = sampling.seed if sampling.seed is not None else secrets.randbelow(_MAX_SEED + 1)
         for token in sampling.logit_bias:
             if not 0 <= token < len(vocab):
                 raise UsageError(f"logit_bias names token {token}, but there are {len(vocab)}")

@@ -14,16 +14,16 @@ from pathlib import Path
 
 from edgeproxy.errors import PromptError
 
-_SECONDS = 10
+_SECONDS = 10.0
 _MEMORY_BYTES = 1 << 30
 _MAX_TEMPLATE = 1 << 17
 _MAX_OUTPUT = 1 << 20
 
 
-def render(template: str, messages: Sequence[tuple[str, str]]) -> str:
+def render(template: str, messages: Sequence[tuple[str, str]], seconds: float = _SECONDS) -> str:
     """The prompt text for (role, content) pairs, the assistant's turn opened at the end.
 
-    Raises `PromptError` when the template refuses, fails, takes over 10 seconds or 1 GB.
+    Raises `PromptError` when the template refuses, fails, or takes over `seconds` or 1 GB.
     """
     if len(template) > _MAX_TEMPLATE:
         raise PromptError("the model's chat template is too long; choose a prompt format by name")
@@ -36,18 +36,20 @@ def render(template: str, messages: Sequence[tuple[str, str]]) -> str:
             [sys.executable, "-c", "from edgeproxy.template import main; main()"],
             input=json.dumps(job).encode(),
             capture_output=True,
-            timeout=_SECONDS,
+            timeout=seconds,
             cwd=Path(__file__).parent.parent,
             check=False,
         )
     except subprocess.TimeoutExpired:
         raise PromptError(
-            f"the model's chat template did not finish in {_SECONDS} seconds; "
+            f"the model's chat template did not finish in {seconds:g} seconds; "
             "choose a prompt format by name"
         ) from None
     if child.returncode != 0:
         lines = child.stderr.decode(errors="replace").strip().splitlines()
-        why = lines[-1] if lines else f"exit code {child.returncode}"
+        # The template chose these words: they must neither steer a terminal nor fill it.
+        said = "".join(filter(str.isprintable, lines[-1][:300])) if lines else ""
+        why = said or f"exit code {child.returncode}"
         raise PromptError(f"the model's chat template failed ({why}); choose a format by name")
     return child.stdout.decode()
 

@@ -44,11 +44,12 @@ class StopStrings:
         if self.stopped:
             return ""
         text = self._held + text
-        found = [at for at in map(text.find, self._stops) if at >= 0]
+        # The one that is complete first, however the text was cut; of two, the longer.
+        found = [(at + len(s), at) for s in self._stops if (at := text.find(s)) >= 0]
         if found:
             self.stopped = True
             self._held = ""
-            return text[: min(found)]
+            return text[: min(found)[1]]
         keep = self._beginning_of_a_stop(text)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep]

@@ -132,7 +132,7 @@ class Trio:
         At least one token is left for each role, so that `eval` of the result gives a row.
         """
         kept = [_common_prefix(r, p) for r, p in zip(self._read, prompt, strict=True)]
-        kept = [min(n, len(p) - 1) for n, p in zip(kept, prompt, strict=True)]
+        kept = [max(min(n, len(p) - 1), 0) for n, p in zip(kept, prompt, strict=True)]
         self._restore(kept)
         return RoleTokens(*(p[n:] for p, n in zip(prompt, kept, strict=True)))
 

@@ -100,12 +100,11 @@ class Vocab:
 
 def _cut_inside(text: str, marker: str) -> list[str]:
     """`text` cut after the first character of each `marker` in it; the parts join to `text`."""
-    first, *rest = text.split(marker)
-    parts = [first]
-    for piece in rest:
-        parts[-1] += marker[:1]
-        parts.append(marker[1:] + piece)
-    return parts
+    parts, start = [], 0
+    while (at := text.find(marker, start)) >= 0:
+        parts.append(text[start : at + 1])
+        start = at + 1
+    return [*parts, text[start:]]
 
 
 def from_header(header: Header) -> Vocab:
@@ -182,6 +181,8 @@ def match(base: Vocab, other: Vocab, name: str = "the expert") -> Match:
     Raises `VocabularyError` naming the first id whose bytes or kind differ, or the first ordinary
     token that only one of them has.
     """
+    if base.tokens == other.tokens and base.kinds == other.kinds:
+        return Match("same", len(base))
     shared = min(len(base), len(other))
     for token in range(shared):
         same_bytes = base.tokens[token] == other.tokens[token]

@@ -20,7 +20,7 @@ _CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32
 class SamplerChain:
     """Samplers in the order in which they are added; the last one must choose (greedy or dist).
 
-    `pick(row)` applies them to the tokens whose logit is finite and returns the chosen id;
+    `pick(row)` applies them to the tokens whose logit is not -inf and returns the chosen id;
     `accept(id)` tells those with a memory (penalties, DRY). Not for two threads at once.
     """
 
@@ -97,12 +97,12 @@ class SamplerChain:
     def pick(self, row: Logits) -> int:
         """The token that the chain chooses from `row`, shape (n_vocab,), which is left as it is.
 
-        Raises `LogitsError` when no entry is finite.
+        Raises `LogitsError` for a NaN, and when no entry is finite.
         """
         if not self._chain:
             raise EngineError("this sampler has been closed")
         # After the plausibility mask few tokens are left, and the chain's cost is theirs alone.
-        ids = np.flatnonzero(row > -np.inf)
+        ids = np.flatnonzero(row != -np.inf)
         n = len(ids)
         if n == 0 or not np.isfinite(row[ids].max()):
             raise LogitsError("no token can be chosen: the logits are not numbers")
@@ -120,6 +120,8 @@ class SamplerChain:
 
     def accept(self, token: int) -> None:
         """Tell the samplers with a memory that `token` is part of the text now."""
+        if not self._chain:
+            raise EngineError("this sampler has been closed")
         if not 0 <= token < self._n_vocab:
             raise EngineError(f"token {token} is outside the vocabulary of {self._n_vocab}")
         lib.llama_sampler_accept(self._chain, token)

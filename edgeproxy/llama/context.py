@@ -142,13 +142,13 @@ class LlamaModel:
         finally:
             if armed:
                 lib.llama_set_abort_callback(self._context, self._no_callback, None)
-        if result == 0:
-            self._n_past += len(tokens)
-            return
         interrupt, self._interrupt = self._interrupt, None
         if interrupt is not None or result == _ABORTED:
             drain_logs()
             raise interrupt or Cancelled("the evaluation was cancelled")
+        if result == 0:
+            self._n_past += len(tokens)
+            return
         if result == _NO_ROOM:
             raise ContextFullError(f"the context of {self._n_ctx:,} tokens has no room left")
         raise failure(f"{self._weights.path}: llama.cpp failed to evaluate (code {result})")

@@ -94,7 +94,11 @@ def _run_on_big_stack(work: Callable[[], list[int]]) -> list[int]:
             thread.start()
         finally:
             threading.stack_size(before)
-    thread.join()
+    try:
+        thread.join()
+    except BaseException:
+        thread.join()  # Ctrl-C: the weights must not be freed while the thread still reads them
+        raise
     if errors:
         raise errors[0]
     return results[0]

@@ -1,0 +1,70 @@
+"""Fixtures that need files: real vocabularies, and the trio that ships.
+
+May touch: the environment variables EDGEPROXY_VOCABS and CI, read only.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from edgeproxy.gguf import read
+from edgeproxy.llama import Weights
+from edgeproxy.recipe import Recipe, read_recipe
+from edgeproxy.vocab import Vocab, from_header
+
+REPOSITORY = Path(__file__).parent.parent
+VOCABS = ("gpt-2", "llama-bpe", "llama-spm", "phi-3", "qwen2", "starcoder")
+
+# The same examples each time, and no deadlines: a busy machine must not fail a test.
+settings.register_profile("edgeproxy", deadline=None, derandomize=True, max_examples=50)
+settings.load_profile("edgeproxy")
+
+
+@pytest.fixture(scope="session")
+def vocabs() -> Path:
+    """The folder of real vocabularies (ggml-vocab-*.gguf), which a clone does not hold."""
+    folder = Path(os.environ.get("EDGEPROXY_VOCABS", REPOSITORY.parent / "shared" / "vocabs"))
+    if not folder.is_dir():
+        missing = (
+            "the real vocabularies are not on this machine: set EDGEPROXY_VOCABS to a folder with "
+            "llama.cpp's models/ggml-vocab-*.gguf to run this test"
+        )
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_vocabs(vocabs: Path) -> dict[str, Vocab]:
+    """The six real vocabularies by name, without their tokenizers."""
+    return {
+        name: from_header(read(vocabs / f"ggml-vocab-{name}.gguf", vocab_only=True))
+        for name in VOCABS
+    }
+
+
+@pytest.fixture(scope="session")
+def factbook() -> Path:
+    """The manifest of the trio that ships."""
+    path = REPOSITORY / "models" / "factbook" / "trio.toml"
+    if not path.is_file():
+        pytest.fail("models/factbook/trio.toml is missing: the trio that ships belongs to the repo")
+    return path
+
+
+@pytest.fixture(scope="session")
+def factbook_recipe(factbook: Path) -> Recipe:
+    return read_recipe(factbook)
+
+
+@pytest.fixture(scope="module")
+def base_weights(factbook_recipe: Recipe) -> Iterator[Weights]:
+    """The shipped base in memory."""
+    with Weights(factbook_recipe.base.path) as weights:
+        yield weights

@@ -1,0 +1,209 @@
+"""Models and vocabularies without weights, so that most tests run in milliseconds.
+
+A `FakeModel` is a table over a vocabulary of bytes: what follows the text so far. It keeps the
+invariants of `Model`, counts what it has read, and fails where a test asks it to.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeproxy.errors import Cancelled, ContextFullError, EngineError, PromptError
+from edgeproxy.model import Logits
+from edgeproxy.trio import Trio
+from edgeproxy.vocab import Kind, Vocab
+
+END, TURN, TURN_END, BOS = 256, 257, 258, 259
+SPECIALS = {"<|end|>": END, "<|im_start|>": TURN, "<|im_end|>": TURN_END, "<s>": BOS}
+
+MAX_ROWS = 32
+LIKELY = 20.0
+"""The logit of what the table says comes next; everything else has 0."""
+
+Rows = Callable[[Sequence[int]], NDArray[np.float32]]
+"""The tokens read so far -> the row that follows, shape (n_vocab,)."""
+
+
+def tokenize_bytes(text: str, first: bool, special: bool) -> list[int]:
+    """One token a byte; with `special`, the spelling of a special token is that token."""
+    try:
+        data = text.encode()
+    except UnicodeEncodeError:
+        raise PromptError("the text holds half of a surrogate pair") from None
+    tokens: list[int] = []
+    while data:
+        found = next((s for s in SPECIALS if special and data.startswith(s.encode())), None)
+        tokens.append(SPECIALS[found] if found else data[0])
+        data = data[len(found) if found else 1 :]
+    return tokens
+
+
+def fake_vocab(extra: int = 0, *, add_bos: bool = False, template: str | None = None) -> Vocab:
+    """The 256 bytes, four special tokens, and `extra` unused ones as padding."""
+    return Vocab(
+        tokens=(
+            *(bytes([n]) for n in range(256)),
+            *(text.encode() for text in SPECIALS),
+            *(f"<unused{n}>".encode() for n in range(extra)),
+        ),
+        kinds=(*[Kind.BYTE] * 256, *[Kind.CONTROL] * len(SPECIALS), *[Kind.UNUSED] * extra),
+        bos=BOS,
+        end_of_generation=frozenset((END, TURN_END)),
+        add_bos=add_bos,
+        chat_template=template,
+        tokenize=tokenize_bytes,
+    )
+
+
+def word_vocab(*words: str) -> Vocab:
+    """A vocabulary of these ordinary tokens, without a tokenizer."""
+    return Vocab(tuple(w.encode() for w in words), (Kind.NORMAL,) * len(words))
+
+
+def changed(vocab: Vocab, token: int, spelling: bytes, kind: int = Kind.NORMAL) -> Vocab:
+    """`vocab` with another spelling and kind for one token."""
+    tokens, kinds = list(vocab.tokens), list(vocab.kinds)
+    tokens[token], kinds[token] = spelling, kind
+    return replace(vocab, tokens=tuple(tokens), kinds=tuple(kinds))
+
+
+def script(replies: Mapping[str, str], vocab: Vocab) -> Rows:
+    """After a text that ends with a key comes its reply, byte by byte, and then the end."""
+
+    def row(history: Sequence[int]) -> NDArray[np.float32]:
+        said = b"".join(vocab.tokens[token] for token in history).decode("latin-1")
+        likely = END
+        for prompt, reply in replies.items():
+            encoded = reply.encode().decode("latin-1")
+            for length in range(len(encoded) + 1):
+                if said.endswith(prompt + encoded[:length]):
+                    likely = ord(encoded[length]) if length < len(encoded) else END
+        logits = np.zeros(len(vocab), np.float32)
+        logits[likely] = LIKELY
+        return logits
+
+    return row
+
+
+def noise(seed: int, vocab: Vocab) -> Rows:
+    """A random row for every history, the same each time."""
+
+    def row(history: Sequence[int]) -> NDArray[np.float32]:
+        random = np.random.default_rng((seed, *history))
+        return random.normal(0.0, 3.0, len(vocab)).astype(np.float32)
+
+    return row
+
+
+def constant(row: Sequence[float]) -> Rows:
+    """The same row whatever has been read."""
+    logits = np.asarray(row, np.float32)
+    return lambda _: logits
+
+
+class Fault(NamedTuple):
+    """What goes wrong: `error` is raised, or without one a row holds `value`.
+
+    A `late` error comes when the tokens have been read, as an interrupt may.
+    """
+
+    error: BaseException | None = None
+    late: bool = False
+    value: float = float("nan")
+
+
+class FakeModel:
+    """A `Model` whose rows come from a function of all that it has read."""
+
+    def __init__(
+        self,
+        rows: Rows | None = None,
+        *,
+        vocab: Vocab | None = None,
+        n_ctx: int = 4096,
+        cancel: threading.Event | None = None,
+    ) -> None:
+        self._vocab = vocab or fake_vocab()
+        self._rows = rows or noise(0, self._vocab)
+        self._n_ctx = n_ctx
+        self._cancel = cancel or threading.Event()
+        self._faults: dict[int, Fault] = {}
+        self.history: list[int] = []
+        self.evals: list[list[int]] = []
+        self.rewinds: list[int] = []
+
+    def fail_on(self, nth_eval: int, fault: Fault) -> None:
+        """Let the n-th eval from now (1 is the next one) go wrong."""
+        self._faults[len(self.evals) + nth_eval] = fault
+
+    @property
+    def vocab(self) -> Vocab:
+        return self._vocab
+
+    @property
+    def n_past(self) -> int:
+        return len(self.history)
+
+    @property
+    def n_ctx(self) -> int:
+        return self._n_ctx
+
+    @property
+    def n_evaluated(self) -> int:
+        """How many tokens were ever given to `eval`."""
+        return sum(map(len, self.evals))
+
+    def eval(self, tokens: Sequence[int], rows: int = 1) -> Logits:
+        self.evals.append(list(tokens))
+        fault = self._faults.pop(len(self.evals), None)
+        if fault is not None and fault.error is not None and not fault.late:
+            raise fault.error
+        if not 1 <= rows <= min(len(tokens), MAX_ROWS):
+            raise EngineError(f"{rows} rows asked of {len(tokens)} tokens")
+        if not all(0 <= token < len(self._vocab) for token in tokens):
+            raise EngineError("a token is outside the vocabulary")
+        if self.n_past + len(tokens) > self._n_ctx:
+            raise ContextFullError(f"the context of {self._n_ctx} tokens is full")
+        if len(tokens) > 1 and self._cancel.is_set():
+            raise Cancelled("the evaluation was cancelled")
+        before = len(self.history)
+        self.history += tokens
+        if fault is not None and fault.error is not None:
+            raise fault.error
+        ends = range(before + len(tokens) - rows + 1, before + len(tokens) + 1)
+        out = np.stack([self._rows(self.history[:end]) for end in ends])
+        if fault is not None:
+            out[-1, 0] = fault.value
+        return out
+
+    def rewind(self, n: int) -> None:
+        if not 0 <= n <= self.n_past:
+            raise EngineError(f"cannot forget {n} tokens of {self.n_past}")
+        self.rewinds.append(n)
+        del self.history[self.n_past - n :]
+
+
+def saying(
+    replies: Mapping[str, str], *, vocab: Vocab | None = None, n_ctx: int = 4096
+) -> FakeModel:
+    """A model that answers from a table; see `script`."""
+    vocab = vocab or fake_vocab()
+    return FakeModel(script(replies, vocab), vocab=vocab, n_ctx=n_ctx)
+
+
+def random_model(seed: int, *, vocab: Vocab | None = None, n_ctx: int = 4096) -> FakeModel:
+    """A model with a random row for every text."""
+    vocab = vocab or fake_vocab()
+    return FakeModel(noise(seed, vocab), vocab=vocab, n_ctx=n_ctx)
+
+
+def random_trio(alpha: float = 1.0, plausibility: float = 0.0, *, n_ctx: int = 4096) -> Trio:
+    """Three models, each with its own random row for every text."""
+    base, expert, anti_expert = (random_model(seed, n_ctx=n_ctx) for seed in (1, 2, 3))
+    return Trio(base, expert, anti_expert, alpha, plausibility)

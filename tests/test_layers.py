@@ -1,0 +1,149 @@
+"""The layers: a module imports only from those above it, and a few things happen in one place."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "edgeproxy"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+MAX_LINES = 300
+
+LAYERS = (
+    "errors",
+    "gguf",
+    "vocab",
+    "model",
+    "llama",
+    "align",
+    "fuse",
+    "trio",
+    "sample",
+    "text",
+    "generate",
+    "complete",
+    "template",
+    "prompt",
+    "chat",
+    "recipe",
+    "loader",
+    "evaluate",
+    "cli",
+    "__main__",
+)
+"""Downwards: each may import from those above it."""
+
+MAY_IMPORT_LLAMA = {"sample", "chat", "loader", "evaluate", "cli"}
+"""The others work with any `Model`, and are tested without weights."""
+
+OUTPUT = {"print", "sys.exit", "exit", "quit", "os._exit", "sys.stdout", "sys.stderr"}
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(PACKAGE))
+
+
+def layer_of(path: Path) -> str:
+    """The row of the table that a file belongs to: a folder is one row."""
+    first = path.relative_to(PACKAGE).parts[0]
+    return first.removesuffix(".py")
+
+
+def imported(source: str) -> Iterator[str]:
+    """Every module that `source` imports anywhere, with its full name."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"a relative import in line {node.lineno} hides its layer"
+            assert node.module is not None
+            yield node.module
+            if node.module == "edgeproxy":
+                yield from (f"edgeproxy.{alias.name}" for alias in node.names)
+
+
+def layers_imported(source: str) -> set[str]:
+    parts = (name.split(".") for name in imported(source))
+    found = {part[1] for part in parts if part[0] == "edgeproxy" and len(part) > 1}
+    return {layer for layer in found if layer in LAYERS or (PACKAGE / f"{layer}.py").exists()}
+
+
+def violations(layer: str, source: str) -> set[str]:
+    """The layers that a module of `layer` imports although it may not."""
+    above = set(LAYERS[: LAYERS.index(layer)]) | {layer}
+    if layer not in MAY_IMPORT_LLAMA:
+        above -= {"llama"} - {layer}
+    return layers_imported(source) - above
+
+
+def uses(source: str) -> set[str]:
+    """Dotted names that `source` reads, such as `sys.exit`."""
+    nodes = (n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Name | ast.Attribute))
+    return {ast.unparse(node) for node in nodes}
+
+
+below_the_top = pytest.mark.parametrize(
+    "path", [path for path in MODULES if path != PACKAGE / "__init__.py"], ids=name_of
+)
+every_module = pytest.mark.parametrize("path", MODULES, ids=name_of)
+
+
+@below_the_top
+def test_a_module_imports_only_from_the_layers_above_it(path: Path) -> None:
+    assert layer_of(path) in LAYERS, f"{name_of(path)} has no row in the table of layers"
+    assert violations(layer_of(path), path.read_text("utf-8")) == set()
+
+
+@pytest.mark.parametrize(
+    ("layer", "source", "wrong"),
+    [
+        ("fuse", "from edgeproxy.trio import Trio", {"trio"}),
+        ("fuse", "from edgeproxy.llama import Weights", {"llama"}),
+        ("text", "def f():\n    import edgeproxy.chat", {"chat"}),
+        ("errors", "from edgeproxy import vocab", {"vocab"}),
+        ("sample", "from edgeproxy.llama import SamplerChain", set()),
+        ("cli", "from edgeproxy import __version__, load", set()),
+    ],
+)
+def test_the_table_would_catch_a_wrong_import(layer: str, source: str, wrong: set[str]) -> None:
+    assert violations(layer, source) == wrong
+
+
+@every_module
+def test_llama_cpp_is_imported_in_one_file(path: Path) -> None:
+    roots = {name.partition(".")[0] for name in imported(path.read_text("utf-8"))}
+    assert ("llama_cpp" in roots) == (path == PACKAGE / "llama" / "library.py")
+
+
+@every_module
+def test_nothing_is_unpickled(path: Path) -> None:
+    roots = {name.partition(".")[0] for name in imported(path.read_text("utf-8"))}
+    assert not roots & {"pickle", "cPickle", "dill", "joblib", "marshal", "shelve", "diskcache"}
+
+
+@every_module
+def test_only_the_command_line_prints_or_exits(path: Path) -> None:
+    # template.py runs as a child, whose standard output is its answer.
+    if layer_of(path) in ("cli", "__main__") or path == PACKAGE / "template.py":
+        return
+    assert uses(path.read_text("utf-8")) & OUTPUT == set()
+
+
+@every_module
+def test_a_module_can_be_read_in_one_go(path: Path) -> None:
+    assert len(path.read_text("utf-8").splitlines()) <= MAX_LINES
+
+
+def test_the_top_of_the_package_imports_nothing_at_once() -> None:
+    source = (PACKAGE / "__init__.py").read_text("utf-8")
+    at_once = [node for node in ast.parse(source).body if isinstance(node, ast.ImportFrom)]
+    assert {node.module for node in at_once} == {"__future__", "importlib", "typing"}
+
+
+def test_no_path_of_a_developers_machine_is_in_the_code() -> None:
+    found = [name_of(p) for p in MODULES if re.search(r"/(home|work|Users)/", p.read_text("utf-8"))]
+    assert found == []
