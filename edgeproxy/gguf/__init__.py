@@ -1,0 +1,20 @@
+"""A strict, bounded, read-only reader and validator of GGUF model files.
+
+llama.cpp trusts a header: damaged ones abort the process or answer wrongly. So nothing reaches it
+that this package has not read in full, checked against what the architecture needs, and found
+consistent. Tensor data is never read; a flipped weight is for a hash to find.
+
+    header   what a file declares, as frozen data
+    parse    bytes -> header: counts, lengths, types, offsets
+    keys     what kind of file it is, and keys that damage has renamed
+    vocab    the tokenizer's keys
+    model    hyper-parameters and tensors, by the tables in `architectures`
+    file     one open descriptor, so that the file that was checked is the file that is loaded
+
+The format is described in https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
+"""
+
+from edgeproxy.gguf.file import ModelFile, open_model, read
+from edgeproxy.gguf.header import TENSOR_TYPES, Header, Tensor, TensorType
+
+__all__ = ["TENSOR_TYPES", "Header", "ModelFile", "Tensor", "TensorType", "open_model", "read"]

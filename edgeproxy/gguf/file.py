@@ -1,0 +1,117 @@
+"""One open descriptor of a model file, so that the file that was checked is the file loaded."""
+
+from __future__ import annotations
+
+import os
+import stat
+from io import FileIO
+from pathlib import Path
+
+from edgeproxy.errors import ModelFileError
+from edgeproxy.gguf.header import AGAIN, Header
+from edgeproxy.gguf.keys import check_keys
+from edgeproxy.gguf.model import check_model
+from edgeproxy.gguf.parse import identity, parse
+from edgeproxy.gguf.vocab import check_vocabulary
+
+# A FIFO would block an ordinary open for ever; Windows has neither flag nor such FIFOs.
+_FLAGS = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+
+
+class ModelFile:
+    """A validated model file, open for reading until `close` or the end of a `with` block."""
+
+    header: Header
+
+    def __init__(self, file: FileIO, header: Header) -> None:
+        self._file = file
+        self.header = header
+
+    def fileno(self) -> int:
+        """The descriptor; whoever moves its position must not mind where it stands."""
+        return self._file.fileno()
+
+    def check_unchanged(self) -> None:
+        """Check that the open file and the one at its path are still the file that was validated.
+
+        Call it after something else has read the path. Raises `ModelFileError` otherwise. A write
+        that keeps the size and sets the modification time back goes unnoticed.
+        """
+        try:
+            now = identity(os.fstat(self.fileno())), identity(self.header.path.stat())
+        except OSError as error:
+            raise self.header.error(f"it has been moved away ({error.strerror})") from None
+        if now != (self.header.identity, self.header.identity):
+            raise self.header.error(
+                "it was replaced or altered while it was loaded", "load it again"
+            )
+
+    def close(self) -> None:
+        """Close the descriptor; a second call does nothing."""
+        self._file.close()
+
+    def __enter__(self) -> ModelFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_model(path: str | os.PathLike[str], *, vocab_only: bool = False) -> ModelFile:
+    """Open the GGUF file at `path` and validate its header.
+
+    With `vocab_only` a file without weights is accepted, and hyper-parameters and tensors are not
+    checked against the architecture. Raises `ModelFileError` for everything that is not a sound
+    little-endian GGUF file of version 2 or 3; reads no tensor data and changes nothing.
+    """
+    path = Path(path)
+    file = _open_regular(path)
+    try:
+        header = parse(file, path)
+        check_keys(header)
+        count = check_vocabulary(header)
+        if not vocab_only:
+            check_model(header, count)
+        return ModelFile(file, header)
+    except OSError as error:
+        file.close()
+        raise ModelFileError(path, f"it cannot be read ({error.strerror}); {AGAIN}") from None
+    except BaseException:
+        file.close()
+        raise
+
+
+def read(path: str | os.PathLike[str], *, vocab_only: bool = False) -> Header:
+    """Return the validated header of the GGUF file at `path`; see `open_model`."""
+    with open_model(path, vocab_only=vocab_only) as file:
+        return file.header
+
+
+def _open_regular(path: Path) -> FileIO:
+    try:
+        # Opening some devices has effects, so look before and, for a race, after.
+        _check_regular(path, path.stat())
+        file = FileIO(path, opener=lambda name, flags: os.open(name, flags | _FLAGS))
+    except FileNotFoundError:
+        raise ModelFileError(path, "there is no such file; check the path") from None
+    except PermissionError:
+        raise ModelFileError(path, "it may not be read; check its permissions") from None
+    except (OSError, ValueError) as error:
+        raise ModelFileError(path, f"it cannot be opened ({error}); check the path") from None
+    try:
+        _check_regular(path, os.fstat(file.fileno()))
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _check_regular(path: Path, status: os.stat_result) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise ModelFileError(path, "it is a directory; name the .gguf file in it")
+    if stat.S_ISFIFO(status.st_mode):
+        raise ModelFileError(path, "it is a FIFO (a named pipe); use a regular file")
+    if not stat.S_ISREG(status.st_mode):
+        raise ModelFileError(path, "it is a device or a socket; use a regular file")
+    if status.st_size == 0:
+        raise ModelFileError(path, f"it is empty; {AGAIN}")
