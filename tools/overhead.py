@@ -127,7 +127,8 @@ def measure(name: str, tokens: int, repeats: int, threads: int | None = None) ->
             LlamaModel(each, n_ctx=n_ctx, n_threads=count)
             for each, count in zip(weights, counts, strict=True)
         )
-        trio = Trio(base, *(align(model, base.vocab)[0] for model in pair))
+        expert, anti_expert = (align(model, base.vocab)[0] for model in pair)
+        trio = Trio(base, expert, anti_expert)
         bare = [
             BareContext(each, n_ctx, count) for each, count in zip(weights, counts, strict=True)
         ]
