@@ -139,8 +139,9 @@ def write_model(path: Path, name: str, shape: Shape, vocabulary: Vocabulary, see
             file.write(part)
             digest.update(part)
             written += len(part)
-            print(f"\r{path.name}: {min(written / total, 1):4.0%}", end="", file=sys.stderr)
-    print(file=sys.stderr)
+            if sys.stderr.isatty():
+                print(f"\r{path.name}: {min(written / total, 1):4.0%}", end="", file=sys.stderr)
+    print(f"\r{path.name}: {written / 1e6:,.0f} MB", file=sys.stderr)
     return digest.hexdigest()
 
 
