@@ -25,6 +25,7 @@ from edgeproxy.errors import (
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 DEBUG_VARIABLE = "EDGEPROXY_DEBUG"
+COMPLETION_VARIABLE = "_EDGEPROXY_COMPLETE"
 
 VERBS = {
     "chat": "Talk to a trio.",
@@ -72,17 +73,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     prepare_streams()
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        # Without a verb there is nothing to do but to tell which there are.
-        code = edgeproxy.main(given or ["--help"], "edgeproxy", standalone_mode=False)
+        code = _run(given)
         if sys.stdout is not None:
             sys.stdout.flush()
     except BaseException as error:  # noqa: BLE001 - the one place where errors become exit codes
         return _report(error)
+    return code
+
+
+def _run(arguments: list[str]) -> int:
+    if COMPLETION_VARIABLE in os.environ:
+        edgeproxy.main(arguments, "edgeproxy")  # a shell asks what could follow
+    try:
+        # Not through `main`, which ends the process by itself for some errors. Without a verb
+        # there is nothing to do but to tell which there are.
+        with edgeproxy.make_context("edgeproxy", arguments or ["--help"]) as context:
+            code = edgeproxy.invoke(context)
+    except click.exceptions.Exit as asked:
+        return asked.exit_code
     return code if isinstance(code, int) else DONE
 
 
 def _report(error: BaseException) -> int:
     """Tell a person what went wrong, in one line; the exit code that goes with it."""
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else FAILED
     if isinstance(error, BrokenPipeError):
         silence_stdout()  # whoever read us has seen enough, as `head` has
         return DONE
@@ -113,8 +128,6 @@ def _explain(error: BaseException) -> tuple[str, int]:
         case OSError() if error.strerror:
             where = f"{error.filename}: " if error.filename else ""
             return f"{where}{error.strerror}", FAILED
-        case SystemExit():
-            return f"stopped ({error.code})", FAILED
     return (
         f"this is a bug in edgeproxy: {type(error).__name__}: {error} "
         f"(set {DEBUG_VARIABLE}=1 to see where)",

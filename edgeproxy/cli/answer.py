@@ -6,8 +6,8 @@ Each system has a thread and a context of its own; llama.cpp leaves Python's loc
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -60,38 +60,47 @@ def answer_all(
     workers: int,
 ) -> dict[str, list[str]]:
     """Every system's replies, in the order of the questions. Raises `Cancelled` at Ctrl-C."""
-    speakers: dict[str, Speaker[Any]] = {
-        name: session.speaker if name == "proxy" else session.solo(name)
-        for name in _BY_COST
-        if name in systems
-    }
-    replies: dict[str, list[str]] = {name: [] for name in systems}
     stopping = Flag()
-    status, total = StatusLine(), len(systems) * len(questions)
-    started = time.monotonic()
-
-    def answer(name: str) -> None:
-        for question in questions:
-            replies[name].append(reply_of(speakers[name], question, stopping.is_set))
 
     def stop() -> None:
         stopping.set()
         session.cancel()
 
-    with ThreadPoolExecutor(workers) as pool, on_interrupt(stop):
-        work = [pool.submit(answer, name) for name in speakers]
-        try:
-            while wait(work, timeout=0.1, return_when=FIRST_EXCEPTION).not_done:
-                if any(part.done() and part.exception() for part in work):
-                    break
-                status.show(_progress(sum(map(len, replies.values())), total, started))
-            for part in work:
-                if part.done():
-                    part.result()
-        finally:
-            stop()  # one that failed, or Ctrl-C, stops the others; the pool waits for them
-            status.clear()
+    with on_interrupt(stop):
+        # Also made with Ctrl-C in hand: an exception in one of llama.cpp's callbacks gets lost.
+        speakers: dict[str, Speaker[Any]] = {
+            name: session.speaker if name == "proxy" else session.solo(name)
+            for name in _BY_COST
+            if name in systems
+        }
+        replies: dict[str, list[str]] = {name: [] for name in systems}
+
+        def answer(name: str) -> None:
+            for question in questions:
+                replies[name].append(reply_of(speakers[name], question, stopping.is_set))
+
+        with ThreadPoolExecutor(workers) as pool:
+            work = [pool.submit(answer, name) for name in speakers]
+            try:
+                _wait(work, replies, len(systems) * len(questions))
+            finally:
+                stop()  # one that failed, or Ctrl-C, stops the others; the pool waits for them
     return replies
+
+
+def _wait(work: Sequence[Future[None]], replies: Mapping[str, Sequence[str]], total: int) -> None:
+    """Show progress until all work is done, or raise what the first part of it raised."""
+    status, started = StatusLine(), time.monotonic()
+    try:
+        while wait(work, timeout=0.1, return_when=FIRST_EXCEPTION).not_done:
+            if any(part.done() and part.exception() for part in work):
+                break
+            status.show(_progress(sum(map(len, replies.values())), total, started))
+        for part in work:
+            if part.done():
+                part.result()
+    finally:
+        status.clear()
 
 
 def workers(recipe: Recipe, threads: int | None) -> int:

@@ -17,6 +17,7 @@ import click
 from edgeproxy.cli.answer import FirstLine, answer_all, workers
 from edgeproxy.cli.opening import opened
 from edgeproxy.cli.options import (
+    DEFAULT_TRIO,
     Models,
     Reply,
     json_option,
@@ -76,7 +77,6 @@ line, compared without case, accents and punctuation. Gap closed is (proxy - bas
 @json_option
 @stats_option
 def command(
-    trio: str,
     questions: Path,
     systems: str | None,
     limit: int | None,
@@ -94,7 +94,7 @@ def command(
     sampling = reply.sampling()
     from edgeproxy.recipe import find_recipe
 
-    recipe = find_recipe(trio)
+    recipe = find_recipe(models.trio or DEFAULT_TRIO)
     chosen = choose_systems(systems, recipe)
     with _replies_file(replies, questions) as file, opened(models, recipe) as ready:
         started = time.perf_counter()

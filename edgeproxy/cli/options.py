@@ -130,7 +130,10 @@ system_option = click.option("--system", metavar="TEXT", help="A system message 
 
 
 def model_options(*, trio_flag: bool = True) -> Callable[[Command], Command]:
-    """Give a verb the flags that choose models; it is called with `models`."""
+    """Give a verb the flags that choose models; it is called with `models`.
+
+    Without `trio_flag` the trio comes from an argument of the verb's own.
+    """
     flags = (_TRIO, *_FILES, *_SETTINGS) if trio_flag else _SETTINGS
     return _gather("models", Models, flags)
 
