@@ -151,10 +151,11 @@ class Session:
         return self._weights[role.path]
 
     def _context(self, weights: Weights) -> LlamaModel:
+        threads = self._n_threads
         return LlamaModel(
             weights,
             n_ctx=self._n_ctx,
-            n_threads=self._n_threads or default_threads(weights.n_params),
+            n_threads=default_threads(weights.n_params) if threads is None else threads,
             cancel=self._cancel,
         )
 

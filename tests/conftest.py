@@ -14,8 +14,10 @@ from hypothesis import settings
 
 from edgeproxy.gguf import read
 from edgeproxy.llama import Weights
+from edgeproxy.loader import Session
 from edgeproxy.recipe import Recipe, read_recipe
 from edgeproxy.vocab import Vocab, from_header
+from tests.gguf_files import draft
 
 REPOSITORY = Path(__file__).parent.parent
 VOCABS = ("gpt-2", "llama-bpe", "llama-spm", "phi-3", "qwen2", "starcoder")
@@ -63,8 +65,29 @@ def factbook_recipe(factbook: Path) -> Recipe:
     return read_recipe(factbook)
 
 
+@pytest.fixture(scope="session")
+def tiny_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A llama model of two blocks with random float32 weights and a byte-level vocabulary."""
+    made = draft("llama")
+    made.metadata["llama.context_length"] = 2048
+    return made.write(tmp_path_factory.mktemp("tiny") / "tiny.gguf")
+
+
+@pytest.fixture(scope="module")
+def tiny(tiny_file: Path) -> Iterator[Weights]:
+    with Weights(tiny_file) as weights:
+        yield weights
+
+
 @pytest.fixture(scope="module")
 def base_weights(factbook_recipe: Recipe) -> Iterator[Weights]:
-    """The shipped base in memory."""
+    """The shipped base."""
     with Weights(factbook_recipe.base.path) as weights:
         yield weights
+
+
+@pytest.fixture(scope="module")
+def session(factbook_recipe: Recipe) -> Iterator[Session]:
+    """The shipped trio, loaded; a test that changes its alpha or mask changes it back."""
+    with Session(factbook_recipe) as loaded:
+        yield loaded
