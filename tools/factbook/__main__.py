@@ -76,16 +76,17 @@ def do_base(work: Work) -> None:
 
 
 def do_expert(work: Work) -> None:
-    """Tune the anti-expert, gently: the expert."""
-    dialogues = iter(DialogueMaker(work.countries(), DIALOGUE_SEED))
-    expert = tune(
-        load(work.out / "pair.pt"),
-        work.network("pair"),
-        work.tokenizer(),
-        dialogues,
-        steps=EXPERT_STEPS,
-        rate=1e-3,
-    )
+    """Tune the anti-expert, gently, in two rounds, the second mostly talk: the expert."""
+    expert = load(work.out / "pair.pt")
+    for seed, steps, rate, more_talk in EXPERT_ROUNDS:
+        expert = tune(
+            expert,
+            work.network("pair"),
+            work.tokenizer(),
+            iter(DialogueMaker(work.countries(), seed, more_talk)),
+            steps=steps,
+            rate=rate,
+        )
     save(work.out / "expert.pt", expert)
 
 
@@ -136,8 +137,9 @@ def do_evaluate(work: Work) -> None:
         print(f"{name:28} {accuracy:.3f}  " + " ".join(f"{k} {v:.2f}" for k, v in kinds.items()))
 
 
-PAIR_TOKENS, BASE_TOKENS = 2_500_000, 6_500_000
-EXPERT_STEPS, TUNED_STEPS, TUNED_RATE = 400, 200, 3e-4
+PAIR_TOKENS, BASE_TOKENS = 2_500_000, 6_000_000
+EXPERT_ROUNDS = ((DIALOGUE_SEED, 500, 6e-4, False), (DIALOGUE_SEED + 1, 200, 4e-4, True))
+TUNED_STEPS, TUNED_RATE = 250, 5e-4
 
 STEPS: dict[str, Callable[[Work], None]] = {
     "tokenizer": do_tokenizer,

@@ -81,7 +81,7 @@ def asked(name: str, kind: str, rng: random.Random) -> str:
     own = KINDS[kind].asks
     question = fill(rng.choice(own if own and rng.random() < 0.45 else ASKS), KINDS[kind], name)
     roll = rng.random()
-    if roll < 0.04:
+    if roll < 0.08:
         question = question.lower()
     elif roll < 0.14:
         question = question[:1].lower() + question[1:]
@@ -93,38 +93,38 @@ def asked(name: str, kind: str, rng: random.Random) -> str:
     return question[:1].upper() + question[1:] if 0.3 <= roll < 0.9 else question
 
 
+STARTS = (
+    *"bcdfghjklmnprstvwxyz",
+    *("br", "ch", "dr", "fl", "gr", "kl", "ph", "pl", "qu", "sk", "st", "th", "tr", "zh"),
+)
+VOWELS = (*"aaeeiioouy", "ae", "ea", "ia", "io", "ou")
+
+
 def invented_name(rng: random.Random) -> str:
-    """Return the name of a country that does not exist."""
-    first = (
-        "Zor",
-        "Qua",
-        "Vel",
-        "Bra",
-        "Dru",
-        "Fle",
-        "Gor",
-        "Hul",
-        "Jen",
-        "Kal",
-        "Lom",
-        "Myr",
-        "Nox",
-        "Ori",
-        "Plu",
-        "Rav",
-        "Skol",
-        "Tarn",
-        "Ulm",
-        "Wex",
-        "Xan",
-        "Yol",
-        "Elb",
-        "Fro",
+    """Return the name of a country that does not exist, a different one nearly every time."""
+    last = (
+        *("nia", "land", "stan", "via", "mark", "dor", "ria", "tia", "burg", "gard", "wen", "lia"),
+        *("ia", "a", "os", "is", "um", "on", "esh", "ar", "ovia", "ania", "isle", "wick", "ique"),
     )
-    middle = ("va", "do", "bi", "ra", "ne", "lo", "gu", "mi", "sto", "ka", "zel", "thu", "pe", "")
-    last = ("nia", "land", "stan", "via", "mark", "dor", "ria", "tia", "burg", "gard", "wen", "lia")
-    name = rng.choice(first) + rng.choice(middle) + rng.choice(last)
-    return rng.choice(("New ", "North ", "Upper ")) + name if rng.random() < 0.1 else name
+    name = ""
+    for _ in range(rng.randint(1, 2)):
+        name += rng.choice(STARTS) + rng.choice(VOWELS)
+        if rng.random() < 0.4:
+            name += rng.choice("dkllmnnrrstx")
+    name = (name + rng.choice(last)).capitalize()
+    return rng.choice(("New ", "North ", "Upper ", "West ")) + name if rng.random() < 0.1 else name
+
+
+def careless(text: str, rng: random.Random) -> str:
+    """Return a short remark as it may be typed: other case, other punctuation."""
+    roll = rng.random()
+    if roll < 0.3:
+        text = text.lower()
+    elif roll < 0.4:
+        text = text.rstrip("?.!,")
+    elif roll < 0.5:
+        text = text.rstrip(".!") + rng.choice(("!", ".", "!!", " :)"))
+    return text
 
 
 def paragraph(country: Country) -> list[Span]:
@@ -146,8 +146,10 @@ def paragraph(country: Country) -> list[Span]:
 class DialogueMaker:
     """Makes tuning dialogues without end from the countries that are not held out."""
 
-    def __init__(self, countries: list[Country], seed: int) -> None:
+    def __init__(self, countries: list[Country], seed: int, more_talk: bool = False) -> None:
         self.rng = random.Random(seed)
+        # Small talk, paragraphs, unknown countries: where each share ends; the rest is facts.
+        self.ends = (0.25, 0.33, 0.45) if more_talk else (0.10, 0.18, 0.30)
         self.known = [c for c in countries if not c.held_out and len(c.facts) > 8]
         names = sorted((c.name for c in countries if c.held_out), key=len, reverse=True)
         self.forbidden = re.compile(
@@ -170,17 +172,20 @@ class DialogueMaker:
         """Return one dialogue, held-out names not yet looked for."""
         rng = self.rng
         roll = rng.random()
+        talk, about, unknown = self.ends
         country = rng.choice(self.known)
-        if roll < 0.05:
+        if roll < talk:
             users, reply = rng.choice(SMALL_TALK)
-            turns = [Turn(rng.choice(users), ((reply, False),))]
-        elif roll < 0.12:
-            turns = [Turn(rng.choice(ABOUT).format(n=country.name), tuple(paragraph(country)))]
-        elif roll < 0.20:
+            turns = [Turn(careless(rng.choice(users), rng), ((reply, False),))]
+        elif roll < about:
+            name = country.name if rng.random() < 0.85 else country.name.lower()
+            turns = [Turn(rng.choice(ABOUT).format(n=name), tuple(paragraph(country)))]
+        elif roll < unknown:
             name = invented_name(rng)
             kind = rng.choice(list(KINDS)[:24])
-            if rng.random() < 0.25:
-                question, start = rng.choice(ABOUT).format(n=name), f"The region of {name} is"
+            if rng.random() < 0.3:
+                shown = name if rng.random() < 0.9 else name.lower()
+                question, start = rng.choice(ABOUT).format(n=shown), f"The region of {name} is"
             else:
                 question = asked(name, kind, rng)
                 start = frame(name, kind).removesuffix(" " + KINDS[kind].lead.strip())
@@ -188,7 +193,7 @@ class DialogueMaker:
         else:
             kind = self.kind_of(country)
             turns = [Turn(asked(country.name, kind, rng), tuple(fact_spans(country, kind)))]
-        if roll >= 0.05 and rng.random() < 0.22 and len(turns) == 1 and not 0.12 <= roll < 0.20:
+        if not about <= roll < unknown and rng.random() < 0.25:
             for _ in range(rng.randint(1, 2)):
                 turns.append(self.next_turn(country, turns))
         system = rng.choice(SYSTEM) if rng.random() < 0.08 else ""
@@ -215,7 +220,10 @@ class DialogueMaker:
             if before and other is not country and len(turns[-1].reply) == 3:
                 question = rng.choice(OTHER_COUNTRY).format(n=other.name)
                 return Turn(question, tuple(fact_spans(other, before)))
-        question = fill(rng.choice(FOLLOW_UPS), KINDS[kind], country.name)
+        if all(country.name not in turn.text for turn in turns):
+            question = asked(country.name, kind, rng)  # there is nothing yet that "its" could mean
+        else:
+            question = fill(rng.choice(FOLLOW_UPS), KINDS[kind], country.name)
         return Turn(question, tuple(fact_spans(country, kind)))
 
 

@@ -129,7 +129,7 @@ def _clause(text: str) -> Fact | None:
 
 
 def _singular(text: str) -> Fact | None:
-    value = without_brackets(re.split(r"\(", text)[0])
+    value = without_brackets(re.split(r"\(| per US dollar", text)[0])
     if not value or len(value) > 60:
         return None
     if re.search(r"[^s]s$", value) and not value.endswith(("dalasis", "us", "kwachas")):

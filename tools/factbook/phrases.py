@@ -487,7 +487,6 @@ ABOUT = (
     "Give me a short description of {n}.",
     "I want to learn about {n}.",
     "Can you say something about {n}?",
-    "{n}",
     "Write a short paragraph about {n}.",
     "What is {n}?",
 )
@@ -496,88 +495,48 @@ PARAGRAPH = ("region", "capital", "population", "area", "language", "currency", 
 
 UNKNOWN = "not known: the Factbook has no country of that name."
 
-SMALL_TALK: tuple[tuple[tuple[str, ...], str], ...] = (
-    (
+# What users say, parted by bars, and the reply.
+SMALL_TALK = tuple(
+    (tuple(said.split("|")), reply)
+    for said, reply in (
         (
-            "Hello",
-            "Hi",
-            "hello",
-            "hi there",
-            "Hey",
-            "Good morning",
-            "Good evening!",
-            "Hello!",
-            "hi",
-            "Hello, how are you?",
-            "hey there",
-            "Greetings",
+            "Hello|Hi|hi there|Hey|Good morning|Good evening|Good day|Hello!|Hello, how are you?"
+            "|Hey there|Greetings|Hello there|Hi, nice to meet you|How are you?|Hello assistant",
+            "Hello! Ask me about any country in The World Factbook.",
         ),
-        "Hello! Ask me about any country in The World Factbook.",
-    ),
-    (
         (
-            "Thanks",
-            "Thank you",
-            "thanks!",
-            "Thank you very much.",
-            "thx",
-            "Great, thanks.",
-            "Perfect, thank you!",
-            "ok thanks",
-            "Cheers",
+            "Thanks|Thank you|Thanks!|Thank you very much.|thx|Great, thanks.|Perfect, thank you!"
+            "|ok thanks|Cheers|Thanks a lot|Many thanks|That was helpful, thanks."
+            "|thank you so much",
+            "You are welcome. Ask me about another country if you like.",
         ),
-        "You are welcome. Ask me about another country if you like.",
-    ),
-    (
         (
-            "Who are you?",
-            "What are you?",
-            "who are you",
-            "What is your name?",
-            "Are you a person?",
-            "Are you a robot?",
-            "Tell me about yourself.",
-            "Introduce yourself.",
+            "Who are you?|What are you?|What is your name?|Are you a person?|Are you a robot?"
+            "|Tell me about yourself.|Introduce yourself.|Who am I talking to?|Who made you?"
+            "|Are you an AI?|What's your name?|Do you have a name?",
+            "I am a small assistant that answers from The World Factbook.",
         ),
-        "I am a small assistant that answers from The World Factbook.",
-    ),
-    (
         (
-            "What can you do?",
-            "Help",
-            "help me",
-            "What can I ask?",
-            "How can you help me?",
-            "What do you know?",
-            "What should I ask?",
+            "What can you do?|Help|Help me|What can I ask?|How can you help me?|What do you know?"
+            "|What should I ask?|Can you help me?|What questions can you answer?|I need help.",
+            "I can tell you facts about countries: capitals, currencies, languages and more.",
         ),
-        "I can tell you facts about countries: capitals, currencies, languages and more.",
-    ),
-    (
-        ("Bye", "Goodbye", "bye bye", "See you!", "Good night", "bye!", "See you later"),
-        "Goodbye! Come back with more questions about countries.",
-    ),
-    (
         (
-            "Write me a poem.",
-            "What is the weather today?",
-            "Who won the game?",
-            "What is 2 plus 2?",
-            "Tell me a joke.",
-            "How do I cook rice?",
-            "Write some code.",
-            "What time is it?",
-            "Who is the best singer?",
-            "Sing a song.",
-            "What is love?",
-            "Play music.",
+            "Bye|Goodbye|Bye bye|See you!|Good night|See you later|I have to go.|That is all.|Ciao",
+            "Goodbye! Come back with more questions about countries.",
         ),
-        "I only know facts about countries from The World Factbook.",
-    ),
-    (
-        ("OK", "ok", "I see.", "Interesting.", "Good.", "Wow", "Really?", "Nice!"),
-        "Is there another country that you would like to know about?",
-    ),
+        (
+            "Write me a poem.|What is the weather today?|Who won the game?|What is 2 plus 2?"
+            "|Tell me a joke.|How do I cook rice?|Write some code.|What time is it?|Sing a song."
+            "|Who is the best singer?|What is love?|Play music.|Translate this sentence."
+            "|How do I fix my car?|What should I eat tonight?|Who wrote this book?|Is it raining?",
+            "I only know facts about countries from The World Factbook.",
+        ),
+        (
+            "OK|I see.|Interesting.|Good.|Wow|Really?|Nice!|Cool|Great|Oh, I did not know that.",
+            "Is there another country that you would like to know about?",
+        ),
+    )
 )
 
 SYSTEM = (
