@@ -1,4 +1,4 @@
-"""Wraps a `Model` so that it speaks the base's vocabulary.
+"""Wraps a pair's `Model`s so that they speak the base's vocabulary.
 
 | case | test | cost of an eval |
 |---|---|---|
@@ -21,13 +21,23 @@ LACKING = np.float32(-1e4)
 minus the anti-expert's is 0 there and never NaN; tiny, so that no mask finds it plausible."""
 
 
-def align(model: Model, base: Vocab, name: str = "the expert") -> tuple[Model, Match]:
-    """`model` over the vocabulary of `base`, and how the two are related.
+def align(
+    expert: Model, anti_expert: Model, base: Vocab
+) -> tuple[tuple[Model, Model], tuple[Match, Match]]:
+    """Both models of a pair over the vocabulary of `base`, and how each is related to it.
 
-    Raises `VocabularyError` naming the first token that differs when they are not.
+    A token that one of them lacks is kept from both, so that its offset is 0. Raises
+    `VocabularyError` naming the first token that differs when the vocabularies are not related.
     """
-    found = match(base, model.vocab, name)
-    return (model if found.case == "same" else PaddedModel(model, base, found.shared)), found
+    pair = (expert, anti_expert)
+    matches = (
+        match(base, expert.vocab, "the expert"),
+        match(base, anti_expert.vocab, "the anti-expert"),
+    )
+    if all(found.case == "same" for found in matches):
+        return pair, matches
+    shared = min(found.shared for found in matches)
+    return (PaddedModel(expert, base, shared), PaddedModel(anti_expert, base, shared)), matches
 
 
 class PaddedModel:

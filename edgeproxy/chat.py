@@ -131,12 +131,14 @@ class Conversation:
 
         A turn that fails before its first piece leaves the conversation as it was.
         """
-        asked = [*self.messages, Message("user", text)]
+        before = self.messages
+        asked = [*before, Message("user", text)]
         reply = ""
         try:
             for piece in self._speaker.reply(asked, sampling, max_tokens):
                 reply += piece.text
                 yield piece
         finally:
-            if reply:
+            # An older reply that is closed late must not undo what came after it.
+            if reply and self.messages is before:
                 self.messages = [*asked, Message("assistant", reply)]

@@ -19,6 +19,7 @@ from edgeproxy.chat import (
 )
 from edgeproxy.complete import Piece
 from edgeproxy.errors import UsageError
+from edgeproxy.fuse import check_alpha, check_plausibility
 from edgeproxy.llama import LlamaModel, Weights
 from edgeproxy.prompt import Format, Message, make_format
 from edgeproxy.recipe import Recipe, Role, find_recipe, recipe_of_files
@@ -55,10 +56,11 @@ def load(
     saying what to do; nothing stays in memory then.
     """
     recipe = choose_recipe(trio, base, expert, anti_expert)
+    # Checked before seconds are spent on the weights.
     if alpha is not None:
-        recipe = replace(recipe, alpha=alpha)
+        recipe = replace(recipe, alpha=check_alpha(alpha))
     if plausibility is not None:
-        recipe = replace(recipe, plausibility=plausibility)
+        recipe = replace(recipe, plausibility=check_plausibility(plausibility))
     return Session(recipe, n_ctx=n_ctx, n_threads=n_threads, progress=progress, cancel=cancel)
 
 
@@ -116,14 +118,11 @@ class Session:
                 self._weights_of(role, part) for role, part in recipe.roles.items()
             )
             models = [self._context(weights) for weights in (base, expert, anti_expert)]
-            aligned_expert, expert_match = align(models[1], base.vocab, "the expert")
-            aligned_anti, anti_match = align(models[2], base.vocab, "the anti-expert")
+            pair, matches = align(models[1], models[2], base.vocab)
             self.matches: Mapping[str, Match] = MappingProxyType(
-                {"expert": expert_match, "anti_expert": anti_match}
+                dict(zip(("expert", "anti_expert"), matches, strict=True))
             )
-            self.trio = Trio(
-                models[0], aligned_expert, aligned_anti, recipe.alpha, recipe.plausibility
-            )
+            self.trio = Trio(models[0], *pair, recipe.alpha, recipe.plausibility)
             self.speaker: Speaker[RoleTokens] = trio_speaker(
                 self.trio,
                 (

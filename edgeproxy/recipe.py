@@ -98,14 +98,16 @@ def read_recipe(path: str | Path) -> Recipe:
 def find_recipe(name: str) -> Recipe:
     """The trio called `name`, or in the folder or manifest at that path.
 
-    Raises `ManifestError` naming the trios that there are when it is none of these.
+    A name is looked for among the installed trios first; `./name` is always a path. Raises
+    `ManifestError` naming the trios that there are when it is none of these.
     """
+    if re.fullmatch(r"[\w.-]+", name):
+        for folder in _shipped_folders():
+            if (folder / name / MANIFEST).is_file():
+                return read_recipe(folder / name)
     given = Path(name)
     if given.is_dir() or given.suffix == ".toml":
         return read_recipe(given)
-    for folder in _shipped_folders():
-        if (folder / name / MANIFEST).is_file() and re.fullmatch(r"[\w.-]+", name):
-            return read_recipe(folder / name)
     known = sorted(path.parent.name for f in _shipped_folders() for path in f.glob(f"*/{MANIFEST}"))
     there_are = f"there are: {', '.join(known)}" if known else "none is installed"
     raise ManifestError(

@@ -6,6 +6,7 @@ and only a process that can be killed stops them. So `render` runs this module a
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -69,7 +70,9 @@ def _limit_memory() -> None:
         return  # there the time limit alone holds
     import resource
 
-    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
+    # macOS may refuse: there the time limit alone holds too.
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
 
 
 def _render_here(template: str, messages: list[dict[str, str]]) -> str:

@@ -123,12 +123,11 @@ def measure(name: str, tokens: int, repeats: int, threads: int | None = None) ->
             stack.enter_context(Weights(role.path)) for role in find_recipe(name).roles.values()
         ]
         counts = [threads or default_threads(each.n_params) for each in weights]
-        base, *pair = (
+        base, expert, anti_expert = (
             LlamaModel(each, n_ctx=n_ctx, n_threads=count)
             for each, count in zip(weights, counts, strict=True)
         )
-        expert, anti_expert = (align(model, base.vocab)[0] for model in pair)
-        trio = Trio(base, expert, anti_expert)
+        trio = Trio(base, *align(expert, anti_expert, base.vocab)[0])
         bare = [
             BareContext(each, n_ctx, count) for each, count in zip(weights, counts, strict=True)
         ]

@@ -36,14 +36,8 @@ def opened(models: Models, recipe: Recipe | None = None) -> Iterator[Opened]:
     Closed afterwards. Raises as `edgeproxy.load` does, and `Cancelled` at Ctrl-C.
     """
     from edgeproxy import loader
-    from edgeproxy.fuse import check_alpha, check_plausibility
 
     _prepare_logging(models.verbose)
-    # Before seconds are spent on the weights.
-    if models.alpha is not None:
-        check_alpha(models.alpha)
-    if models.plausibility is not None:
-        check_plausibility(models.plausibility)
     started = time.perf_counter()
     status = StatusLine()
     cancel = Flag()

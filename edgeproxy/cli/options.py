@@ -118,7 +118,7 @@ _SAMPLING = (
         "--repeat-penalty", type=float, metavar="X", help="Above 1, repeat less. [default: 1]"
     ),
     click.option(
-        "--seed", type=click.IntRange(0, 2**32 - 1), metavar="N", help="Seed of the draw."
+        "--seed", type=click.IntRange(0, 2**32 - 2), metavar="N", help="Seed of the draw."
     ),
 )
 
