@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from edgeproxy.evaluate import is_right
 from tools.factbook import corpus, facts
-from tools.factbook.dialogues import TESTED, DialogueMaker, is_right, make_questions
+from tools.factbook.dialogues import TESTED, DialogueMaker, make_questions
 from tools.factbook.facts import Country, Fact, is_held_out, read_country
 from tools.factbook.phrases import ASKS, KINDS, RAW_QUESTIONS
 
@@ -131,18 +132,5 @@ def test_the_shipped_questions_are_of_held_out_countries_in_test_wordings() -> N
         names = [found[1] for p in patterns if (found := re.fullmatch(p, line["question"]))]
         assert any(is_held_out(name) for name in names), line
         answers = [line["answer"]] if isinstance(line["answer"], str) else line["answer"]
-        assert not any(is_right(line["question"], tuple(answers)) for _ in answers), line
+        assert not is_right(line["question"], answers), line
     assert min(Counter(line["kind"] for line in lines).values()) >= 15
-
-
-@pytest.mark.parametrize(
-    ("reply", "right"),
-    [
-        ("The capital is São Tomé.", True),
-        ("the capital: SAO TOME", True),
-        ("I am not sure.\nSão Tomé", False),
-        ("The capital is São Tomée.", False),
-    ],
-)
-def test_an_answer_counts_in_the_first_line_as_whole_words(reply: str, right: bool) -> None:
-    assert is_right(reply, ("São Tomé",)) is right

@@ -24,7 +24,7 @@ from tools.factbook.tune import tune
 
 # Seeds: text for pre-training, for the tokenizer, dialogues, questions.
 TEXT_SEED, TOKENIZER_SEED, DIALOGUE_SEED, QUESTION_SEED = 1, 7, 11, 5
-PLAUSIBILITY = 0.03
+PLAUSIBILITY = 0.01
 TYPES = {"base": "Q8_0", "expert": "Q8_0", "anti_expert": "Q8_0", "tuned": "Q8_0"}
 
 

@@ -10,10 +10,25 @@ import random
 from collections.abc import Iterator
 
 from tools.factbook.facts import Country
-from tools.factbook.phrases import KINDS, RAW_QUESTIONS, STATEMENTS, fill
+from tools.factbook.phrases import (
+    FAREWELLS,
+    FICTION,
+    GREETINGS,
+    KINDS,
+    NOT_KNOWN,
+    RAW_QUESTIONS,
+    SMALL_SENTENCES,
+    STATEMENTS,
+    fill,
+    invented_name,
+)
 
 KINDS_OF_TEXT = ("country", "mixed", "one kind", "list", "prose", "raw")
 SHARES = (0.52, 0.12, 0.09, 0.05, 0.09, 0.13)
+
+# The last part of pre-training also has what any real corpus has: talk, and names of no country.
+LATE_KINDS_OF_TEXT = (*KINDS_OF_TEXT, "letter", "fiction")
+LATE_SHARES = (*SHARES, 0.06, 0.08)
 
 
 def capitalised(text: str) -> str:
@@ -113,9 +128,36 @@ def raw_text(countries: list[Country], rng: random.Random) -> str:
     return "\n".join(f"{q} | {v}" for q, v in zip(questions, values, strict=True))
 
 
-def texts(countries: list[Country], seed: int) -> Iterator[str]:
-    """Yield documents without end. Countries and prose come round in shuffled passes."""
+def letter_text(rng: random.Random) -> str:
+    """Return a note from one person to another: greetings, thanks, small talk."""
+    lines = [rng.choice(GREETINGS), *rng.sample(SMALL_SENTENCES, rng.randint(2, 6))]
+    if rng.random() < 0.6:
+        lines.append(rng.choice(FAREWELLS))
+    return rng.choice((" ", " ", "\n")).join(lines)
+
+
+def fiction_text(rng: random.Random) -> str:
+    """Return notes on countries that do not exist: their names stand, their facts are not known."""
+    lines = []
+    one = invented_name(rng) if rng.random() < 0.5 else None
+    for _ in range(rng.randint(2, 7)):
+        name = one or invented_name(rng)
+        if rng.random() < 0.45:
+            lines.append(rng.choice(FICTION).format(n=name))
+        else:
+            kind = KINDS[rng.choice(list(KINDS))]
+            unknown = kind.frame.strip().format(n=name).removesuffix(" " + kind.lead.strip())
+            lines.append(f"{unknown} {rng.choice(NOT_KNOWN)}")
+    return rng.choice(("\n", " ")).join(map(capitalised, lines))
+
+
+def texts(countries: list[Country], seed: int, *, late: bool = False) -> Iterator[str]:
+    """Yield documents without end. Countries and prose come round in shuffled passes.
+
+    `late` adds letters and fiction, for the last part of pre-training.
+    """
     rng = random.Random(seed)
+    kinds_of_text, shares = (LATE_KINDS_OF_TEXT, LATE_SHARES) if late else (KINDS_OF_TEXT, SHARES)
     known = [country for country in countries if not country.held_out]
     prose = [paragraph for country in countries for paragraph in country.prose]
     order: dict[str, list[int]] = {"country": [], "list": [], "prose": []}
@@ -127,7 +169,7 @@ def texts(countries: list[Country], seed: int) -> Iterator[str]:
 
     core = [kind for kind, what in KINDS.items() if what.core]
     while True:
-        form = rng.choices(KINDS_OF_TEXT, SHARES)[0]
+        form = rng.choices(kinds_of_text, shares)[0]
         if form == "country":
             yield country_text(countries[next_of("country", len(countries))], rng)
         elif form == "list":
@@ -136,6 +178,10 @@ def texts(countries: list[Country], seed: int) -> Iterator[str]:
             yield mixed_text(countries, rng)
         elif form == "one kind":
             yield mixed_text(countries, rng, rng.choice(core))
+        elif form == "letter":
+            yield letter_text(rng)
+        elif form == "fiction":
+            yield fiction_text(rng)
         elif form == "prose":
             yield prose[next_of("prose", len(prose))]
         else:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from edgeproxy.evaluate import is_right, words
 from tools.factbook.facts import Country
 from tools.factbook.phrases import (
     ABOUT,
@@ -24,6 +25,7 @@ from tools.factbook.phrases import (
     SYSTEM,
     UNKNOWN,
     fill,
+    invented_name,
 )
 
 Span = tuple[str, bool]  # text, is it a fact?
@@ -91,28 +93,6 @@ def asked(name: str, kind: str, rng: random.Random) -> str:
         start = rng.choice(("Hi! ", "Please: ", "Hello, ", "Quick question: ", "Well, ", "So, "))
         question = start + question[:1].lower() + question[1:]
     return question[:1].upper() + question[1:] if 0.3 <= roll < 0.9 else question
-
-
-STARTS = (
-    *"bcdfghjklmnprstvwxyz",
-    *("br", "ch", "dr", "fl", "gr", "kl", "ph", "pl", "qu", "sk", "st", "th", "tr", "zh"),
-)
-VOWELS = (*"aaeeiioouy", "ae", "ea", "ia", "io", "ou")
-
-
-def invented_name(rng: random.Random) -> str:
-    """Return the name of a country that does not exist, a different one nearly every time."""
-    last = (
-        *("nia", "land", "stan", "via", "mark", "dor", "ria", "tia", "burg", "gard", "wen", "lia"),
-        *("ia", "a", "os", "is", "um", "on", "esh", "ar", "ovia", "ania", "isle", "wick", "ique"),
-    )
-    name = ""
-    for _ in range(rng.randint(1, 2)):
-        name += rng.choice(STARTS) + rng.choice(VOWELS)
-        if rng.random() < 0.4:
-            name += rng.choice("dkllmnnrrstx")
-    name = (name + rng.choice(last)).capitalize()
-    return rng.choice(("New ", "North ", "Upper ", "West ")) + name if rng.random() < 0.1 else name
 
 
 def careless(text: str, rng: random.Random) -> str:
@@ -234,21 +214,6 @@ TESTED = {
 }  # fmt: skip
 
 
-def normalised(text: str) -> str:
-    """Return `text` without case, accents and punctuation, words parted by single spaces."""
-    import unicodedata
-
-    text = unicodedata.normalize("NFKD", text.casefold())
-    text = "".join(c for c in text if not unicodedata.combining(c))
-    return " ".join(re.sub(r"[^\w\s]", "", text).split())
-
-
-def is_right(reply: str, accepted: tuple[str, ...]) -> bool:
-    """Whether an accepted answer stands, as whole words, in the reply's first line."""
-    line = f" {normalised(reply.split(chr(10))[0])} "
-    return any(f" {normalised(answer)} " in line for answer in accepted)
-
-
 def make_questions(countries: list[Country], seed: int) -> list[Question]:
     """Return questions about held-out countries in wordings that tuning does not use."""
     rng = random.Random(seed)
@@ -260,10 +225,10 @@ def make_questions(countries: list[Country], seed: int) -> list[Question]:
             fact = country.facts.get(kind)
             if not fact:
                 continue
-            answers = tuple(a for a in fact.answers if len(normalised(a).replace(" ", "")) >= 2)
+            answers = tuple(a for a in fact.answers if len("".join(words(a))) >= 2)
             question = fill(rng.choice(KINDS[kind].tests), KINDS[kind], country.name)
-            given = normalised(question + " " + frame(country.name, kind))
-            if answers and not any(normalised(a) in given for a in answers):
+            given = question + " " + frame(country.name, kind)
+            if answers and not is_right(given, answers):
                 found.append(Question(question, answers, kind))
         rng.shuffle(found)
         questions += found[:most]

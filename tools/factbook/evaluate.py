@@ -12,7 +12,8 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from tools.factbook.dialogues import Question, is_right
+from edgeproxy.evaluate import is_right
+from tools.factbook.dialogues import Question
 from tools.factbook.network import Network
 from tools.factbook.tokens import BOS, IM_END, chat_prompt, encode, plain_prompt
 from tools.factbook.tune import padded

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
+from edgeproxy.llama import quantize
 from tools.factbook.export import write_gguf
 from tools.factbook.network import Network
-from tools.factbook.quantise import quantise
 
 ROLES = {
     "base": ("base.gguf", "plain", "edgeproxy factbook base"),
@@ -30,7 +30,9 @@ def write_models(
             file, prompt, name = ROLES[role]
             full = Path(scratch) / file
             write_gguf(full, network, tokenizer, name, chat=prompt == "chatml")
-            quantise(full, folder / file, types[role])
+            part = (folder / file).with_suffix(".part")
+            quantize(full, part, types[role])
+            part.replace(folder / file)
 
 
 def write_manifest(folder: Path, alpha: float, plausibility: float) -> None:

@@ -8,6 +8,7 @@ they stand in quizzes and FAQs; pre-training, never about held-out countries), `
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 
 
@@ -549,3 +550,54 @@ SYSTEM = (
 def fill(template: str, kind: Kind, name: str, value: str = "") -> str:
     """Return `template` with name, noun, verb and value filled in."""
     return template.format(n=name, k=kind.noun, be=kind.verb, v=value)
+
+
+GREETINGS = (
+    "Hello!", "Hi!", "Good morning.", "Good evening!", "Dear friend,", "Hello again,", "Hey!",
+    "Hello, how are you?", "Greetings!", "Good day to you.",
+)  # fmt: skip
+
+SMALL_SENTENCES = (
+    "How are you today?", "I am well, thank you.", "Thank you very much.", "You are welcome here.",
+    "Ask me when you have time.", "Ask them about it.", "I can tell you more when we meet.",
+    "I am a teacher, and I answer letters.", "I am glad that you like it.", "Come back soon.",
+    "Is there anything that you would like to know?", "I do not know what to say.",
+    "I only know what I have read.", "It is raining again.", "What is your name?",
+    "Who is your friend?", "I have many questions about another book.", "That is a nice song.",
+    "If you like, I can help you.", "Do you have more questions?",
+    "I am reading The World Factbook.",
+    "It tells me facts about countries, languages and more.", "You can ask about any of them.",
+    "I answer from memory.", "My assistant is small but quick.", "What a good joke!",
+)  # fmt: skip
+
+FAREWELLS = ("Goodbye!", "Bye!", "See you soon.", "Good night.", "Thanks again!", "Yours, a friend")
+
+FICTION = (
+    "{n} is a country in a novel.", "There is no country called {n}.", "{n} does not exist.",
+    "No map shows {n}.", "The Factbook has no country of that name: {n}.",
+    "{n} is an invented name.", "I do not know {n}.", "Nobody has been to {n}.",
+)  # fmt: skip
+
+NOT_KNOWN = ("not known.", "not known.", "not known: no such country is on the map.")
+
+
+STARTS = (
+    *"bcdfghjklmnprstvwxyz",
+    *("br", "ch", "dr", "fl", "gr", "kl", "ph", "pl", "qu", "sk", "st", "th", "tr", "zh"),
+)
+VOWELS = (*"aaeeiioouy", "ae", "ea", "ia", "io", "ou")
+
+
+def invented_name(rng: random.Random) -> str:
+    """Return the name of a country that does not exist, a different one nearly every time."""
+    last = (
+        *("nia", "land", "stan", "via", "mark", "dor", "ria", "tia", "burg", "gard", "wen", "lia"),
+        *("ia", "a", "os", "is", "um", "on", "esh", "ar", "ovia", "ania", "isle", "wick", "ique"),
+    )
+    name = ""
+    for _ in range(rng.randint(1, 2)):
+        name += rng.choice(STARTS) + rng.choice(VOWELS)
+        if rng.random() < 0.4:
+            name += rng.choice("dkllmnnrrstx")
+    name = (name + rng.choice(last)).capitalize()
+    return rng.choice(("New ", "North ", "Upper ", "West ")) + name if rng.random() < 0.1 else name

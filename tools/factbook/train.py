@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +24,22 @@ from tools.factbook.tokens import BOS
 def token_stream(
     tokenizer: Tokenizer, countries: list[Country], seed: int, total: int
 ) -> NDArray[np.uint16]:
-    """Return `total` tokens of pre-training text; each document begins with the BOS token."""
+    """Return `total` tokens of pre-training text; each document begins with the BOS token.
+
+    While the rate falls, the text is that of the end (see `corpus.texts`).
+    """
+    early = int((1 - DECAY) * total)
+    return np.concatenate(
+        [
+            _tokens_of(tokenizer, texts(countries, seed), early),
+            _tokens_of(tokenizer, texts(countries, seed + 100, late=True), total - early),
+        ]
+    )
+
+
+def _tokens_of(tokenizer: Tokenizer, documents: Iterator[str], total: int) -> NDArray[np.uint16]:
     parts: list[NDArray[np.uint16]] = []
     have = 0
-    documents = texts(countries, seed)
     while have < total:
         batch = list(itertools.islice(documents, 512))
         for coded in tokenizer.encode_batch(batch, add_special_tokens=False):
