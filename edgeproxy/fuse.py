@@ -56,15 +56,18 @@ def fuse(
     offsets = [offset for offset in offsets if offset.alpha != 0.0]
     if out is None:
         out = np.empty_like(base)
-    if out is not base:
+    elif out is base:
+        base = base.copy()
+    if not offsets:
         np.copyto(out, base)
     # An overflow ends as a NaN or an infinity, which is an error below.
     with np.errstate(over="ignore", invalid="ignore"):
-        for expert, anti_expert, alpha in offsets:
-            difference = expert - anti_expert
+        for n, (expert, anti_expert, alpha) in enumerate(offsets):
+            # The first difference is taken in `out`, so that one pair needs no other memory.
+            difference = np.subtract(expert, anti_expert, out=None if n else out)
             if alpha != 1.0:
                 difference *= np.float32(alpha)
-            out += difference
+            out += difference if n else base
     if offsets and plausibility > 0.0:
         np.putmask(out, _implausible(offsets, plausibility), -np.inf)
     if not np.isfinite(out.max(axis=-1)).all():
@@ -77,5 +80,9 @@ def fuse(
 def _implausible(offsets: Sequence[Offset], plausibility: float) -> NDArray[np.bool_]:
     """Which tokens every expert gives less than `plausibility` times its largest probability."""
     threshold = np.float32(math.log(plausibility))
-    masks = [o.expert < o.expert.max(axis=-1, keepdims=True) + threshold for o in offsets]
-    return np.asarray(np.logical_and.reduce(masks))
+    masks: list[NDArray[np.bool_]] = [
+        o.expert < o.expert.max(axis=-1, keepdims=True) + threshold for o in offsets
+    ]
+    for other in masks[1:]:
+        masks[0] &= other
+    return masks[0]

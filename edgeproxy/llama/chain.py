@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -29,9 +30,10 @@ class SamplerChain:
         self._chain: Any = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
         if not self._chain:
             raise EngineError("llama.cpp could not make a sampler chain")
+        self._ids = np.arange(n_vocab, dtype=np.int32)
         self._candidates = np.zeros(n_vocab, _CANDIDATE)
         self._array = lib.llama_token_data_array()
-        self._array.data = self._candidates.ctypes.data_as(lib.llama_token_data_p)
+        self._data = self._candidates.ctypes.data_as(lib.llama_token_data_p)
         self._keep_alive: list[Any] = []
 
     def _add(self, sampler: Any, name: str) -> None:
@@ -101,17 +103,16 @@ class SamplerChain:
         """
         if not self._chain:
             raise EngineError("this sampler has been closed")
-        # After the plausibility mask few tokens are left, and the chain's cost is theirs alone.
-        ids = np.flatnonzero(row != -np.inf)
-        n = len(ids)
-        if n == 0 or not np.isfinite(row[ids].max()):
+        if not math.isfinite(row.max()):
             raise LogitsError("no token can be chosen: the logits are not numbers")
+        # After the plausibility mask few tokens are left, and the chain's cost is theirs alone.
+        kept = row != -np.inf
+        n = int(np.count_nonzero(kept))
         candidates = self._candidates[:n]
-        candidates["id"] = ids
-        candidates["logit"] = row[ids]
-        candidates["p"] = 0.0
+        candidates["id"] = self._ids if n == len(row) else np.flatnonzero(kept)
+        candidates["logit"] = row if n == len(row) else row[kept]
         array = self._array
-        array.data = self._candidates.ctypes.data_as(lib.llama_token_data_p)
+        array.data = self._data  # a sampler may have moved it
         array.size, array.selected, array.sorted = n, -1, False
         lib.llama_sampler_apply(self._chain, ctypes.byref(array))
         if not 0 <= array.selected < array.size:

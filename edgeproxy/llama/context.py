@@ -6,8 +6,10 @@ Every number is checked before it reaches C: a wrong one there is a crash or a s
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import math
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -48,6 +50,7 @@ class LlamaModel:
         self._batch: Any = None
         self._weights = weights
         self._lock = threading.Lock()
+        self._owner = _Owner(self._lock, str(weights.path))
         self._cancel = cancel or threading.Event()
         self._interrupt: BaseException | None = None
         self._n_past = 0
@@ -80,9 +83,12 @@ class LlamaModel:
             raise failure(f"{weights.path}: no context of {self._n_ctx} tokens could be made")
         drain_logs()
         self._context = context
+        self._owner.is_open = True
         self._memory = lib.llama_get_memory(context)
         self._batch = _Batch(_BATCH)
-        self._rows = np.empty((MAX_ROWS, len(weights.vocab)), np.float32)
+        self._n_vocab = len(weights.vocab)
+        self._rows = np.empty((MAX_ROWS, self._n_vocab), np.float32)
+        self._rows_address = self._rows.ctypes.data
         weights.register(self)
 
     @property
@@ -102,14 +108,13 @@ class LlamaModel:
 
     def eval(self, tokens: Sequence[int], rows: int = 1) -> Logits:
         """As `Model.eval`."""
-        with self._owned():
+        with self._owner:
             n = len(tokens)
             if not 1 <= rows <= min(n, MAX_ROWS):
                 raise EngineError(f"{rows} rows asked of {n} tokens; 1 to {MAX_ROWS} are possible")
-            n_vocab = len(self.vocab)
             for token in tokens:
-                if not 0 <= token < n_vocab:
-                    raise EngineError(f"token {token} is outside the vocabulary of {n_vocab}")
+                if not 0 <= token < self._n_vocab:
+                    raise EngineError(f"token {token} is outside the vocabulary of {self._n_vocab}")
             before = self._n_past
             if before + n > self._n_ctx:
                 raise ContextFullError(
@@ -161,16 +166,17 @@ class LlamaModel:
             return True
 
     def _read_rows(self, n_tokens: int, rows: int) -> Logits:
-        n_vocab = len(self.vocab)
         out = self._rows[:rows]
         for row in range(rows):
             pointer = lib.llama_get_logits_ith(self._context, n_tokens - rows + row)
             if not pointer:
                 raise failure(f"{self._weights.path}: llama.cpp gave no logits")
-            # Copied, because a row that someone still holds must outlive `close`.
-            out[row] = np.ctypeslib.as_array(pointer, (n_vocab,))
+            # Copied, because a row that someone still holds must outlive `close`; by memmove,
+            # because NumPy takes longer to wrap a pointer than to copy what it points to.
+            size = self._n_vocab * out.itemsize
+            ctypes.memmove(self._rows_address + row * size, pointer, size)
             # The largest is NaN if any is NaN, and -inf if nothing is finite.
-            if not np.isfinite(out[row].max()):
+            if not math.isfinite(out[row].max()):
                 raise LogitsError(
                     f"{self._weights.path}: the model answered with logits that are not numbers; "
                     "its weights are damaged, so get the file again"
@@ -179,7 +185,7 @@ class LlamaModel:
 
     def rewind(self, n: int) -> None:
         """As `Model.rewind`. Raises `EngineError` for a recurrent model unless n is `n_past`."""
-        with self._owned():
+        with self._owner:
             if not 0 <= n <= self._n_past:
                 raise EngineError(f"cannot forget {n} tokens of {self._n_past}")
             if n:
@@ -197,20 +203,10 @@ class LlamaModel:
             raise EngineError(f"{self._weights.path}: the KV cache is out of step; load it again")
         self._n_past = n_past
 
-    @contextlib.contextmanager
-    def _owned(self) -> Iterator[None]:
-        if not self._lock.acquire(blocking=False):
-            raise EngineError("this model is in use by another thread; one at a time")
-        try:
-            if not self._context:
-                raise EngineError(f"{self._weights.path}: the model has been closed")
-            yield
-        finally:
-            self._lock.release()
-
     def close(self) -> None:
         """Give the memory back, after an evaluation under way. A second call does nothing."""
         with self._lock:
+            self._owner.is_open = False
             context, self._context = self._context, None
             batch, self._batch = self._batch, None
             if batch is not None:
@@ -223,6 +219,28 @@ class LlamaModel:
     def __del__(self) -> None:
         with contextlib.suppress(Exception):
             self.close()
+
+
+class _Owner:
+    """Lets one thread at a time, and none after `close`, into a context.
+
+    A class and not a generator, because it is entered three times a token.
+    """
+
+    def __init__(self, lock: threading.Lock, name: str) -> None:
+        self._lock = lock
+        self._name = name
+        self.is_open = False
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(blocking=False):
+            raise EngineError("this model is in use by another thread; one at a time")
+        if not self.is_open:
+            self._lock.release()
+            raise EngineError(f"{self._name}: the model has been closed")
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
 
 
 class _Batch:
