@@ -263,7 +263,7 @@ def test_the_shipped_trio_answers_by_its_name(
     monkeypatch.chdir(tmp_path)
     with edgeproxy.load("factbook") as session:
         pieces = list(session.chat("What is the capital of France?", max_tokens=60))
-    assert "capital" in "".join(piece.text for piece in pieces)
+    assert "".join(piece.text for piece in pieces) == "The capital of France is Paris."
     assert pieces[-1].finish_reason == "stop"
 
 
