@@ -319,7 +319,7 @@ def test_a_link_to_a_model_is_a_model(tmp_path: Path) -> None:
     ("data", "said"),
     [
         (b"", "it is empty; download or copy the file again"),
-        (b"GG", "it ends inside its header, at byte 2"),
+        (b"GG", "it is not a GGUF file; use a file in GGUF format"),
         (b"Dear model,\n", "it is not a GGUF file"),
         (b"<!DOCTYPE html>" * 99, "it is not a GGUF file"),
         (b"GGUF" + struct.pack(">IQQ", 3, 0, 0), "it is a big-endian GGUF file"),

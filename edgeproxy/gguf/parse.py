@@ -86,7 +86,7 @@ class _Reader:
     """Takes values from a file in order, a chunk at a time, never past its end or the limits."""
 
     def __init__(self, file: FileIO, size: int, fail: Fail) -> None:
-        self._file, self._size, self._fail = file, size, fail
+        self._file, self.size, self._fail = file, size, fail
         self._buffer, self._position, self._start = b"", 0, 0
 
     @property
@@ -95,8 +95,8 @@ class _Reader:
 
     def need(self, count: int) -> None:
         """Make sure that the next `count` bytes are in the buffer."""
-        if self.offset + count > self._size:
-            self._fail(f"it ends inside its header, at byte {self._size}")
+        if self.offset + count > self.size:
+            self._fail(f"it ends inside its header, at byte {self.size}")
         if self.offset + count > MAX_HEADER:
             self._fail(f"its header is larger than {MAX_HEADER >> 20} MiB")
         if self._position + count <= len(self._buffer):
@@ -135,7 +135,7 @@ class _Reader:
 
     def texts(self, what: str, count: int) -> tuple[str, ...]:
         """`count` strings. A real vocabulary has 300,000: this loop is most of a header's cost."""
-        if self.offset + count * _U64.size > self._size:
+        if self.offset + count * _U64.size > self.size:
             self._fail(f"{what} declares {count} items, more than the file can hold")
         found: list[str] = []
         append, length_at = found.append, _U64.unpack_from
@@ -164,7 +164,8 @@ class _Reader:
 
 
 def _read_version(reader: _Reader, fail: Fail) -> int:
-    magic = reader.take(4)
+    # A file too short for the magic is no damaged GGUF file, but none at all.
+    magic = reader.take(min(4, reader.size))
     if magic != b"GGUF":
         fail("it is not a GGUF file", "use a file in GGUF format, often named *.gguf")
     version: int = reader.unpack(_U32)[0]
