@@ -76,6 +76,11 @@ class Sampling:
         )
 
 
+def draw_seed() -> int:
+    """A seed by chance, for whoever must tell it before a `Sampler` would draw its own."""
+    return secrets.randbelow(_MAX_SEED + 1)
+
+
 def _within(name: str, value: float, lowest: float, highest: float) -> None:
     if not (math.isfinite(value) and lowest <= value <= highest):
         raise UsageError(f"{name} must be between {lowest:,} and {highest:,}, not {value}")
@@ -89,7 +94,7 @@ class Sampler:
     """
 
     def __init__(self, vocab: Vocab, sampling: Sampling, weights: Weights | None = None) -> None:
-        self.seed = sampling.seed if sampling.seed is not None else secrets.randbelow(_MAX_SEED + 1)
+        self.seed = draw_seed() if sampling.seed is None else sampling.seed
         for token in sampling.logit_bias:
             if not 0 <= token < len(vocab):
                 raise UsageError(f"logit_bias names token {token}, but there are {len(vocab)}")

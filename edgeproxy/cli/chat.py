@@ -13,6 +13,7 @@ from edgeproxy.cli.input import is_interactive, line_reader
 from edgeproxy.cli.interrupt import on_interrupt
 from edgeproxy.cli.opening import Opened, opened
 from edgeproxy.cli.options import (
+    CUT_AT_LENGTH,
     Models,
     Reply,
     model_options,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from edgeproxy.sample import Sampling
 
 _NOTES = {
-    "length": "(cut off at the longest reply asked for; --max-tokens allows more)",
+    "length": CUT_AT_LENGTH,
     "context": "(cut off: the context is full; /reset begins anew)",
     "cancelled": "(stopped)",
 }

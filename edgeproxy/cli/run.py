@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from edgeproxy.cli.input import read_standard_input
 from edgeproxy.cli.interrupt import on_interrupt
 from edgeproxy.cli.opening import opened
 from edgeproxy.cli.options import (
+    CUT_AT_LENGTH,
     Models,
     Reply,
     json_option,
@@ -57,6 +57,7 @@ def command(
     Only the reply goes to standard output, so it can be piped.
     """
     from edgeproxy.prompt import Message
+    from edgeproxy.sample import draw_seed
 
     text = read_standard_input() if prompt == "-" else prompt
     messages = [Message("system", system)] if system else []
@@ -65,7 +66,7 @@ def command(
     with opened(models) as ready:
         session = ready.session
         sampling = reply.sampling(session.sampling)
-        seed = secrets.randbits(32) if sampling.seed is None else sampling.seed
+        seed = draw_seed() if sampling.seed is None else sampling.seed
         pieces = session.chat(
             messages, sampling=replace(sampling, seed=seed), max_tokens=reply.max_tokens
         )
@@ -92,7 +93,7 @@ def command(
 
 
 ENDINGS = {
-    "length": "(cut off at the longest reply asked for; --max-tokens allows more)",
+    "length": CUT_AT_LENGTH,
     "context": "(cut off: the context is full; --ctx allows more)",
 }
 
