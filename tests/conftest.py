@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,18 @@ def real_vocabs(vocabs: Path) -> dict[str, Vocab]:
         name: from_header(read(vocabs / f"ggml-vocab-{name}.gguf", vocab_only=True))
         for name in VOCABS
     }
+
+
+@pytest.fixture(scope="session")
+def tokenizers(vocabs: Path) -> Iterator[dict[str, Vocab]]:
+    """The six real vocabularies by name, with their tokenizers; about 1.3 s and 250 MB in all."""
+    with ExitStack() as opened:
+        yield {
+            name: opened.enter_context(
+                Weights(vocabs / f"ggml-vocab-{name}.gguf", vocab_only=True)
+            ).vocab
+            for name in VOCABS
+        }
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeproxy.errors import Cancelled, EngineError, ModelFileError
+from edgeproxy.errors import Cancelled, EngineError, ModelFileError, UsageError
 from edgeproxy.gguf import Header, ModelFile, open_model
 from edgeproxy.llama.library import drain_logs, failure, lib, set_fields
 from edgeproxy.llama.tokenizer import tokenizer
@@ -38,6 +38,9 @@ class Weights:
     `cancel` stops it with `Cancelled`. Raises `ModelFileError` for a file that is not a sound
     model, `EngineError` when llama.cpp refuses it. Close when done, or use as a context manager:
     contexts that are still open are closed first.
+
+    With `vocab_only` the file needs no weights and none are read: there is `vocab` with its
+    tokenizer, and everything that takes a model raises `UsageError`.
     """
 
     def __init__(
@@ -47,14 +50,16 @@ class Weights:
         progress: Progress | None = None,
         cancel: threading.Event | None = None,
         mmap: bool = True,
+        vocab_only: bool = False,
     ) -> None:
         self.path = Path(path)
+        self._vocab_only = vocab_only
         self._pointer: Any = None
         self._contexts: weakref.WeakSet[LlamaModel] = weakref.WeakSet()
-        with open_model(self.path) as file:
+        with open_model(self.path, vocab_only=vocab_only) as file:
             self.header: Header = file.header
             vocab = from_header(self.header)
-            self._pointer = _load(file, progress, cancel, mmap)
+            self._pointer = _load(file, progress, cancel, mmap, vocab_only)
             try:
                 file.check_unchanged()
                 self._vocab = self._complete(vocab)
@@ -89,15 +94,26 @@ class Weights:
 
     @property
     def pointer(self) -> Any:
-        """llama.cpp's model, never null. Raises `EngineError` after `close`."""
-        if not self._pointer:
-            raise EngineError(f"{self.path}: the model has been closed")
-        return self._pointer
+        """llama.cpp's model, never null.
+
+        Raises `EngineError` after `close`, `UsageError` where only the vocabulary was loaded:
+        llama.cpp itself would crash.
+        """
+        if self._vocab_only:
+            raise UsageError(
+                f"{self.path}: only its vocabulary was loaded; load it without vocab_only"
+            )
+        return self._open_pointer()
 
     @property
     def vocab_pointer(self) -> Any:
         """llama.cpp's vocabulary, never null. Raises `EngineError` after `close`."""
-        return lib.llama_model_get_vocab(self.pointer)
+        return lib.llama_model_get_vocab(self._open_pointer())
+
+    def _open_pointer(self) -> Any:
+        if not self._pointer:
+            raise EngineError(f"{self.path}: the model has been closed")
+        return self._pointer
 
     @property
     def n_ctx_train(self) -> int:
@@ -140,7 +156,11 @@ class Weights:
 
 
 def _load(
-    file: ModelFile, progress: Progress | None, cancel: threading.Event | None, mmap: bool
+    file: ModelFile,
+    progress: Progress | None,
+    cancel: threading.Event | None,
+    mmap: bool,
+    vocab_only: bool,
 ) -> Any:
     raised: list[BaseException] = []
 
@@ -161,6 +181,7 @@ def _load(
         n_gpu_layers=0,
         load_mode=_MMAP if mmap else _READ,
         progress_callback=callback,
+        vocab_only=vocab_only,
     )
     pointer = _load_open_file(file, params)
     if raised:
