@@ -49,3 +49,26 @@ class Model(Protocol):
 
     def rewind(self, n: int) -> None:
         """Forget the last `n` tokens, 0 <= n <= `n_past`."""
+
+
+class Branching(Model, Protocol):
+    """A `Model` that can also look at several continuations at once."""
+
+    def branch(
+        self, trunk: Sequence[int], others: Sequence[tuple[int, Sequence[int]]] = ()
+    ) -> list[Logits]:
+        """Read `trunk` for good as `eval` would, and in the same step other paths on trial.
+
+        Each of `others` is (n, tokens): `tokens` after the first n of what had been read before
+        this call, 0 <= n <= `n_past`. It leaves no trace. `trunk` or a path may be empty.
+
+        Returns an array for the trunk and one for each other path, in order: row i of shape
+        (len(tokens), len(vocab)) follows token i. They may share memory, and are valid until the
+        next call of `eval`, `rewind` or `branch`. The rows are those of `eval`, but for what a
+        batch of another shape rounds otherwise. Paths of the same n (the trunk's is `n_past`)
+        share the tokens that they have in common, which are evaluated once.
+
+        Either does all of its work or raises and leaves `n_past` and the state as they were.
+        Raises `ContextFullError` when what was read, the trunk and the paths do not fit together,
+        `EngineError` for an n out of range, too many paths or too many rows, and as `eval` does.
+        """

@@ -127,20 +127,30 @@ class FakeModel:
         *,
         vocab: Vocab | None = None,
         n_ctx: int = 4096,
+        n_branches: int = 16,
         cancel: threading.Event | None = None,
     ) -> None:
         self._vocab = vocab or fake_vocab()
         self._rows = rows or noise(0, self._vocab)
         self._n_ctx = n_ctx
+        self._n_branches = n_branches
         self._cancel = cancel or threading.Event()
         self._faults: dict[int, Fault] = {}
         self.history: list[int] = []
         self.evals: list[list[int]] = []
+        self.branches: list[tuple[list[int], list[tuple[int, list[int]]]]] = []
         self.rewinds: list[int] = []
+        self.evaluated = 0
 
     def fail_on(self, nth_eval: int, fault: Fault) -> None:
-        """Let the n-th eval from now (1 is the next one) go wrong."""
-        self._faults[len(self.evals) + nth_eval] = fault
+        """Let the n-th eval or branch from now (1 is the next one) go wrong."""
+        self._faults[len(self.evals) + len(self.branches) + nth_eval] = fault
+
+    def _next_fault(self) -> Fault | None:
+        fault = self._faults.pop(len(self.evals) + len(self.branches), None)
+        if fault is not None and fault.error is not None and not fault.late:
+            raise fault.error
+        return fault
 
     @property
     def vocab(self) -> Vocab:
@@ -161,9 +171,7 @@ class FakeModel:
 
     def eval(self, tokens: Sequence[int], rows: int = 1) -> Logits:
         self.evals.append(list(tokens))
-        fault = self._faults.pop(len(self.evals), None)
-        if fault is not None and fault.error is not None and not fault.late:
-            raise fault.error
+        fault = self._next_fault()
         if not 1 <= rows <= min(len(tokens), MAX_ROWS):
             raise EngineError(f"{rows} rows asked of {len(tokens)} tokens")
         if not all(0 <= token < len(self._vocab) for token in tokens):
@@ -174,12 +182,46 @@ class FakeModel:
             raise Cancelled("the evaluation was cancelled")
         before = len(self.history)
         self.history += tokens
+        self.evaluated += len(tokens)
         if fault is not None and fault.error is not None:
             raise fault.error
         ends = range(before + len(tokens) - rows + 1, before + len(tokens) + 1)
         out = np.stack([self._rows(self.history[:end]) for end in ends])
         if fault is not None:
             out[-1, 0] = fault.value
+        return out
+
+    def branch(
+        self, trunk: Sequence[int], others: Sequence[tuple[int, Sequence[int]]] = ()
+    ) -> list[Logits]:
+        self.branches.append((list(trunk), [(n, list(tokens)) for n, tokens in others]))
+        fault = self._next_fault()
+        before = list(self.history)
+        if len(others) > self._n_branches:
+            raise EngineError(f"{len(others)} other paths; {self._n_branches} are possible")
+        if not all(0 <= n <= len(before) for n, _ in others):
+            raise EngineError(f"cannot continue more than {len(before)} tokens")
+        paths = [(len(before), trunk), *others]
+        if not all(0 <= t < len(self._vocab) for _, tokens in paths for t in tokens):
+            raise EngineError("a token is outside the vocabulary")
+        # A token is evaluated once for all the paths that are the same up to it.
+        n_rows = len({(n, *tokens[: i + 1]) for n, tokens in paths for i in range(len(tokens))})
+        if n_rows > MAX_ROWS:
+            raise EngineError(f"{n_rows} rows asked; {MAX_ROWS} are possible")
+        if len(before) + n_rows > self._n_ctx:
+            raise ContextFullError(f"the context of {self._n_ctx} tokens is full")
+        if n_rows > 1 and self._cancel.is_set():
+            raise Cancelled("the evaluation was cancelled")
+        self.history += trunk
+        self.evaluated += n_rows
+        if fault is not None and fault.error is not None:
+            raise fault.error
+        out = [np.empty((len(tokens), len(self._vocab)), np.float32) for _, tokens in paths]
+        for rows, (n, tokens) in zip(out, paths, strict=True):
+            for i in range(len(tokens)):
+                rows[i] = self._rows([*before[:n], *tokens[: i + 1]])
+        if fault is not None:
+            next(rows for rows in reversed(out) if len(rows))[-1, 0] = fault.value
         return out
 
     def rewind(self, n: int) -> None:

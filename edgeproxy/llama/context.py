@@ -15,16 +15,20 @@ from typing import Any
 import numpy as np
 
 from edgeproxy.errors import Cancelled, ContextFullError, EngineError, LogitsError, UsageError
+from edgeproxy.llama.batch import RunBatch
+from edgeproxy.llama.branches import Tree, TreeBatch, hold, let_go
 from edgeproxy.llama.library import drain_logs, failure, lib, set_fields
+from edgeproxy.llama.owner import Owner
 from edgeproxy.llama.weights import Weights
 from edgeproxy.model import Logits
 from edgeproxy.vocab import Vocab
 
 MAX_ROWS = 32
-"""The most rows one `eval` returns; llama.cpp sizes its output buffer by it."""
+"""The most rows one `eval` or `branch` computes; llama.cpp sizes its output buffer by it."""
 
 _BATCH = 256
 _MAX_CONTEXT = 1 << 20
+_MAX_BRANCHES = 16
 _KV_TYPES = {"f16": 1, "q8_0": 8}
 _ABORTED, _NO_ROOM = 2, 1
 
@@ -34,6 +38,7 @@ class LlamaModel:
 
     `n_ctx` is in tokens (default: what the model was trained with, at most 4,096). `cancel` may be
     set from any thread or signal handler: an `eval` of several tokens then stops with `Cancelled`.
+    `n_branches` is how many other paths one `branch` may take; recurrent models can take none.
     Raises `UsageError` for impossible settings, `EngineError` when there is not enough memory.
     """
 
@@ -44,21 +49,27 @@ class LlamaModel:
         n_ctx: int | None = None,
         n_threads: int = 1,
         kv_type: str = "f16",
+        n_branches: int = 0,
         cancel: threading.Event | None = None,
     ) -> None:
         self._context: Any = None
         self._batch: Any = None
+        self._tree_batch: Any = None
         self._weights = weights
         self._lock = threading.Lock()
-        self._owner = _Owner(self._lock, str(weights.path))
+        self._owner = Owner(self._lock, str(weights.path))
         self._cancel = cancel or threading.Event()
         self._interrupt: BaseException | None = None
         self._n_past = 0
+        self._evaluated = 0
         self._n_ctx = _check_context_length(n_ctx, weights)
         if not 1 <= n_threads <= 512:
             raise UsageError(f"threads must be between 1 and 512, not {n_threads}")
         if kv_type not in _KV_TYPES:
             raise UsageError(f"the KV cache type must be one of {', '.join(_KV_TYPES)}")
+        if not 0 <= n_branches <= _MAX_BRANCHES:
+            raise UsageError(f"branches must be between 0 and {_MAX_BRANCHES}, not {n_branches}")
+        self._n_branches = n_branches if weights.can_rewind else 0
         self._abort_callback = lib.ggml_abort_callback(self._should_abort)
         self._no_callback = lib.ggml_abort_callback()
         params = set_fields(
@@ -66,7 +77,8 @@ class LlamaModel:
             n_ctx=self._n_ctx,
             n_batch=_BATCH,
             n_ubatch=_BATCH,
-            n_seq_max=1,
+            n_seq_max=1 + self._n_branches,
+            kv_unified=self._n_branches > 0,
             n_outputs_max=MAX_ROWS,
             n_outputs_max_per_seq=MAX_ROWS,
             n_threads=n_threads,
@@ -85,7 +97,8 @@ class LlamaModel:
         self._context = context
         self._owner.is_open = True
         self._memory = lib.llama_get_memory(context)
-        self._batch = _Batch(_BATCH)
+        self._batch = RunBatch(_BATCH)
+        self._tree_batch = TreeBatch(MAX_ROWS, 1 + self._n_branches)
         self._n_vocab = len(weights.vocab)
         self._rows = np.empty((MAX_ROWS, self._n_vocab), np.float32)
         self._rows_address = self._rows.ctypes.data
@@ -106,6 +119,11 @@ class LlamaModel:
         """How many tokens it can hold."""
         return self._n_ctx
 
+    @property
+    def evaluated(self) -> int:
+        """How many tokens have ever been evaluated, what branches had in common once."""
+        return self._evaluated
+
     def eval(self, tokens: Sequence[int], rows: int = 1) -> Logits:
         """As `Model.eval`."""
         with self._owner:
@@ -114,13 +132,10 @@ class LlamaModel:
                 raise EngineError(f"{rows} rows asked of {n} tokens; 1 to {MAX_ROWS} are possible")
             for token in tokens:
                 if not 0 <= token < self._n_vocab:
-                    raise EngineError(f"token {token} is outside the vocabulary of {self._n_vocab}")
+                    raise self._unknown(token)
             before = self._n_past
             if before + n > self._n_ctx:
-                raise ContextFullError(
-                    f"{before + n:,} tokens do not fit the context of {self._n_ctx:,}; "
-                    "send less text, or load with a larger context"
-                )
+                raise self._full(before + n)
             try:
                 return self._eval_in_batches(tokens, rows)
             except BaseException:
@@ -133,17 +148,59 @@ class LlamaModel:
         starts = [*range(0, last, _BATCH), last]
         for start, end in zip(starts, [*starts[1:], len(tokens)], strict=True):
             wanted = rows if end == len(tokens) else 0
-            self._decode(tokens[start:end], wanted)
+            self._batch.fill(tokens[start:end], self._n_past, wanted)
+            self._decode(self._batch.struct, end - start)
+            self._n_past += end - start
         return self._read_rows(end - start, rows)
 
-    def _decode(self, tokens: Sequence[int], rows: int) -> None:
-        self._batch.fill(tokens, self._n_past, rows)
+    def branch(
+        self, trunk: Sequence[int], others: Sequence[tuple[int, Sequence[int]]] = ()
+    ) -> list[Logits]:
+        """As `Branching.branch`; up to `n_branches` others, up to `MAX_ROWS` different rows.
+
+        The others share what they have in common with one another and with the trunk.
+        """
+        with self._owner:
+            before = self._n_past
+            if len(others) > self._n_branches:
+                raise EngineError(
+                    f"{len(others)} other paths; this context can take {self._n_branches}"
+                )
+            starts = [n for n, _ in others]
+            for n in starts:
+                if not 0 <= n <= before:
+                    raise EngineError(f"cannot continue {n} tokens of {before}")
+            tree = Tree([(before, trunk), *others])
+            for token in tree.tokens:
+                if not 0 <= token < self._n_vocab:
+                    raise self._unknown(token)
+            n_nodes = len(tree.tokens)
+            if n_nodes > MAX_ROWS:
+                raise EngineError(f"{n_nodes} rows asked; up to {MAX_ROWS} are possible")
+            if before + n_nodes > self._n_ctx:
+                raise self._full(before + n_nodes)
+            if n_nodes == 0:
+                return tree.select(self._rows[:0])
+            try:
+                hold(self._memory, starts)
+                self._tree_batch.fill(tree)
+                self._decode(self._tree_batch.struct, n_nodes)
+                rows = tree.select(self._read_rows(n_nodes, n_nodes))
+                hold(self._memory, starts)
+                self._n_past += len(trunk)
+                return rows
+            except BaseException:
+                let_go(self._memory, len(others))
+                self._forget_after(before)
+                raise
+
+    def _decode(self, batch: Any, n: int) -> None:
         # The callback costs a Python call for each node of the graph: too much for a single token.
-        armed = len(tokens) > 1
+        armed = n > 1
         if armed:
             lib.llama_set_abort_callback(self._context, self._abort_callback, None)
         try:
-            result = lib.llama_decode(self._context, self._batch.struct)
+            result = lib.llama_decode(self._context, batch)
         finally:
             if armed:
                 lib.llama_set_abort_callback(self._context, self._no_callback, None)
@@ -152,7 +209,7 @@ class LlamaModel:
             drain_logs()
             raise interrupt or Cancelled("the evaluation was cancelled")
         if result == 0:
-            self._n_past += len(tokens)
+            self._evaluated += n
             return
         if result == _NO_ROOM:
             raise ContextFullError(f"the context of {self._n_ctx:,} tokens has no room left")
@@ -195,7 +252,8 @@ class LlamaModel:
         """Cut the KV cache to `n_past` tokens, also where a failed decode left some behind."""
         if n_past == 0:
             lib.llama_memory_clear(self._memory, False)
-        elif not lib.llama_memory_seq_rm(self._memory, 0, n_past, -1):
+        # -1 stands for all sequences, which recurrent models refuse.
+        elif not lib.llama_memory_seq_rm(self._memory, -1 if self._n_branches else 0, n_past, -1):
             raise EngineError(
                 f"{self._weights.path}: this architecture cannot forget a part of its text"
             )
@@ -203,14 +261,23 @@ class LlamaModel:
             raise EngineError(f"{self._weights.path}: the KV cache is out of step; load it again")
         self._n_past = n_past
 
+    def _unknown(self, token: int) -> EngineError:
+        return EngineError(f"token {token} is outside the vocabulary of {self._n_vocab}")
+
+    def _full(self, n: int) -> ContextFullError:
+        return ContextFullError(
+            f"{n:,} tokens do not fit the context of {self._n_ctx:,}; "
+            "send less text, or load with a larger context"
+        )
+
     def close(self) -> None:
         """Give the memory back, after an evaluation under way. A second call does nothing."""
         with self._lock:
             self._owner.is_open = False
             context, self._context = self._context, None
-            batch, self._batch = self._batch, None
-            if batch is not None:
-                batch.free()
+            for batch in (self._batch, self._tree_batch):
+                if batch is not None:
+                    batch.free()
             if context:
                 self._rows = np.empty((0, 0), np.float32)
                 lib.llama_free(context)
@@ -219,58 +286,6 @@ class LlamaModel:
     def __del__(self) -> None:
         with contextlib.suppress(Exception):
             self.close()
-
-
-class _Owner:
-    """Lets one thread at a time, and none after `close`, into a context.
-
-    A class and not a generator, because it is entered three times a token.
-    """
-
-    def __init__(self, lock: threading.Lock, name: str) -> None:
-        self._lock = lock
-        self._name = name
-        self.is_open = False
-
-    def __enter__(self) -> None:
-        if not self._lock.acquire(blocking=False):
-            raise EngineError("this model is in use by another thread; one at a time")
-        if not self.is_open:
-            self._lock.release()
-            raise EngineError(f"{self._name}: the model has been closed")
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
-
-
-class _Batch:
-    """llama.cpp's batch of one sequence, which knows its own capacity."""
-
-    def __init__(self, capacity: int) -> None:
-        self.capacity = capacity
-        self.struct = lib.llama_batch_init(capacity, 0, 1)
-        shape = (capacity,)
-        self._token = np.ctypeslib.as_array(self.struct.token, shape)
-        self._position = np.ctypeslib.as_array(self.struct.pos, shape)
-        self._wanted = np.ctypeslib.as_array(self.struct.logits, shape)
-        np.ctypeslib.as_array(self.struct.n_seq_id, shape)[:] = 1
-        for n in range(capacity):
-            self.struct.seq_id[n][0] = 0
-
-    def fill(self, tokens: Sequence[int], position: int, rows: int) -> None:
-        n = len(tokens)
-        if not 1 <= n <= self.capacity:
-            raise EngineError(f"a batch holds 1 to {self.capacity} tokens, not {n}")
-        self.struct.n_tokens = n
-        self._token[:n] = tokens
-        self._position[:n] = np.arange(position, position + n)
-        self._wanted[:n] = 0
-        self._wanted[n - rows : n] = 1
-
-    def free(self) -> None:
-        struct, self.struct = self.struct, None
-        if struct is not None:
-            lib.llama_batch_free(struct)
 
 
 def _check_context_length(n_ctx: int | None, weights: Weights) -> int:
