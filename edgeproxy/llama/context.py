@@ -156,10 +156,7 @@ class LlamaModel:
     def branch(
         self, trunk: Sequence[int], others: Sequence[tuple[int, Sequence[int]]] = ()
     ) -> list[Logits]:
-        """As `Branching.branch`; up to `n_branches` others, up to `MAX_ROWS` different rows.
-
-        The others share what they have in common with one another and with the trunk.
-        """
+        """As `Branching.branch`; up to `n_branches` others, up to `MAX_ROWS` different rows."""
         with self._owner:
             before = self._n_past
             if len(others) > self._n_branches:
