@@ -74,9 +74,9 @@ def exact(
     Control, unused, unknown, empty and end-of-generation tokens are no text: nothing is read past
     one.
 
-    With `canonical_only` a sequence counts only if the tokenizer makes it, and every beginning of
-    it, of its own bytes: the tree of valid tokenisations of arXiv 2506.14123. The walk is as deep
-    as the longest of the byte strings, which should be a few hundred at most.
+    With `canonical_only` a sequence counts only if the tokenizer may make it (see `Canonical`), and
+    so must every beginning of it: the tree of valid tokenisations of arXiv 2506.14123. The walk is
+    as deep as the longest of the byte strings, which should be a few hundred at most.
     """
     if not context:
         raise ValueError("the context needs a token, as no row comes before the first one")
@@ -189,22 +189,25 @@ class _Walk:
 
 
 class Canonical:
-    """Knows which sequences of tokens a vocabulary's tokenizer makes itself."""
+    """Knows which sequences of tokens a vocabulary's tokenizer may begin with."""
 
     def __init__(self, vocab: Vocab) -> None:
         self._vocab = vocab
         self._known: dict[tuple[int, ...], bool] = {}
 
     def counts(self, path: tuple[int, ...]) -> bool:
-        """Whether the tokenizer makes `path` of the bytes of `path`.
+        """Whether the tokenizer begins with `path` for the bytes of `path`, at their end or later.
 
-        Where these end within a character: of what it becomes with some first next byte, of which
-        all are tried, and the lowest or highest bytes after that.
+        Later, because GPT-2's splits two newlines only before a word. What may follow is tried,
+        not known: nothing or a letter; and where the bytes end within a character, first any byte
+        that goes on with it, and the lowest or highest ones after that.
         """
         if path not in self._known:
             data = b"".join(self._vocab.tokens[token] for token in path)
             self._known[path] = any(
-                tuple(self._vocab.encode(text)[: len(path)]) == path for text in _completed(data)
+                tuple(self._vocab.encode(text + more)[: len(path)]) == path
+                for text in _completed(data)
+                for more in ("", "x")
             )
         return self._known[path]
 

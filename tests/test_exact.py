@@ -15,18 +15,20 @@ from edgeproxy.model import Model
 from edgeproxy.vocab import Kind, Vocab
 from tests.exact import Canonical, Exact, exact
 from tests.fakes import FakeModel, noise, random_model
+from tests.nasty import LONG, NASTY
 
 WORDS = (b"a", b"b", b"ab", b"ba", b"aab", b"a", b"bab", b"\xff", b"\xffa")
 END, OTHER_END, MARK, UNUSED = (len(WORDS) + n for n in range(4))
 
 
 def greedy(text: str, first: bool, special: bool) -> list[int]:
-    """The longest token that fits, again and again."""
+    """The longest token that fits, again and again; UNUSED for a byte that has none."""
     data, tokens = text.encode(), []
     while data:
         fitting = [n for n, word in enumerate(WORDS) if data.startswith(word)]
-        tokens.append(max(fitting, key=lambda n: len(WORDS[n])))
-        data = data[len(WORDS[tokens[-1]]) :]
+        found = max(fitting, key=lambda n: len(WORDS[n]), default=UNUSED)
+        tokens.append(found)
+        data = data[len(WORDS[found]) if fitting else 1 :]
     return tokens
 
 
@@ -320,12 +322,34 @@ def test_it_equals_the_sum_of_all_coverings_over_llama_cpp(tiny: Weights, target
     model.close()
 
 
-def test_real_tokenizers_make_what_counts_as_canonical(tokenizers: dict[str, Vocab]) -> None:
+def test_every_beginning_of_what_real_tokenizers_make_counts(tokenizers: dict[str, Vocab]) -> None:
+    # User-typed markers are cut as a whole text only, so their beginnings are tokenised otherwise.
+    texts = [text for name, text in NASTY.items() if name not in LONG and "</s>" not in text]
     for name, vocab in tokenizers.items():
-        made = Canonical(vocab)
-        for text in (" the naïve café", " 東京へ行く", " x 😀"):
+        canonical = Canonical(vocab)
+        for text in texts:
             tokens = vocab.encode(text)
             for n in range(1, len(tokens) + 1):
-                assert made.counts(tuple(tokens[:n])), (name, text, n)
-            spelled = tuple(vocab.tokens.index(bytes([byte])) for byte in text.encode())
-            assert not made.counts(spelled), (name, text)
+                spelled = [vocab.tokens[token] for token in tokens[:n]]
+                assert canonical.counts(tuple(tokens[:n])), (name, spelled)
+
+
+def test_what_real_tokenizers_do_not_make_does_not_count(tokenizers: dict[str, Vocab]) -> None:
+    for name, vocab in tokenizers.items():
+        canonical = Canonical(vocab)
+        for text in (" the naïve café", " 東京へ行く", " x 😀", "two  the"):
+            by_byte = tuple(vocab.tokens.index(bytes([byte])) for byte in text.encode())
+            assert not canonical.counts(by_byte), (name, text)
+        cut = [vocab.tokens.index(data) for data in (b" th", b"e")]
+        assert not canonical.counts(tuple(cut)), name
+
+
+def test_two_newlines_are_one_token_or_two_as_the_next_byte_decides(
+    tokenizers: dict[str, Vocab],
+) -> None:
+    gpt2 = tokenizers["gpt-2"]
+    assert [gpt2.encode(text) for text in ("\n\n", "\n\nx")] == [[628], [198, 198, 87]]
+    canonical = Canonical(gpt2)
+    assert canonical.counts((628,))
+    assert canonical.counts((198, 198))
+    assert not canonical.counts((198, 198, 198, 198))
