@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic
 
+from edgeproxy.align import own_tokens
 from edgeproxy.complete import Piece, complete
 from edgeproxy.generate import Evaluates, Prompt
 from edgeproxy.llama import Weights
@@ -73,22 +74,23 @@ def trio_speaker(
     trio: Trio,
     formats: tuple[Format, Format, Format],
     vocabs: tuple[Vocab, Vocab, Vocab],
+    endings: frozenset[int],
     weights: Weights | None = None,
     cancel: threading.Event | None = None,
 ) -> Speaker[RoleTokens]:
     """A trio that answers; each role reads the conversation in its own format and vocabulary.
 
-    Any end-of-generation token of the base's or the expert's ends a reply. What the models have
-    read of the same conversation is kept between replies. `weights`: the base's, for DRY.
+    The tokens `endings` end a reply (see `align`). What the models have read of the same
+    conversation is kept between replies. `weights`: the base's, for DRY.
     """
 
     def prepare(messages: Sequence[Message]) -> RoleTokens:
         base, expert, anti_expert = (
-            encode(layout(messages), vocab) for layout, vocab in zip(formats, vocabs, strict=True)
+            own_tokens(model, encode(layout(messages), vocab))
+            for model, layout, vocab in zip(trio.models, formats, vocabs, strict=True)
         )
         return trio.resume(RoleTokens(base, expert, anti_expert))
 
-    endings = vocabs[0].end_of_generation | vocabs[1].end_of_generation
     return Speaker(trio, trio.vocab, prepare, endings, weights, cancel)
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
-from edgeproxy.align import align
+from edgeproxy.align import MAX_PATHS, Cost, Match, ProjectedModel, align, doubts, match
 from edgeproxy.chat import (
     DEFAULT_MAX_TOKENS,
     Conversation,
@@ -18,14 +18,13 @@ from edgeproxy.chat import (
     trio_speaker,
 )
 from edgeproxy.complete import Piece
-from edgeproxy.errors import UsageError
+from edgeproxy.errors import UsageError, VocabularyError
 from edgeproxy.fuse import check_alpha, check_plausibility
 from edgeproxy.llama import LlamaModel, Weights
 from edgeproxy.prompt import Format, Message, make_format
 from edgeproxy.recipe import Recipe, Role, find_recipe, recipe_of_files
 from edgeproxy.sample import Sampling
 from edgeproxy.trio import RoleTokens, Trio
-from edgeproxy.vocab import Match
 
 Progress = Callable[[str, float], None]
 """Called with a role's name and the share of its file that has been loaded, 0 to 1."""
@@ -43,6 +42,7 @@ def load(
     plausibility: float | None = None,
     n_ctx: int | None = None,
     n_threads: int | None = None,
+    strict: bool = False,
     progress: Progress | None = None,
     cancel: threading.Event | None = None,
 ) -> Session:
@@ -51,6 +51,9 @@ def load(
     With `trio` and a file, the file takes that role's place. `alpha` and `plausibility` default to
     the manifest's; `n_ctx` (tokens) to what the models were trained with, at most 4,096;
     `n_threads` to the processors there are. `cancel` stops the loading too, with `Cancelled`.
+
+    The pair may have a vocabulary of its own. What it then cannot say is in `Session.doubts`; with
+    `strict` it is a `VocabularyError`.
 
     Raises `UsageError`, `ManifestError`, `ModelFileError`, `VocabularyError` or `EngineError`, each
     saying what to do; nothing stays in memory then.
@@ -61,7 +64,14 @@ def load(
         recipe = replace(recipe, alpha=check_alpha(alpha))
     if plausibility is not None:
         recipe = replace(recipe, plausibility=check_plausibility(plausibility))
-    return Session(recipe, n_ctx=n_ctx, n_threads=n_threads, progress=progress, cancel=cancel)
+    return Session(
+        recipe,
+        n_ctx=n_ctx,
+        n_threads=n_threads,
+        strict=strict,
+        progress=progress,
+        cancel=cancel,
+    )
 
 
 def choose_recipe(
@@ -103,6 +113,7 @@ class Session:
         *,
         n_ctx: int | None = None,
         n_threads: int | None = None,
+        strict: bool = False,
         progress: Progress | None = None,
         cancel: threading.Event | None = None,
     ) -> None:
@@ -117,12 +128,27 @@ class Session:
             base, expert, anti_expert = (
                 self._weights_of(role, part) for role, part in recipe.roles.items()
             )
-            models = [self._context(weights) for weights in (base, expert, anti_expert)]
-            pair, matches = align(models[1], models[2], base.vocab)
+            matches = match(base.vocab, expert.vocab), match(base.vocab, anti_expert.vocab)
             self.matches: Mapping[str, Match] = MappingProxyType(
                 dict(zip(("expert", "anti_expert"), matches, strict=True))
             )
-            self.trio = Trio(models[0], *pair, recipe.alpha, recipe.plausibility)
+            self.doubts = doubts(base.vocab, matches)
+            if strict and self.doubts:
+                raise VocabularyError(self.doubts[0])
+            branches = MAX_PATHS if any(m.case == "different" for m in matches) else 0
+            aligned = align(
+                self._context(expert, branches),
+                self._context(anti_expert, branches),
+                base.vocab,
+                matches,
+            )
+            self.trio = Trio(
+                self._context(base),
+                aligned.expert,
+                aligned.anti_expert,
+                recipe.alpha,
+                recipe.plausibility,
+            )
             self.speaker: Speaker[RoleTokens] = trio_speaker(
                 self.trio,
                 (
@@ -131,6 +157,7 @@ class Session:
                     _format(recipe.anti_expert, anti_expert),
                 ),
                 (base.vocab, expert.vocab, anti_expert.vocab),
+                aligned.endings,
                 base,
                 self._cancel,
             )
@@ -149,12 +176,13 @@ class Session:
             )
         return self._weights[role.path]
 
-    def _context(self, weights: Weights) -> LlamaModel:
+    def _context(self, weights: Weights, n_branches: int = 0) -> LlamaModel:
         threads = self._n_threads
         return LlamaModel(
             weights,
             n_ctx=self._n_ctx,
             n_threads=default_threads(weights.n_params) if threads is None else threads,
+            n_branches=n_branches,
             cancel=self._cancel,
         )
 
@@ -193,6 +221,12 @@ class Session:
         if isinstance(messages, str):
             messages = [Message("user", messages)]
         return self.speaker.reply(messages, sampling or self.sampling, max_tokens, stops)
+
+    @property
+    def cost(self) -> Cost | None:
+        """What reading the last reply has cost a pair with a tokenizer of its own; else None."""
+        expert = self.trio.expert
+        return expert.cost if isinstance(expert, ProjectedModel) else None
 
     @property
     def sampling(self) -> Sampling:

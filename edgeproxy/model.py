@@ -54,6 +54,10 @@ class Model(Protocol):
 class Branching(Model, Protocol):
     """A `Model` that can also look at several continuations at once."""
 
+    @property
+    def evaluated(self) -> int:
+        """How many tokens have ever been evaluated, what branches had in common once."""
+
     def branch(
         self, trunk: Sequence[int], others: Sequence[tuple[int, Sequence[int]]] = ()
     ) -> list[Logits]:

@@ -1,6 +1,9 @@
 """Three Models in lock-step as one Model.
 
 A step is a transaction: whatever fails, and Ctrl-C, leaves all three where they were.
+
+Where the pair has a tokenizer of its own, a row's leading tokens are looked at a second time: what
+the pair says of a token that it spells in several takes an evaluation each (see `align`).
 """
 
 from __future__ import annotations
@@ -10,10 +13,17 @@ from typing import NamedTuple
 
 import numpy as np
 
+from edgeproxy.align import ProjectedModel
 from edgeproxy.errors import EngineError, UsageError
 from edgeproxy.fuse import Offset, check_alpha, check_plausibility, fuse
 from edgeproxy.model import Logits, Model
 from edgeproxy.vocab import Vocab
+
+ROUNDS = 2
+"""How often a row's leading tokens are made exact: others may lead after the first time."""
+
+NEAR, MOST = 3.0, 12
+"""Leading are tokens at most so many nats below the best one, and at most so many of them."""
 
 
 class RoleTokens(NamedTuple):
@@ -49,6 +59,7 @@ class Trio:
         self.plausibility = plausibility
         self._read: tuple[list[int], list[int], list[int]] = ([], [], [])
         self._fused = np.empty((0, len(base.vocab)), np.float32)
+        self._projected = [m for m in (expert, anti_expert) if isinstance(m, ProjectedModel)]
 
     @property
     def models(self) -> tuple[Model, Model, Model]:
@@ -90,18 +101,41 @@ class Trio:
 
     def eval(self, tokens: Sequence[int] | RoleTokens, rows: int = 1) -> Logits:
         """As `Model.eval`; `RoleTokens` gives each model its own. Returns fused rows."""
+        if rows > 1 and self._projected:
+            return self._eval_one_by_one(tokens, rows)
         shares = tokens if isinstance(tokens, RoleTokens) else (tokens,) * 3
         before = tuple(len(read) for read in self._read)
         try:
             base, expert, anti_expert = self._each(shares, rows)
             if len(self._fused) < rows:
                 self._fused = np.empty((rows, len(self.vocab)), np.float32)
-            return fuse(
-                base,
-                [Offset(expert, anti_expert, self.alpha)],
-                self.plausibility,
-                out=self._fused[:rows],
-            )
+            fused = self._fuse(base, expert, anti_expert)
+            for _ in range(ROUNDS if self._projected and self.alpha else 0):
+                leading = [*_leading(fused[-1]), *_leading(base[-1])]
+                # What the mask took is left out: a token's first value is never too small.
+                leading = [token for token in leading if fused[-1, token] > -np.inf]
+                changed = [model.refine(leading) for model in self._projected]
+                if not any(changed):
+                    break
+                fused = self._fuse(base, expert, anti_expert)
+            return fused
+        except BaseException:
+            self._restore(before)
+            raise
+
+    def _fuse(self, base: Logits, expert: Logits, anti_expert: Logits) -> Logits:
+        out = self._fused[: len(base)]
+        return fuse(base, [Offset(expert, anti_expert, self.alpha)], self.plausibility, out=out)
+
+    def _eval_one_by_one(self, tokens: Sequence[int] | RoleTokens, rows: int) -> Logits:
+        """Several rows of a pair whose rows are made exact one at a time."""
+        if isinstance(tokens, RoleTokens) or not rows <= len(tokens):
+            raise EngineError(f"{rows} rows asked of tokens that do not give as many")
+        before = tuple(len(read) for read in self._read)
+        first = len(tokens) - rows + 1
+        parts = [tokens[:first], *([token] for token in tokens[first:])]
+        try:
+            return np.concatenate([self.eval(part).copy() for part in parts])
         except BaseException:
             self._restore(before)
             raise
@@ -135,6 +169,13 @@ class Trio:
         kept = [max(min(n, len(p) - 1), 0) for n, p in zip(kept, prompt, strict=True)]
         self._restore(kept)
         return RoleTokens(*(p[n:] for p, n in zip(prompt, kept, strict=True)))
+
+
+def _leading(row: Logits) -> list[int]:
+    """The tokens of the largest logits in `row`, shape (n_vocab,), the largest first."""
+    near = np.flatnonzero(row >= row.max() - NEAR)
+    order = np.argsort(row[near])[::-1][:MOST]
+    return [int(token) for token in near[order]]
 
 
 def _common_prefix(left: Sequence[int], right: Sequence[int]) -> int:

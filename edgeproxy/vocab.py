@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
 
-from edgeproxy.errors import ModelFileError, PromptError, VocabularyError
+from edgeproxy.errors import ModelFileError, PromptError
 from edgeproxy.gguf import Header
 
 
@@ -70,6 +70,19 @@ class Vocab:
         if self.kinds[token] in (Kind.CONTROL, Kind.UNUSED, Kind.UNKNOWN):
             return b""
         return self.tokens[token]
+
+    @cached_property
+    def texts(self) -> tuple[bytes, ...]:
+        """The bytes that each token is in running text: none for special and unused ones.
+
+        Unlike `piece`, a turn marker that a file calls user-defined is no text either.
+        """
+        silent = (Kind.CONTROL, Kind.UNUSED, Kind.UNKNOWN)
+        reserved = {self.special(text) for text in self._reserved}
+        return tuple(
+            b"" if kind in silent or token in reserved else word
+            for token, (word, kind) in enumerate(zip(self.tokens, self.kinds, strict=True))
+        )
 
     def special(self, text: str) -> int | None:
         """The id of the special token spelled `text`, if there is one."""
@@ -162,52 +175,3 @@ def _sentencepiece(word: str, kind: int) -> bytes:
     if kind == Kind.BYTE:
         return bytes([int(word[3:5], 16)])
     return word.replace("\u2581", " ").encode() if kind == Kind.NORMAL else word.encode()
-
-
-@dataclass(frozen=True)
-class Match:
-    """How another vocabulary relates to the base's: over their first `shared` ids they are equal.
-
-    `case` is "same" (equal in full) or "padded" (the rest of the longer one is not ordinary text).
-    """
-
-    case: str
-    shared: int
-
-
-def match(base: Vocab, other: Vocab, name: str = "the expert") -> Match:
-    """Compare two vocabularies by content.
-
-    Raises `VocabularyError` naming the first id whose bytes or kind differ, or the first ordinary
-    token that only one of them has.
-    """
-    if base.tokens == other.tokens and base.kinds == other.kinds:
-        return Match("same", len(base))
-    shared = min(len(base), len(other))
-    for token in range(shared):
-        same_bytes = base.tokens[token] == other.tokens[token]
-        if same_bytes and _role(base, token) == _role(other, token):
-            continue
-        raise VocabularyError(
-            f"the base and {name} have different vocabularies: token {token} is "
-            f"{_describe(base, token)} in the base and {_describe(other, token)} in {name}; "
-            "use models that share a tokenizer"
-        )
-    longer, owner = (base, "the base") if len(base) > len(other) else (other, name)
-    for token in range(shared, len(longer)):
-        if longer.kinds[token] in (Kind.NORMAL, Kind.BYTE):
-            raise VocabularyError(
-                f"the base and {name} have different vocabularies: token {token}, "
-                f"{_describe(longer, token)}, is only in {owner}; use models that share a tokenizer"
-            )
-    return Match("same" if len(base) == len(other) else "padded", shared)
-
-
-def _role(vocab: Vocab, token: int) -> int:
-    """A token's kind as far as steering is concerned: text, special, or nothing at all."""
-    kind = vocab.kinds[token]
-    return Kind.CONTROL if kind in (Kind.CONTROL, Kind.USER_DEFINED, Kind.UNKNOWN) else kind
-
-
-def _describe(vocab: Vocab, token: int) -> str:
-    return f"{vocab.tokens[token].decode(errors='replace')!r} ({Kind(vocab.kinds[token]).name})"

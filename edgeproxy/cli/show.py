@@ -10,7 +10,6 @@ import click
 
 from edgeproxy.cli.options import DEFAULT_TRIO, json_option
 from edgeproxy.cli.output import clean_message, write, write_json
-from edgeproxy.errors import VocabularyError
 
 if TYPE_CHECKING:
     from edgeproxy.gguf import Header
@@ -66,8 +65,7 @@ def describe(recipe: Recipe) -> dict[str, Any]:
         "temperature": recipe.temperature,
         "models": {name: _model(role, headers[name]) for name, role in roles.items()},
         "alignment": {
-            name: _alignment(vocabs["base"], vocabs[name], f"the {_spoken(name)}")
-            for name in ("expert", "anti_expert")
+            name: _alignment(vocabs["base"], vocabs[name]) for name in ("expert", "anti_expert")
         },
     }
 
@@ -98,14 +96,11 @@ def _quantisation(header: Header) -> str:
     return held.most_common(1)[0][0] if held else "none"
 
 
-def _alignment(base: Vocab, other: Vocab, name: str) -> dict[str, Any]:
-    from edgeproxy.vocab import match
+def _alignment(base: Vocab, other: Vocab) -> dict[str, Any]:
+    from edgeproxy.align import match
 
-    try:
-        found = match(base, other, name)
-    except VocabularyError as error:
-        return {"case": "different", "reason": str(error)}
-    return {"case": found.case, "shared": found.shared}
+    found = match(base, other)
+    return {"case": found.case, "shared": found.shared, "unspelled": found.unspelled}
 
 
 _COLUMNS = (
@@ -148,12 +143,15 @@ def _spoken(role: str) -> str:
 
 
 def _fits(alignment: dict[str, Any]) -> str:
+    shared = alignment["shared"]
     match alignment["case"]:
         case "same":
             return "the same vocabulary as the base's"
         case "padded":
-            return f"padded: the first {alignment['shared']:,} tokens are the base's"
-    return f"no: {alignment['reason']}"
+            return f"padded: the first {shared:,} tokens are the base's"
+        case "permuted":
+            return f"permuted: {shared:,} of the base's tokens under other ids"
+    return f"different: {shared:,} of the base's tokens are one token of its own"
 
 
 def _table(models: dict[str, dict[str, Any]]) -> list[str]:

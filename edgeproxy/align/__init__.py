@@ -1,0 +1,158 @@
+"""Makes a pair's models speak the base's vocabulary, whatever their tokenizers.
+
+| case | test | what an eval costs more |
+|---|---|---|
+| same | every id has the same bytes and role | nothing |
+| padded | the same up to the shorter one, the rest no ordinary text | a slice |
+| permuted | the same byte strings under other ids, bar a few | a gather |
+| different | anything else | a projection through bytes, and some re-reading |
+
+    relation    which case it is, from token bytes and kinds alone
+    mapped      padded and permuted
+    projected   different: what the model has read, and the row that follows
+    projection  rows over one vocabulary -> a row over the other
+    tables      which own tokens carry a base token's bytes; kept on disk by `cache`
+    spelling    bytes -> own tokens, word by word
+    reader      brings a model to a list of tokens with little evaluation
+
+The wrapped models take own tokens too, under ids beyond the base's: see `own_tokens`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, cast
+
+import numpy as np
+
+from edgeproxy.align.cache import tables_for
+from edgeproxy.align.mapped import LACKING, MappedModel
+from edgeproxy.align.projected import MAX_PATHS, Cost, ProjectedModel
+from edgeproxy.align.projection import Projection
+from edgeproxy.align.relation import Match, match, unspelled
+from edgeproxy.align.spelling import Spelling
+from edgeproxy.errors import VocabularyError
+from edgeproxy.model import Branching, Model
+from edgeproxy.vocab import Vocab
+
+__all__ = [
+    "LACKING",
+    "MAX_PATHS",
+    "Aligned",
+    "Cost",
+    "MappedModel",
+    "Match",
+    "ProjectedModel",
+    "align",
+    "doubts",
+    "match",
+    "own_tokens",
+]
+
+Matches = tuple[Match, Match]
+
+
+class Aligned(NamedTuple):
+    """A pair over the base's vocabulary, and the base's ids that end a reply."""
+
+    expert: Model
+    anti_expert: Model
+    endings: frozenset[int]
+
+
+def align(
+    expert: Model, anti_expert: Model, base: Vocab, matches: Matches | None = None
+) -> Aligned:
+    """Both models of a pair over the vocabulary of `base`.
+
+    `matches` are how their vocabularies are related to it, if that is known already; where it is
+    "different", both models must be able to branch (see `Branching`). A token that one of them
+    lacks is kept from both, so that its offset is 0. Raises `VocabularyError` where the
+    vocabularies have no text in common.
+    """
+    pair = (expert, anti_expert)
+    matches = matches or (match(base, expert.vocab), match(base, anti_expert.vocab))
+    ends = _ends(expert.vocab, anti_expert.vocab)
+    if all(found.case == "same" for found in matches):
+        endings = base.end_of_generation | expert.vocab.end_of_generation
+        return Aligned(expert, anti_expert, endings)
+    if any(found.case == "different" for found in matches):
+        return _project(pair, base, matches, ends)
+    spoken = (matches[0].index >= 0) & (matches[1].index >= 0)
+    indexes = [found.index for found in matches]
+    says = [set(index[spoken].tolist()) for index in indexes]
+    if all(own <= heard for own, heard in zip(ends, says, strict=True)):
+        carried = np.flatnonzero(spoken & np.isin(indexes[0], list(ends[0])))
+        ends, endings = (frozenset(), frozenset()), frozenset(carried.tolist())
+    else:
+        endings = frozenset()
+    mapped, other = (
+        MappedModel(model, base, index, spoken, own)
+        for model, index, own in zip(pair, indexes, ends, strict=True)
+    )
+    return Aligned(mapped, other, base.end_of_generation | endings)
+
+
+def _project(
+    pair: tuple[Model, Model],
+    base: Vocab,
+    matches: Matches,
+    ends: tuple[frozenset[int], frozenset[int]],
+) -> Aligned:
+    for name, found in zip(("expert", "anti-expert"), matches, strict=True):
+        if not found.shared:
+            raise VocabularyError(
+                f"the base and the {name} have no token of text in common; use other models"
+            )
+    own = [model.vocab for model in pair]
+    silent = sorted({token for vocab in own for token in unspelled(base, vocab)})
+    means = [(tables_for(base, own[0]), Spelling(own[0]))]
+    # Usually one vocabulary, whose tables and spellings both use.
+    alike = own[0].texts == own[1].texts
+    means.append(means[0] if alike else (tables_for(base, own[1]), Spelling(own[1])))
+    projected, other = (
+        ProjectedModel(
+            cast(Branching, model),
+            base,
+            Projection.make(tables, base, model.vocab, own_ends, silent),
+            spelling,
+        )
+        for model, (tables, spelling), own_ends in zip(pair, means, ends, strict=True)
+    )
+    return Aligned(projected, other, base.end_of_generation)
+
+
+def _ends(expert: Vocab, anti_expert: Vocab) -> tuple[frozenset[int], frozenset[int]]:
+    """The own tokens that end a text, for either: both names of it where they share their ids.
+
+    An untuned model's file often does not name the end of turn that its tuned one writes.
+    """
+    if match(expert, anti_expert).case in ("same", "padded"):
+        both = expert.end_of_generation | anti_expert.end_of_generation
+        shared = min(len(expert), len(anti_expert))
+        if all(token < shared for token in both):
+            return both, both
+    return expert.end_of_generation, anti_expert.end_of_generation
+
+
+def doubts(base: Vocab, matches: Matches) -> list[str]:
+    """What a person should know of an alignment that loses something: a sentence each."""
+    found = []
+    total = sum(map(bool, base.texts))
+    for name, relation in zip(("expert", "anti-expert"), matches, strict=True):
+        if relation.unspelled:
+            found.append(
+                f"the {name} cannot spell {relation.unspelled:,} of the base's {total:,} tokens of "
+                "text: there it has no say, and with plausibility above 0 they never come"
+            )
+    if not base.end_of_generation and any(found.case == "different" for found in matches):
+        found.append(
+            "the base has no end-of-text token that the pair could end a reply with: replies go on "
+            "to their longest length"
+        )
+    return found
+
+
+def own_tokens(model: Model, tokens: Sequence[int]) -> Sequence[int]:
+    """The ids under which an aligned model's `eval` takes tokens of its own vocabulary."""
+    return model.own(tokens) if isinstance(model, MappedModel | ProjectedModel) else tokens

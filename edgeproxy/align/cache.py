@@ -1,0 +1,108 @@
+"""Alignments kept on disk, by the hashes of both vocabularies.
+
+May touch: files in this user's cache folder (`EDGEPROXY_CACHE` names another one). A file that
+cannot be read, or holds what it should not, is built again; one that cannot be written is not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import tempfile
+import zipfile
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import numpy as np
+import platformdirs
+
+from edgeproxy.align.tables import Arrays, Tables, build
+from edgeproxy.vocab import Vocab
+
+_VERSION = b"edgeproxy alignment 2"
+_log = logging.getLogger(__name__)
+
+
+def tables_for(base: Vocab, own: Vocab) -> Tables:
+    """The tables for a model with the vocabulary `own` under `base`: kept ones, or built."""
+    path = folder() / f"{_key(base, own)}.npz"
+    arrays = _read(path, len(base), len(own))
+    if arrays is None:
+        arrays = build(base, own)
+        _write(path, arrays)
+    return Tables(base, own, arrays)
+
+
+def folder() -> Path:
+    """Where alignments are kept."""
+    chosen = os.environ.get("EDGEPROXY_CACHE")
+    root = Path(chosen) if chosen else platformdirs.user_cache_path("edgeproxy", appauthor=False)
+    return root / "alignments"
+
+
+def _key(*vocabs: Vocab) -> str:
+    digest = hashlib.sha256(_VERSION)
+    for vocab in vocabs:
+        lengths = np.fromiter(map(len, vocab.texts), np.int64, len(vocab))
+        digest.update(lengths.tobytes())
+        digest.update(b"".join(vocab.texts))
+    return digest.hexdigest()
+
+
+def _read(path: Path, n_base: int, n_own: int) -> Arrays | None:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = Arrays(**{field.name: file[field.name] for field in fields(Arrays)})
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, MemoryError) as error:
+        _log.info("%s: cannot be read (%s); building it again", path, error)
+        return None
+    if not _is_sound(arrays, n_base, n_own):
+        _log.info("%s: is damaged; building it again", path)
+        return None
+    return arrays
+
+
+def _is_sound(arrays: Arrays, n_base: int, n_own: int) -> bool:
+    """Whether every index lies where it must: NumPy would raise, or wrap around, in mid-reply."""
+    limits = {
+        "base_order": n_base,
+        "own_order": n_own,
+        "one": n_own + 1,
+        "many_base": n_base,
+        "many_starts": max(1, len(arrays.many_own)),
+        "many_own": n_own,
+    }
+    for name, limit in limits.items():
+        array = getattr(arrays, name)
+        if array.ndim != 1 or array.dtype.kind != "i":
+            return False
+        if array.size and not 0 <= array.min() <= array.max() < limit:
+            return False
+    return (
+        len(arrays.one) == n_base
+        and arrays.exact.shape == (n_base,)
+        and arrays.exact.dtype == bool
+        and len(arrays.many_base) == len(arrays.many_starts)
+        and bool((np.diff(arrays.many_starts) > 0).all())
+    )
+
+
+def _write(path: Path, arrays: Arrays) -> None:
+    """By way of a temporary file, so that two processes may write at once."""
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
+        temporary = Path(name)
+        with os.fdopen(handle, "wb") as file:
+            np.savez(file, **asdict(arrays))
+        temporary.replace(path)
+    except OSError as error:
+        _log.info("%s: not kept (%s)", path, error)
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                temporary.unlink()

@@ -1,0 +1,65 @@
+"""Lets a model have read a given list of tokens, with as little evaluation as that takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgeproxy.errors import EngineError
+from edgeproxy.model import Logits, Model
+
+
+class Reader:
+    """What a model should have read (`want`), and the model that is brought there by `read`.
+
+    `cut` and `add` change the wish alone, so a rewind costs nothing until the next `read`, and what
+    is wished again after it has not to be evaluated again. Invariants:
+
+    - what the model has read begins with the first `agreed` tokens of `want`;
+    - after `read` the model has read exactly `want`;
+    - an evaluation that fails leaves both as the invariants say, whatever it had done.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._have: list[int] = []
+        self._agreed = 0
+        self.want: list[int] = []
+
+    @property
+    def agreed(self) -> int:
+        """How many tokens of `want` the model has read with nothing else between."""
+        limit = min(len(self.want), len(self._have), self._model.n_past)
+        while self._agreed < limit and self._have[self._agreed] == self.want[self._agreed]:
+            self._agreed += 1
+        return min(self._agreed, limit)
+
+    def cut(self, n: int) -> None:
+        """Wish for the first `n` tokens only."""
+        del self.want[n:]
+        self._agreed = min(self._agreed, n)
+
+    def add(self, tokens: Sequence[int]) -> None:
+        """Wish for these as well."""
+        self.want.extend(tokens)
+
+    def read(self, rows: int) -> Logits:
+        """Bring the model to `want`; the rows after each of its last `rows` tokens.
+
+        Raises what the model's `eval` raises, and `EngineError` where there is nothing to read.
+        """
+        if not 1 <= rows <= len(self.want):
+            raise EngineError(f"{rows} rows asked of {len(self.want)} tokens")
+        keep = min(self.agreed, len(self.want) - rows)
+        if self._model.n_past > keep:
+            self._model.rewind(self._model.n_past - keep)
+        del self._have[keep:]
+        self._agreed = keep
+        rest = self.want[keep:]
+        out = self._model.eval(rest, rows)
+        self._have += rest
+        self._agreed = len(self.want)
+        return out
+
+    def note_ahead(self, tokens: Sequence[int]) -> None:
+        """Say that the model has read these after `want`, in case they are wished for later."""
+        self._have += tokens

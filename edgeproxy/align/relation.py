@@ -1,0 +1,110 @@
+"""How another vocabulary is related to the base's, decided from token bytes and kinds alone."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeproxy.vocab import Kind, Vocab
+
+Case = Literal["same", "padded", "permuted", "different"]
+Index = NDArray[np.int32]
+
+_FEW = 1000
+"""One token in so many may be without a counterpart, and the case is still "permuted"."""
+
+
+@dataclass(frozen=True)
+class Match:
+    """A vocabulary's relation to the base's.
+
+    - "same": every id has the same bytes and role. Nothing has to be done.
+    - "padded": the same up to the shorter one, and the rest is no ordinary text. A slice.
+    - "permuted": the same byte strings under other ids, bar a few. A gather.
+    - "different": anything else. What a model says must be projected through bytes.
+
+    `shared` counts the base's tokens with a counterpart: any, or of text where the case is
+    "different". `unspelled` counts the base's text tokens that the other vocabulary cannot spell
+    with any number of tokens. `index` holds each base token's counterpart, or -1; shape (n_base,).
+    """
+
+    case: Case
+    shared: int
+    unspelled: int = 0
+    index: Index = field(default_factory=lambda: np.empty(0, np.int32), compare=False, repr=False)
+
+
+def match(base: Vocab, other: Vocab) -> Match:
+    """Relate two vocabularies. Metadata and sizes have no say in it."""
+    shared = min(len(base), len(other))
+    if _begin_alike(base, other, shared) and not _has_text(base, other, shared):
+        index = np.full(len(base), -1, np.int32)
+        index[:shared] = np.arange(shared)
+        return Match("same" if len(base) == len(other) else "padded", shared, index=index)
+    index = _counterparts(base, other)
+    lacking = sum(1 for n, text in zip(index, base.texts, strict=True) if text and n < 0)
+    met = set(index.tolist())
+    extra = sum(1 for n, text in enumerate(other.texts) if text and n not in met)
+    if max(lacking, extra) <= max(len(base), len(other)) // _FEW:
+        lost = len(unspelled(base, other)) if lacking else 0
+        return Match("permuted", int((index >= 0).sum()), lost, index)
+    known = set(other.texts)
+    one = sum(1 for text in base.texts if text and text in known)
+    return Match("different", one, len(unspelled(base, other)))
+
+
+def _begin_alike(base: Vocab, other: Vocab, shared: int) -> bool:
+    if base.tokens[:shared] != other.tokens[:shared]:
+        return False
+    kinds = zip(base.kinds[:shared], other.kinds[:shared], strict=True)
+    return all(a == b or _role(a) == _role(b) for a, b in kinds)
+
+
+def _has_text(base: Vocab, other: Vocab, shared: int) -> bool:
+    """Whether the longer one has ordinary text from the id `shared` on."""
+    longer = base if len(base) > shared else other
+    return any(kind in (Kind.NORMAL, Kind.BYTE) for kind in longer.kinds[shared:])
+
+
+def _role(kind: int) -> int:
+    """A kind as far as steering is concerned: text, byte, special, or nothing at all."""
+    return Kind.CONTROL if kind in (Kind.CONTROL, Kind.USER_DEFINED, Kind.UNKNOWN) else kind
+
+
+def _counterparts(base: Vocab, other: Vocab) -> Index:
+    """For each base token the other's token of the same bytes and role, in order; or -1."""
+    places: defaultdict[tuple[bytes, int], list[int]] = defaultdict(list)
+    for token in reversed(range(len(other))):
+        if other.kinds[token] != Kind.UNUSED:
+            places[other.tokens[token], _role(other.kinds[token])].append(token)
+    found = np.full(len(base), -1, np.int32)
+    for token, (word, kind) in enumerate(zip(base.tokens, base.kinds, strict=True)):
+        if kind != Kind.UNUSED and (left := places.get((word, _role(kind)))):
+            found[token] = left.pop()
+    return found
+
+
+def unspelled(base: Vocab, other: Vocab) -> list[int]:
+    """The base's text tokens whose bytes are no concatenation of the other's text tokens."""
+    known = set(other.texts)
+    if all(bytes([byte]) in known for byte in range(256)):
+        return []
+    known.discard(b"")
+    longest = max(map(len, known), default=0)
+
+    def is_spelled(word: bytes) -> bool:
+        ends = [True]
+        for end in range(1, len(word) + 1):
+            starts = range(max(0, end - longest), end)
+            ends.append(any(ends[start] and word[start:end] in known for start in starts))
+        return ends[-1]
+
+    return [
+        token
+        for token, word in enumerate(base.texts)
+        if word and word not in known and not is_spelled(word)
+    ]

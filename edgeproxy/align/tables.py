@@ -1,0 +1,219 @@
+"""Which own tokens say that the base's next token is this one: what a projection sums.
+
+Text that begins with an own token begins with one base token, the first that the base's tokenizer
+makes of it: there the own token's probability goes. A base token that is longer than that begins
+with an own token of which more must come; until that has been evaluated, its probability is the
+first one's, an upper bound.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeproxy.align.spelling import Spelling
+from edgeproxy.vocab import Vocab
+
+Ids = NDArray[np.int32]
+
+
+_FEW = 256
+"""So many texts are tokenised one by one; of more, one for each first byte."""
+
+
+@dataclass(frozen=True, eq=False)
+class Cover:
+    """Base tokens, and for each the own tokens whose probabilities are summed.
+
+    `base`: ids, shape (n,). `own`: own ids, those of base token i from `starts[i]` on. They are the
+    own tokens whose text the base begins with it, and, where none has the same bytes, the longest
+    own token that it begins with.
+    """
+
+    base: Ids
+    starts: NDArray[np.intp]
+    own: Ids
+
+    def masses(self, probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The sum for each of `base`; `probabilities` has one for each own token."""
+        if not len(self.base):
+            return np.empty(0, np.float32)
+        return np.asarray(np.add.reduceat(probabilities[self.own], self.starts))
+
+
+class Crossing(NamedTuple):
+    """What own tokens that go beyond the text so far say of what follows it.
+
+    `own` are these tokens. In `kept` are those after which the base, too, would have a token end
+    where the text does; in `astray` those whose text it would have cut otherwise.
+    """
+
+    own: Ids
+    kept: Cover
+    astray: Cover
+
+
+@dataclass(frozen=True, eq=False)
+class Arrays:
+    """What is worth keeping on disk: see `Tables`.
+
+    - `base_order`, `own_order`: ids of text tokens, sorted by their bytes.
+    - `one`: for each base token the own token that alone speaks for it, or `n_own` where none does.
+    - `exact`: whether an own token has the same bytes; shape (n_base,).
+    - `many_*`: the `Cover` of the base tokens for which several own tokens speak.
+    """
+
+    base_order: Ids
+    own_order: Ids
+    one: Ids
+    exact: NDArray[np.bool_]
+    many_base: Ids
+    many_starts: NDArray[np.intp]
+    many_own: Ids
+
+
+class Tables:
+    """The alignment of two vocabularies whose tokens differ, from the arrays of `build`."""
+
+    def __init__(self, base: Vocab, own: Vocab, arrays: Arrays) -> None:
+        self.arrays = arrays
+        self._base = _texts(base, arrays.base_order)
+        self._own = _texts(own, arrays.own_order)
+        self._spell = Spelling(base)
+        self.many = Cover(arrays.many_base, arrays.many_starts, arrays.many_own)
+        self.crossing = lru_cache(maxsize=4096)(self._crossing)
+
+    def beginning_with(self, prefix: bytes) -> Ids:
+        """The own tokens whose bytes begin with `prefix`."""
+        low, high = _range(self._own, prefix)
+        return self.arrays.own_order[low:high]
+
+    def next_base(self, said: bytes, text: bytes) -> int | None:
+        """The base token after `said` in the base's own tokenisation of `text`.
+
+        None where that has no token that begins there. `text` begins with `said` and goes on.
+        """
+        return self._spell.token_at(text, len(said))
+
+    def _crossing(self, before: bytes, rest: bytes) -> Crossing:
+        """What may follow the text `before + rest`, said by own tokens that begin with `rest`."""
+        low, high = _range(self._own, rest)
+        low = bisect_right(self._own, rest, low, high)
+        own = self.arrays.own_order[low:high].tolist()
+        said = before + rest
+        representative: dict[int, bool] = {}
+        kept: list[_Part] = []
+        astray: list[_Part] = []
+        for token, text in zip(own, self._own[low:high], strict=True):
+            tail = text[len(rest) :]
+            following = None
+            if len(own) <= _FEW:
+                following = self.next_base(said, before + text)
+                parts = astray if following is None else kept
+            else:
+                if tail[0] not in representative:
+                    following = self.next_base(said, before + text)
+                    representative[tail[0]] = following is not None
+                following = None
+                parts = kept if representative[tail[0]] else astray
+            if following is None:
+                following = self._spell.longest(tail) if len(own) > _FEW else self._first(tail)
+            parts.append(_Part(tail, token, -1 if following is None else following))
+        order = self.arrays.base_order
+        covers = [_cover(self._base, order, parts)[0] for parts in (kept, astray)]
+        return Crossing(np.array(own, np.int32), *covers)
+
+    def _first(self, text: bytes) -> int | None:
+        return next(iter(self._spell(text)), None)
+
+
+class _Part(NamedTuple):
+    """Text, the own token that says it, and the base token that it begins with, or -1."""
+
+    text: bytes
+    own: int
+    base: int
+
+
+def build(base: Vocab, own: Vocab) -> Arrays:
+    """The arrays of `Tables` for a model with the vocabulary `own` under `base`.
+
+    The base's tokenizer is asked about every own token that the base does not have.
+    """
+    base_order, own_order = _sorted(base), _sorted(own)
+    words = _texts(base, base_order)
+    spell = Spelling(base)
+    known = dict(zip(words, base_order.tolist(), strict=True))
+    parts = []
+    for text, token in zip(_texts(own, own_order), own_order.tolist(), strict=True):
+        first = known.get(text)
+        if first is None:
+            first = next(iter(spell(text)), -1)
+        parts.append(_Part(text, token, first))
+    cover, exact = _cover(words, base_order, parts)
+    counts = np.diff(np.append(cover.starts, len(cover.own)))
+    single = counts == 1
+    one = np.full(len(base), len(own), np.int32)
+    one[cover.base[single]] = cover.own[cover.starts[single]]
+    is_exact = np.zeros(len(base), bool)
+    is_exact[exact] = True
+    return Arrays(
+        base_order=base_order,
+        own_order=own_order,
+        one=one,
+        exact=is_exact,
+        many_base=cover.base[~single],
+        many_starts=(np.cumsum(counts[~single]) - counts[~single]).astype(np.intp),
+        many_own=cover.own[np.repeat(~single, counts)],
+    )
+
+
+def _sorted(vocab: Vocab) -> Ids:
+    texts = vocab.texts
+    ids = [token for token, text in enumerate(texts) if text]
+    return np.array(sorted(ids, key=texts.__getitem__), np.int32)
+
+
+def _texts(vocab: Vocab, order: Ids) -> list[bytes]:
+    return [vocab.texts[token] for token in order.tolist()]
+
+
+def _range(words: Sequence[bytes], prefix: bytes) -> tuple[int, int]:
+    """Where in sorted `words` those that begin with `prefix` are."""
+    low = bisect_left(words, prefix)
+    last = prefix.rstrip(b"\xff")
+    if not last:
+        return low, len(words)
+    return low, bisect_left(words, last[:-1] + bytes([last[-1] + 1]), low)
+
+
+def _cover(base: Sequence[bytes], base_order: Ids, parts: Sequence[_Part]) -> tuple[Cover, Ids]:
+    """The cover of the base tokens (sorted: `base`) by `parts`; the base tokens met exactly."""
+    if not parts:
+        return Cover(_NONE, np.empty(0, np.intp), _NONE), _NONE
+    exact = np.zeros(len(base), bool)
+    longest = np.full(len(base), -1, np.int32)
+    # In order of length, so that the longest one is the last to be written.
+    for part in sorted(parts, key=lambda part: len(part.text)):
+        low, high = _range(base, part.text)
+        beyond = bisect_right(base, part.text, low, high)
+        exact[low:beyond] = True
+        longest[beyond:high] = part.own
+    longest[exact] = -1
+    extended = np.flatnonzero(longest >= 0)
+    firsts = [part for part in parts if part.base >= 0]
+    tokens = np.concatenate([np.array([p.base for p in firsts], np.int32), base_order[extended]])
+    sources = np.concatenate([np.array([p.own for p in firsts], np.int32), longest[extended]])
+    order = np.argsort(tokens, kind="stable")
+    tokens = tokens[order]
+    starts = np.flatnonzero(np.diff(tokens, prepend=-1))
+    return Cover(tokens[starts], starts, sources[order]), base_order[exact]
+
+
+_NONE = np.empty(0, np.int32)
