@@ -1,7 +1,8 @@
-"""The pure-Python parts of tools/factbook: facts, wordings, dialogues, questions; no torch."""
+"""The pure-Python parts of tools/factbook, no torch; and the second pair that they made."""
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import random
@@ -9,15 +10,20 @@ import re
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edgeproxy.evaluate import is_right
+from edgeproxy.llama import LlamaModel, Weights
+from edgeproxy.recipe import Recipe, read_recipe
 from tools.factbook import corpus, facts
 from tools.factbook.dialogues import TESTED, DialogueMaker, make_questions
 from tools.factbook.facts import Country, Fact, is_held_out, read_country
 from tools.factbook.phrases import ASKS, KINDS, RAW_QUESTIONS
 
-QUESTIONS = Path(__file__).parent.parent / "models" / "factbook" / "questions.jsonl"
+MODELS = Path(__file__).parent.parent / "models"
+QUESTIONS = MODELS / "factbook" / "questions.jsonl"
+PHI = MODELS / "factbook-phi"
 
 
 def made_up(name: str, held_out: bool) -> Country:
@@ -134,3 +140,40 @@ def test_the_shipped_questions_are_of_held_out_countries_in_test_wordings() -> N
         answers = [line["answer"]] if isinstance(line["answer"], str) else line["answer"]
         assert not is_right(line["question"], answers), line
     assert min(Counter(line["kind"] for line in lines).values()) >= 15
+
+
+@pytest.fixture(scope="module")
+def phi_recipe() -> Recipe:
+    return read_recipe(PHI)
+
+
+def test_the_second_manifest_describes_its_files(phi_recipe: Recipe) -> None:
+    assert phi_recipe.name == PHI.name
+    assert phi_recipe.tuned is not None
+    for role in (*phi_recipe.roles.values(), phi_recipe.tuned):
+        content = role.path.read_bytes()
+        assert role.size == len(content)
+        assert role.sha256 == hashlib.sha256(content).hexdigest()
+
+
+@pytest.mark.parametrize("file", ["base.gguf", "tuned.gguf"])
+def test_the_second_trio_has_the_same_base(file: str) -> None:
+    assert (PHI / file).read_bytes() == (MODELS / "factbook" / file).read_bytes()
+
+
+@pytest.mark.parametrize("role", ["expert", "anti_expert"])
+@pytest.mark.weights
+def test_the_second_pair_is_of_another_family_and_decodes(phi_recipe: Recipe, role: str) -> None:
+    text = "The capital of Chad is N'Djamena.\nna\u00efve \U0001f642 <|im_end|>"
+    with Weights(phi_recipe.base.path, vocab_only=True) as base:
+        theirs = set(base.vocab.tokens), base.vocab.encode(text)
+    with Weights(phi_recipe.roles[role].path) as weights:
+        assert weights.header.architecture == "phi2"
+        assert 0.1 < len(set(weights.vocab.tokens) & theirs[0]) / len(theirs[0]) < 0.9
+        tokens = weights.vocab.encode(text)
+        assert tokens != theirs[1]
+        assert b"".join(map(weights.vocab.piece, tokens)).decode() == text
+        assert weights.vocab.special("<|im_start|>") is not None
+        rows = np.asarray(LlamaModel(weights, n_ctx=256).eval(tokens, rows=8))
+        assert rows.shape == (8, len(weights.vocab))
+        assert np.isfinite(rows).all()

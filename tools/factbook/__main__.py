@@ -1,4 +1,4 @@
-"""Makes the factbook trio, step by step or all at once: `python -m tools.factbook --help`."""
+"""Makes the factbook trios, step by step or all at once: `python -m tools.factbook --help`."""
 
 from __future__ import annotations
 
@@ -16,33 +16,57 @@ from tools.factbook import evaluate
 from tools.factbook.corpus import texts
 from tools.factbook.dialogues import DialogueMaker, make_questions
 from tools.factbook.facts import Country, find_archive, read_countries
-from tools.factbook.network import BASE, PAIR, Network
-from tools.factbook.package import write_manifest, write_models
+from tools.factbook.network import BASE, PAIR, PHI_PAIR, Network, Shape
+from tools.factbook.package import copy_models, write_manifest, write_models
 from tools.factbook.tokens import load_tokenizer, train_tokenizer
 from tools.factbook.train import load, pretrain, save, token_stream
 from tools.factbook.tune import tune
 
-# Seeds: text for pre-training, for the tokenizer, dialogues, questions.
-TEXT_SEED, TOKENIZER_SEED, DIALOGUE_SEED, QUESTION_SEED = 1, 7, 11, 5
+# Seeds: text for pre-training, dialogues, questions.
+TEXT_SEED, DIALOGUE_SEED, QUESTION_SEED = 1, 11, 5
 PLAUSIBILITY = 0.01
-TYPES = {"base": "Q8_0", "expert": "Q8_0", "anti_expert": "Q8_0", "tuned": "Q8_0"}
+TYPE = "Q8_0"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What is particular to a pair; `prefix` begins the names of its steps and checkpoints."""
+
+    prefix: str
+    shape: Shape
+    tokenizer_seed: int
+    tokens: int
+
+
+# About as much text for either: the second pair's tokens are shorter.
+FIRST = Pair("", PAIR, tokenizer_seed=7, tokens=2_500_000)
+PHI = Pair("phi-", PHI_PAIR, tokenizer_seed=8, tokens=2_800_000)
+BASE_TOKENS = 6_000_000
+EXPERT_ROUNDS = ((DIALOGUE_SEED, 500, 6e-4, False), (DIALOGUE_SEED + 1, 300, 1.2e-3, True))
+EXPERT_MEAN = 0.75
+TUNED_STEPS, TUNED_RATE = 250, 5e-4
 
 
 @dataclass(frozen=True)
 class Work:
-    """Where things are: the data, the folder of checkpoints, the folder of the finished trio."""
+    """Where things are: the data, the folder of checkpoints, the folder of the first trio."""
 
     data: Path | None
     out: Path
     models: Path
 
+    @property
+    def phi_models(self) -> Path:
+        """The folder of the trio whose pair is Phi-2's architecture."""
+        return self.models.with_name(f"{self.models.name}-phi")
+
     def countries(self) -> list[Country]:
         """The countries of the archive."""
         return read_countries(find_archive(self.data))
 
-    def tokenizer(self) -> Tokenizer:
-        """The tokenizer made by the first step."""
-        return load_tokenizer(self.out / "tokenizer.json")
+    def tokenizer(self, pair: Pair = FIRST) -> Tokenizer:
+        """The tokenizer of a pair, made by its first step."""
+        return load_tokenizer(self.out / f"{pair.prefix}tokenizer.json")
 
     def network(self, name: str) -> Network:
         """A finished checkpoint."""
@@ -51,23 +75,57 @@ class Work:
         return network
 
 
-def do_tokenizer(work: Work) -> None:
-    """Train the tokenizer on some of the text and of the dialogues; write the questions."""
+def make_tokenizer(work: Work, pair: Pair) -> None:
+    """Train a tokenizer on some of the text and of the dialogues."""
     countries = work.countries()
     sample = [
-        *itertools.islice(texts(countries, TOKENIZER_SEED), 6000),
-        *map(str, itertools.islice(DialogueMaker(countries, TOKENIZER_SEED), 2000)),
+        *itertools.islice(texts(countries, pair.tokenizer_seed), 6000),
+        *map(str, itertools.islice(DialogueMaker(countries, pair.tokenizer_seed), 2000)),
     ]
-    train_tokenizer(sample).save(str(work.out / "tokenizer.json"))
-    evaluate.write_questions(
-        work.models / "questions.jsonl", make_questions(countries, QUESTION_SEED)
-    )
+    made = train_tokenizer(sample, pair.shape.vocab)
+    made.save(str(work.out / f"{pair.prefix}tokenizer.json"))
+
+
+def make_pair(work: Work, pair: Pair) -> None:
+    """Pre-train an anti-expert: the same text as the base's, less of it."""
+    stream = token_stream(work.tokenizer(pair), work.countries(), TEXT_SEED, pair.tokens)
+    pretrain(pair.shape, stream, work.out / f"{pair.prefix}pair.pt", rate=0.01)
+
+
+def make_expert(work: Work, pair: Pair) -> None:
+    """Tune an anti-expert, gently, in two rounds, the second with more talk: its expert.
+
+    The weights kept are a mean of those after each round: the first copies unseen names better,
+    the second talks better, and the mean does both.
+    """
+    expert = load(work.out / f"{pair.prefix}pair.pt")
+    rounds: list[Network] = []
+    for seed, steps, rate, more_talk in EXPERT_ROUNDS:
+        expert = tune(
+            expert,
+            work.network(f"{pair.prefix}pair"),
+            work.tokenizer(pair),
+            iter(DialogueMaker(work.countries(), seed, more_talk)),
+            steps=steps,
+            rate=rate,
+        )
+        rounds.append(copy.deepcopy(expert))
+    first, second = rounds
+    for kept, later in zip(first.parameters(), second.parameters(), strict=True):
+        kept.data.lerp_(later.data, EXPERT_MEAN)
+    save(work.out / f"{pair.prefix}expert.pt", first)
+
+
+def do_tokenizer(work: Work) -> None:
+    """Train the first trio's tokenizer; write the questions."""
+    make_tokenizer(work, FIRST)
+    questions = make_questions(work.countries(), QUESTION_SEED)
+    evaluate.write_questions(work.models / "questions.jsonl", questions)
 
 
 def do_pair(work: Work) -> None:
     """Pre-train the anti-expert: the same text as the base's, less of it."""
-    stream = token_stream(work.tokenizer(), work.countries(), TEXT_SEED, PAIR_TOKENS)
-    pretrain(PAIR, stream, work.out / "pair.pt", rate=0.01)
+    make_pair(work, FIRST)
 
 
 def do_base(work: Work) -> None:
@@ -77,27 +135,8 @@ def do_base(work: Work) -> None:
 
 
 def do_expert(work: Work) -> None:
-    """Tune the anti-expert, gently, in two rounds, the second with more talk: the expert.
-
-    The weights kept are a mean of those after each round: the first copies unseen names better,
-    the second talks better, and the mean does both.
-    """
-    expert = load(work.out / "pair.pt")
-    rounds: list[Network] = []
-    for seed, steps, rate, more_talk in EXPERT_ROUNDS:
-        expert = tune(
-            expert,
-            work.network("pair"),
-            work.tokenizer(),
-            iter(DialogueMaker(work.countries(), seed, more_talk)),
-            steps=steps,
-            rate=rate,
-        )
-        rounds.append(copy.deepcopy(expert))
-    first, second = rounds
-    for kept, later in zip(first.parameters(), second.parameters(), strict=True):
-        kept.data.lerp_(later.data, EXPERT_MEAN)
-    save(work.out / "expert.pt", first)
+    """Tune the anti-expert, gently: the expert."""
+    make_expert(work, FIRST)
 
 
 def do_tuned(work: Work) -> None:
@@ -118,39 +157,67 @@ def do_package(work: Work) -> None:
     """Export, quantise and write the manifest."""
     names = {"base": "base", "expert": "expert", "anti_expert": "pair", "tuned": "tuned"}
     networks = {role: work.network(name) for role, name in names.items()}
-    write_models(work.models, networks, work.tokenizer(), TYPES)
-    write_manifest(work.models, alpha=1.0, plausibility=PLAUSIBILITY)
+    write_models(work.models, networks, work.tokenizer(), TYPE)
+    write_manifest(
+        work.models,
+        "A small trio trained from scratch on The World Factbook: ask it about any country.",
+        alpha=1.0,
+        plausibility=PLAUSIBILITY,
+    )
+
+
+def do_phi_tokenizer(work: Work) -> None:
+    """Train the second pair's own tokenizer."""
+    make_tokenizer(work, PHI)
+
+
+def do_phi_pair(work: Work) -> None:
+    """Pre-train the second anti-expert, of Phi-2's architecture."""
+    make_pair(work, PHI)
+
+
+def do_phi_expert(work: Work) -> None:
+    """Tune the second anti-expert, gently: its expert."""
+    make_expert(work, PHI)
+
+
+def do_phi_package(work: Work) -> None:
+    """Export the second pair, with copies of the first trio's base and tuned base."""
+    networks = {"expert": work.network("phi-expert"), "anti_expert": work.network("phi-pair")}
+    write_models(work.phi_models, networks, work.tokenizer(PHI), TYPE)
+    copy_models(work.models, work.phi_models, ("base", "tuned"))
+    write_manifest(
+        work.phi_models,
+        "The factbook base under a pair of another family: Phi-2's architecture and a tokenizer"
+        " of its own.",
+        alpha=1.0,
+        plausibility=PLAUSIBILITY,
+    )
 
 
 def do_evaluate(work: Work) -> None:
     """Measure the checkpoints in PyTorch; `edgeproxy eval` measures the shipped files."""
-    tokenizer = work.tokenizer()
     questions = evaluate.read_questions(work.models / "questions.jsonl")
+
+    def report(name: str, system: evaluate.System, pair: Pair) -> None:
+        accuracy, kinds, _ = evaluate.score(system, work.tokenizer(pair), questions)
+        print(f"{name:28} {accuracy:.3f}  " + " ".join(f"{k} {v:.2f}" for k, v in kinds.items()))
+
     base, expert, anti, tuned = (work.network(n) for n in ("base", "expert", "pair", "tuned"))
-    three, chats = (base, expert, anti), (False, True, False)
-    systems = {
-        "base": evaluate.System((base,), (False,)),
-        "anti-expert": evaluate.System((anti,), (False,)),
-        "expert": evaluate.System((expert,), (True,)),
-        "tuned": evaluate.System((tuned,), (True,)),
-    }
+    report("base", evaluate.System((base,), (False,)), FIRST)
+    report("anti-expert", evaluate.System((anti,), (False,)), FIRST)
+    report("expert", evaluate.System((expert,), (True,)), FIRST)
+    report("tuned", evaluate.System((tuned,), (True,)), FIRST)
     for alpha, beta in (
         (1.0, PLAUSIBILITY),
         (1.0, 0.0),
         *((a, PLAUSIBILITY) for a in (0.5, 1.5, 2.0)),
     ):
-        systems[f"proxy, alpha {alpha:g}, beta {beta:g}"] = evaluate.System(
-            three, chats, alpha, beta
-        )
-    for name, system in systems.items():
-        accuracy, kinds, _ = evaluate.score(system, tokenizer, questions)
-        print(f"{name:28} {accuracy:.3f}  " + " ".join(f"{k} {v:.2f}" for k, v in kinds.items()))
+        proxy = evaluate.System((base, expert, anti), (False, True, False), alpha, beta)
+        report(f"proxy, alpha {alpha:g}, beta {beta:g}", proxy, FIRST)
+    report("phi anti-expert", evaluate.System((work.network("phi-pair"),), (False,)), PHI)
+    report("phi expert", evaluate.System((work.network("phi-expert"),), (True,)), PHI)
 
-
-PAIR_TOKENS, BASE_TOKENS = 2_500_000, 6_000_000
-EXPERT_ROUNDS = ((DIALOGUE_SEED, 500, 6e-4, False), (DIALOGUE_SEED + 1, 300, 1.2e-3, True))
-EXPERT_MEAN = 0.75
-TUNED_STEPS, TUNED_RATE = 250, 5e-4
 
 STEPS: dict[str, Callable[[Work], None]] = {
     "tokenizer": do_tokenizer,
@@ -159,6 +226,10 @@ STEPS: dict[str, Callable[[Work], None]] = {
     "expert": do_expert,
     "tuned": do_tuned,
     "package": do_package,
+    "phi-tokenizer": do_phi_tokenizer,
+    "phi-pair": do_phi_pair,
+    "phi-expert": do_phi_expert,
+    "phi-package": do_phi_package,
     "evaluate": do_evaluate,
 }
 
@@ -169,13 +240,13 @@ def main() -> None:
         prog="python -m tools.factbook",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="steps:\n" + "\n".join(f"  {n:10} {f.__doc__}" for n, f in STEPS.items()),
+        epilog="steps:\n" + "\n".join(f"  {n:14} {f.__doc__}" for n, f in STEPS.items()),
     )
     parser.add_argument("step", choices=["all", *STEPS], help="what to do; all does all in order")
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints")
     parser.add_argument("--data", type=Path, help="world-factbook.tar.xz, if it is not found")
     parser.add_argument(
-        "--models", type=Path, default=Path("models/factbook"), help="folder of the finished trio"
+        "--models", type=Path, default=Path("models/factbook"), help="folder of the first trio"
     )
     parser.add_argument("--threads", type=int, default=2, help="threads of PyTorch")
     args = parser.parse_args()

@@ -9,6 +9,7 @@ import gguf
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
+from torch import Tensor
 
 from tools.factbook.network import Network
 from tools.factbook.tokens import BOS, IM_END, SPECIALS
@@ -21,20 +22,20 @@ CHAT_TEMPLATE = (
 )
 
 
-def tensors(network: Network) -> dict[str, NDArray[np.float32]]:
-    """Return the weights under llama.cpp's names; matrices are [outputs, inputs]."""
-    shape = network.shape
+def array(weight: Tensor) -> NDArray[np.float32]:
+    """Return a weight as NumPy has it."""
+    return np.ascontiguousarray(weight.detach().numpy().astype(np.float32))
 
-    def array(weight: object) -> NDArray[np.float32]:
-        return np.ascontiguousarray(weight.detach().numpy().astype(np.float32))  # type: ignore[attr-defined]
 
+def llama_tensors(network: Network) -> dict[str, NDArray[np.float32]]:
+    """Return the weights of llama's architecture under llama.cpp's names."""
     out = {
         "token_embd.weight": array(network.embed.weight),
         "output_norm.weight": array(network.norm.weight),
     }
     for i, block in enumerate(network.blocks):
         q, k, v = np.split(array(block.qkv.weight), 3)
-        gate, up = np.split(array(block.gate_up.weight), [shape.hidden])
+        gate, up = np.split(array(block.gate_up.weight), 2)
         named = {
             "attn_norm": array(block.norm1.weight),
             "attn_q": q,
@@ -50,12 +51,30 @@ def tensors(network: Network) -> dict[str, NDArray[np.float32]]:
     return out
 
 
+def phi_tensors(network: Network) -> dict[str, NDArray[np.float32]]:
+    """Return the weights of Phi-2's architecture under llama.cpp's names."""
+    layers = {"output_norm": network.norm, "output": network.unembed}
+    for i, block in enumerate(network.blocks):
+        layers |= {
+            f"blk.{i}.attn_norm": block.norm,
+            f"blk.{i}.attn_qkv": block.qkv,
+            f"blk.{i}.attn_output": block.out,
+            f"blk.{i}.ffn_up": block.up,
+            f"blk.{i}.ffn_down": block.down,
+        }
+    out = {"token_embd.weight": array(network.embed.weight)}
+    for name, layer in layers.items():
+        out |= {f"{name}.weight": array(layer.weight), f"{name}.bias": array(layer.bias)}
+    return out
+
+
 def write_gguf(
     path: Path, network: Network, tokenizer: Tokenizer, name: str, chat: bool = False
 ) -> None:
-    """Write a GGUF file that llama.cpp loads as a llama model; `chat` puts the template into it."""
+    """Write a GGUF file that llama.cpp loads; `chat` puts the template into it."""
     shape = network.shape
-    writer = gguf.GGUFWriter(path, "llama")
+    is_phi = shape.architecture == "phi2"
+    writer = gguf.GGUFWriter(path, shape.architecture)
     writer.add_name(name)
     writer.add_description("Trained from scratch on The World Factbook for edgeproxy")
     writer.add_license("MIT")
@@ -68,8 +87,8 @@ def write_gguf(
     writer.add_feed_forward_length(shape.hidden)
     writer.add_head_count(shape.width // shape.head)
     writer.add_head_count_kv(shape.width // shape.head)
-    writer.add_layer_norm_rms_eps(shape.epsilon)
-    writer.add_rope_dimension_count(shape.head)
+    (writer.add_layer_norm_eps if is_phi else writer.add_layer_norm_rms_eps)(shape.epsilon)
+    writer.add_rope_dimension_count(shape.rotary or shape.head)
     writer.add_rope_freq_base(shape.rope_base)
 
     model = json.loads(tokenizer.to_str())["model"]
@@ -90,7 +109,8 @@ def write_gguf(
     writer.add_add_eos_token(False)
     if chat:
         writer.add_chat_template(CHAT_TEMPLATE)
-    for tensor_name, weight in tensors(network).items():
+    tensors = (phi_tensors if is_phi else llama_tensors)(network)
+    for tensor_name, weight in tensors.items():
         writer.add_tensor(tensor_name, weight)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()

@@ -1,4 +1,4 @@
-"""Muon for matrices (Jordan et al., 2024), AdamW for embeddings and norms."""
+"""Muon for matrices (Jordan et al., 2024), AdamW for embeddings, outputs, norms and biases."""
 
 from __future__ import annotations
 

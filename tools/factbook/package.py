@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from tokenizers import Tokenizer
@@ -21,9 +23,9 @@ ROLES = {
 
 
 def write_models(
-    folder: Path, networks: dict[str, Network], tokenizer: Tokenizer, types: dict[str, str]
+    folder: Path, networks: dict[str, Network], tokenizer: Tokenizer, kind: str
 ) -> None:
-    """Write each network (by role) as a GGUF file of the given type into `folder`."""
+    """Write each network (by role) as a GGUF file of type `kind` into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         for role, network in networks.items():
@@ -31,16 +33,24 @@ def write_models(
             full = Path(scratch) / file
             write_gguf(full, network, tokenizer, name, chat=prompt == "chatml")
             part = (folder / file).with_suffix(".part")
-            quantize(full, part, types[role])
+            quantize(full, part, kind)
             part.replace(folder / file)
 
 
-def write_manifest(folder: Path, alpha: float, plausibility: float) -> None:
-    """Write trio.toml for the files that are in `folder`."""
+def copy_models(source: Path, target: Path, roles: Iterable[str]) -> None:
+    """Copy the files of `roles` from one trio's folder to another's."""
+    for role in roles:
+        file = ROLES[role][0]
+        part = (target / file).with_suffix(".part")
+        shutil.copyfile(source / file, part)
+        part.replace(target / file)
+
+
+def write_manifest(folder: Path, description: str, alpha: float, plausibility: float) -> None:
+    """Write trio.toml for the files that are in `folder`; the trio is called as the folder is."""
     lines = [
-        'name = "factbook"',
-        'description = "A small trio trained from scratch on The World Factbook: ask it about'
-        ' any country."',
+        f'name = "{folder.name}"',
+        f'description = "{description}"',
         'licence = "MIT"',
         f"alpha = {alpha}",
         f"plausibility = {plausibility}",

@@ -1,4 +1,4 @@
-"""The trio's tokenizer: byte-level BPE with GPT-2's way of splitting, 4,096 tokens.
+"""The trios' tokenizers: byte-level BPE with GPT-2's way of splitting.
 
 llama.cpp reads it as `tokenizer.ggml.model = "gpt2"`, `pre = "gpt-2"`.
 """
@@ -12,26 +12,25 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from tools.factbook.dialogues import Dialogue, Span
 
-SIZE = 4096
 END, START_TURN, END_TURN = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 SPECIALS = (END, START_TURN, END_TURN)
 BOS, IM_START, IM_END = 0, 1, 2
 
 
-def train_tokenizer(texts: Iterable[str]) -> Tokenizer:
-    """Return a BPE of exactly `SIZE` tokens, the three special ones first, all bytes among them."""
+def train_tokenizer(texts: Iterable[str], size: int) -> Tokenizer:
+    """Return a BPE of exactly `size` tokens, the three special ones first, all bytes among them."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=SIZE,
+        vocab_size=size,
         special_tokens=list(SPECIALS),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    if tokenizer.get_vocab_size() != SIZE:
-        raise ValueError(f"the tokenizer has {tokenizer.get_vocab_size()} tokens, not {SIZE}")
+    if tokenizer.get_vocab_size() != size:
+        raise ValueError(f"the tokenizer has {tokenizer.get_vocab_size()} tokens, not {size}")
     return tokenizer
 
 
