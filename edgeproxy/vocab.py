@@ -75,10 +75,11 @@ class Vocab:
     def texts(self) -> tuple[bytes, ...]:
         """The bytes that each token is in running text: none for special and unused ones.
 
-        Unlike `piece`, a turn marker that a file calls user-defined is no text either.
+        Unlike `piece`, a turn marker that a file calls user-defined is no text either, nor is a
+        token that ends the generation.
         """
         silent = (Kind.CONTROL, Kind.UNUSED, Kind.UNKNOWN)
-        reserved = {self.special(text) for text in self._reserved}
+        reserved = {self.special(text) for text in self._reserved} | self.end_of_generation
         return tuple(
             b"" if kind in silent or token in reserved else word
             for token, (word, kind) in enumerate(zip(self.tokens, self.kinds, strict=True))

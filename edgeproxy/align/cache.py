@@ -21,7 +21,7 @@ import platformdirs
 from edgeproxy.align.tables import Arrays, Tables, build
 from edgeproxy.vocab import Vocab
 
-_VERSION = b"edgeproxy alignment 2"
+_VERSION = b"edgeproxy alignment 3"
 _log = logging.getLogger(__name__)
 
 

@@ -21,19 +21,25 @@ WINDOW = 12
 MAX_PATHS = 8
 """Paths that are looked along in one decode, besides the one that is kept."""
 
-MAX_AHEAD = 16
-"""Tokens evaluated for these paths together."""
+SPARE, SHARE = 4, 0.2
+"""Tokens that may be evaluated beyond what the text itself takes: some, and a share of those."""
 
 
 _Path = tuple[int, ...]
 
 
 class _Mark(NamedTuple):
-    """The state before a token: lengths of `text` and of the settled tokens, the word's start."""
+    """The state before a token.
+
+    The lengths of `text` and of the settled tokens, the word's start, the own tokens since that
+    were evaluated last, and how many evaluations the reply has taken.
+    """
 
     text: int
     settled: int
     word: int
+    last: _Path
+    spent: int
 
 
 class Cost(NamedTuple):
@@ -79,13 +85,15 @@ class ProjectedModel:
         self._text = bytearray()
         self._settled = 0
         self._word = 0
+        self._last: _Path = ()
+        self._spent = 0
         self._rows: dict[int, LogProbabilities] = {}  # by the number of own tokens before them
         self._nodes: list[Node] = []
         self._said = b""  # the word's bytes, as own tokens spell them
         self._refined: set[int] = set()
         self._ahead: dict[_Path, LogProbabilities] = {}  # beyond the word, by tokens of the path
         self._out = np.empty((1, len(base)), np.float32)
-        self._prompt = (0, 0, 0)  # tokens read, own tokens, and evaluations when a prompt ended
+        self._prompt = (0, 0)  # tokens read, and own tokens, when the last prompt ended
 
     @property
     def vocab(self) -> Vocab:
@@ -115,12 +123,8 @@ class ProjectedModel:
     @property
     def cost(self) -> Cost:
         """What the text since the last prompt has cost."""
-        read, own, evaluated = self._prompt
-        return Cost(
-            len(self._marks) - read,
-            self._model.evaluated - evaluated,
-            len(self.has_read) - own,
-        )
+        read, own = self._prompt
+        return Cost(len(self._marks) - read, self._spent, len(self.has_read) - own)
 
     def own(self, tokens: Sequence[int]) -> list[int]:
         """The ids under which `eval` takes tokens of the model's own vocabulary."""
@@ -148,20 +152,31 @@ class ProjectedModel:
         self._reader.cut(self._settled)
         self._reader.add(self._spell_word())
         self._read_rows()
-        if tokens[-1] >= len(self._base):
-            self._prompt = (len(self._marks), len(self._reader.want), self._model.evaluated)
+        self._count(tokens)
         self._nodes = self._place_nodes()
         self._refined.clear()
         self._ahead.clear()
         self._projection.row(self._nodes, self._out[0])
         return self._out
 
+    def _count(self, tokens: Sequence[int]) -> None:
+        """Count what the tokens just read take, as if nothing had ever been rewound."""
+        if tokens[-1] >= len(self._base):
+            self._prompt = (len(self._marks), len(self._reader.want))
+            self._spent = 0
+        else:
+            new = tuple(self._reader.want[self._marks[-len(tokens)].settled :])
+            self._spent += len(new) - _common(self._last, new)
+        self._last = tuple(self._reader.want[self._settled :])
+
     def _push(self, token: int) -> None:
         """Take one token into the text, and settle the words that another one follows."""
         n_base = len(self._base)
         if not 0 <= token < n_base + len(self._model.vocab):
             raise EngineError(f"token {token} is outside the vocabulary of {n_base}")
-        self._marks.append(_Mark(len(self._text), self._settled, self._word))
+        self._marks.append(
+            _Mark(len(self._text), self._settled, self._word, self._last, self._spent)
+        )
         if token >= n_base:
             self._settle(self._spell_word())
             self._settle([token - n_base])
@@ -191,7 +206,7 @@ class ProjectedModel:
         if n:
             mark = self._marks[-n]
             del self._marks[-n:], self._text[mark.text :]
-            self._settled, self._word = mark.settled, mark.word
+            _, self._settled, self._word, self._last, self._spent = mark
             self._reader.cut(self._settled)
 
     def _read_rows(self) -> None:
@@ -277,12 +292,12 @@ class ProjectedModel:
         is_level = self._reader.agreed == len(want) == self._model.n_past
         trunk: _Path = ()
         others: list[_Path] = []
-        count = 0
+        spare, count = self._spare(), 0
         for path in paths:
             new = len(path) - _common(path, word)
             if not new or any(known[: len(path)] == path for known in (*self._ahead, *others)):
                 continue
-            if count + new > MAX_AHEAD or len(others) == MAX_PATHS:
+            if count + new > spare or len(others) == MAX_PATHS:
                 break
             count += new
             if is_level and not trunk and path[: len(word)] == word:
@@ -298,11 +313,18 @@ class ProjectedModel:
             branches.append((self._settled + known, path[known:]))
         answers = self._model.branch(kept, branches)
         self._reader.note_ahead(kept)
+        self._spent += count
+        self._last = (*word, *kept)
         for path, rows in zip((trunk, *others), answers, strict=True):
             for n, row in enumerate(rows, start=len(path) - len(rows) + 1):
                 self._ahead[path[:n]] = log_probabilities(row)
         for n in range(len(word) + 1, len(trunk) + 1):
             self._rows[self._settled + n] = self._ahead[trunk[:n]]
+
+    def _spare(self) -> int:
+        """How many tokens may be evaluated for a closer look."""
+        cost = self.cost
+        return int(SPARE + SHARE * cost.ideal) - (cost.evaluated - cost.ideal)
 
     def _nodes_along(self, path: _Path) -> list[Node] | None:
         """The word's places, and those beyond it on `path`; None where one was not looked at."""

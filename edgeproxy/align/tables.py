@@ -32,8 +32,8 @@ class Cover:
     """Base tokens, and for each the own tokens whose probabilities are summed.
 
     `base`: ids, shape (n,). `own`: own ids, those of base token i from `starts[i]` on. They are the
-    own tokens whose text the base begins with it, and, where none has the same bytes, the longest
-    own token that it begins with.
+    own tokens whose text the base begins with it, and, where none has the same bytes, those that it
+    begins with: the longest one, and the first one that the model's tokenizer makes of it.
     """
 
     base: Ids
@@ -144,11 +144,11 @@ class _Part(NamedTuple):
 def build(base: Vocab, own: Vocab) -> Arrays:
     """The arrays of `Tables` for a model with the vocabulary `own` under `base`.
 
-    The base's tokenizer is asked about every own token that the base does not have.
+    Either tokenizer is asked about every token that the other vocabulary does not have.
     """
     base_order, own_order = _sorted(base), _sorted(own)
     words = _texts(base, base_order)
-    spell = Spelling(base)
+    spell, spell_own = Spelling(base), Spelling(own)
     known = dict(zip(words, base_order.tolist(), strict=True))
     parts = []
     for text, token in zip(_texts(own, own_order), own_order.tolist(), strict=True):
@@ -156,7 +156,13 @@ def build(base: Vocab, own: Vocab) -> Arrays:
         if first is None:
             first = next(iter(spell(text)), -1)
         parts.append(_Part(text, token, first))
-    cover, exact = _cover(words, base_order, parts)
+    owned = {part.text for part in parts}
+    firsts = [
+        (token, spelled[0])
+        for word, token in zip(words, base_order.tolist(), strict=True)
+        if word not in owned and (spelled := spell_own(word))
+    ]
+    cover, exact = _cover(words, base_order, parts, firsts)
     counts = np.diff(np.append(cover.starts, len(cover.own)))
     single = counts == 1
     one = np.full(len(base), len(own), np.int32)
@@ -193,8 +199,16 @@ def _range(words: Sequence[bytes], prefix: bytes) -> tuple[int, int]:
     return low, bisect_left(words, last[:-1] + bytes([last[-1] + 1]), low)
 
 
-def _cover(base: Sequence[bytes], base_order: Ids, parts: Sequence[_Part]) -> tuple[Cover, Ids]:
-    """The cover of the base tokens (sorted: `base`) by `parts`; the base tokens met exactly."""
+def _cover(
+    base: Sequence[bytes],
+    base_order: Ids,
+    parts: Sequence[_Part],
+    firsts: Sequence[tuple[int, int]] = (),
+) -> tuple[Cover, Ids]:
+    """The cover of the base tokens (sorted: `base`) by `parts`; the base tokens met exactly.
+
+    `firsts` are further (base token, own token).
+    """
     if not parts:
         return Cover(_NONE, np.empty(0, np.intp), _NONE), _NONE
     exact = np.zeros(len(base), bool)
@@ -207,13 +221,14 @@ def _cover(base: Sequence[bytes], base_order: Ids, parts: Sequence[_Part]) -> tu
         longest[beyond:high] = part.own
     longest[exact] = -1
     extended = np.flatnonzero(longest >= 0)
-    firsts = [part for part in parts if part.base >= 0]
-    tokens = np.concatenate([np.array([p.base for p in firsts], np.int32), base_order[extended]])
-    sources = np.concatenate([np.array([p.own for p in firsts], np.int32), longest[extended]])
-    order = np.argsort(tokens, kind="stable")
-    tokens = tokens[order]
+    pairs = [*((part.base, part.own) for part in parts if part.base >= 0), *firsts]
+    said = np.array(pairs, np.int64).reshape(-1, 2)
+    beginning = np.stack([base_order[extended], longest[extended]], axis=1)
+    # Sorted by base token, each pair once.
+    pair = np.unique(np.concatenate([said, beginning]) @ np.array([1 << 32, 1]))
+    tokens, own = (pair >> 32).astype(np.int32), (pair & 0xFFFFFFFF).astype(np.int32)
     starts = np.flatnonzero(np.diff(tokens, prepend=-1))
-    return Cover(tokens[starts], starts, sources[order]), base_order[exact]
+    return Cover(tokens[starts], starts, own), base_order[exact]
 
 
 _NONE = np.empty(0, np.int32)
