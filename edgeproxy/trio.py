@@ -22,7 +22,7 @@ from edgeproxy.vocab import Vocab
 ROUNDS = 2
 """How often a row's leading tokens are made exact: others may lead after the first time."""
 
-NEAR, MOST = 3.0, 12
+NEAR, MOST = 3.0, 8
 """Leading are tokens at most so many nats below the best one, and at most so many of them."""
 
 
@@ -110,8 +110,10 @@ class Trio:
             if len(self._fused) < rows:
                 self._fused = np.empty((rows, len(self.vocab)), np.float32)
             fused = self._fuse(base, expert, anti_expert)
-            for _ in range(ROUNDS if self._projected and self.alpha else 0):
-                leading = [*_leading(fused[-1]), *_leading(base[-1])]
+            rounds = ROUNDS if self._projected and self.alpha else 0
+            of_base = _leading(base[-1]) if rounds else []
+            for _ in range(rounds):
+                leading = [*_leading(fused[-1]), *of_base]
                 # What the mask took is left out: a token's first value is never too small.
                 leading = [token for token in leading if fused[-1, token] > -np.inf]
                 changed = [model.refine(leading) for model in self._projected]

@@ -30,6 +30,9 @@ from edgeproxy.vocab import Vocab
 LogProbabilities = NDArray[np.float32]
 """Of each own token, and `LACKING` for the token that does not exist; shape (n_own + 1,)."""
 
+MOST_TOKENS, NEGLIGIBLE = 24, 9.0
+"""Of the own tokens that begin alike the most likely ones count, down to so many nats below."""
+
 _TINY = np.float32(1e-37)
 
 
@@ -80,25 +83,21 @@ class Projection:
         has `LACKING`. All are up to a constant: the log-probability of the word so far.
         """
         arrays, last = self.tables.arrays, nodes[-1]
-        np.take(last.row, arrays.one, out=out, mode="clip")
+        row = np.maximum(last.row + np.float32(last.weight), LACKING)
+        np.take(row, arrays.one, out=out, mode="clip")
         many = self.tables.many
         if len(many.base):
-            out[many.base] = np.log(np.maximum(many.masses(np.exp(last.row)), _TINY))
-        out[self.ends] = log_sum_exp(last.row[self.own_ends]) if len(self.own_ends) else LACKING
+            out[many.base] = _log(many.masses(np.exp(row)))
+        out[self.ends] = log_sum_exp(row[self.own_ends]) if len(self.own_ends) else LACKING
         out[self.silent] = LACKING
-        if len(nodes) == 1:
-            return
-        out += np.float32(last.weight)
         for node in nodes[:-1]:
             own, kept, astray = self.tables.crossing(node.before, node.rest)
             if not len(own):
                 continue
             chances = np.exp(node.row)
             for cover, weight in ((kept, 0.0), (astray, ASTRAY)):
-                found = np.log(np.maximum(cover.masses(chances), _TINY))
-                found += np.float32(node.weight + weight)
-                out[cover.base] = np.logaddexp(out[cover.base], found)
-        np.maximum(out, LACKING, out=out)
+                found = _log(cover.masses(chances)) + np.float32(node.weight + weight)
+                out[cover.base] = np.maximum(np.logaddexp(out[cover.base], found), LACKING)
 
     def value(self, nodes: Sequence[Node], said: bytes, text: bytes, token: int) -> float:
         """log of the probability that the base token `token`, of bytes `text`, follows `said`.
@@ -112,8 +111,9 @@ class Projection:
             own = self.tables.beginning_with(wanted[len(node.before) :])
             if not len(own):
                 continue
+            own = own[np.argsort(node.row[own])[: -MOST_TOKENS - 1 : -1]]
             row = node.row[own]
-            likely = row > row.max() - 12.0
+            likely = row > row[0] - NEGLIGIBLE
             for chance, other in zip(row[likely].tolist(), own[likely].tolist(), strict=True):
                 after = node.before + self.texts[other]
                 found = self.tables.next_base(said, after)
@@ -135,6 +135,10 @@ class Projection:
             if self.texts[own] and found != token:
                 lost += math.exp(float(node.row[own]))
         return math.log(max(1.0 - lost, 1e-3))
+
+
+def _log(masses: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(np.log(np.maximum(masses, _TINY)))
 
 
 def log_probabilities(raw: Logits) -> LogProbabilities:

@@ -91,7 +91,8 @@ def _counterparts(base: Vocab, other: Vocab) -> Index:
 def unspelled(base: Vocab, other: Vocab) -> list[int]:
     """The base's text tokens whose bytes are no concatenation of the other's text tokens."""
     known = set(other.texts)
-    if all(bytes([byte]) in known for byte in range(256)):
+    alone = {byte for byte in range(256) if bytes([byte]) in known}
+    if len(alone) == 256:
         return []
     known.discard(b"")
     longest = max(map(len, known), default=0)
@@ -106,5 +107,5 @@ def unspelled(base: Vocab, other: Vocab) -> list[int]:
     return [
         token
         for token, word in enumerate(base.texts)
-        if word and word not in known and not is_spelled(word)
+        if word and word not in known and not alone.issuperset(word) and not is_spelled(word)
     ]

@@ -211,24 +211,27 @@ def _cover(
     """
     if not parts:
         return Cover(_NONE, np.empty(0, np.intp), _NONE), _NONE
-    exact = np.zeros(len(base), bool)
-    longest = np.full(len(base), -1, np.int32)
-    # In order of length, so that the longest one is the last to be written.
+    spans = []
     for part in sorted(parts, key=lambda part: len(part.text)):
         low, high = _range(base, part.text)
-        beyond = bisect_right(base, part.text, low, high)
-        exact[low:beyond] = True
-        longest[beyond:high] = part.own
-    longest[exact] = -1
+        spans.append((low, bisect_right(base, part.text, low, high), high, part.own))
+    first, last = min(span[1] for span in spans), max(span[2] for span in spans)
+    longest = np.full(last - first, -1, np.int32)
+    # In order of length, so that the longest one is the last to be written.
+    for _, beyond, high, own in spans:
+        longest[beyond - first : high - first] = own
+    for low, beyond, _, _ in spans:
+        longest[max(low - first, 0) : beyond - first] = -1
     extended = np.flatnonzero(longest >= 0)
+    exact = [place for low, beyond, _, _ in spans for place in range(low, beyond)]
     pairs = [*((part.base, part.own) for part in parts if part.base >= 0), *firsts]
     said = np.array(pairs, np.int64).reshape(-1, 2)
-    beginning = np.stack([base_order[extended], longest[extended]], axis=1)
+    beginning = np.stack([base_order[first + extended], longest[extended]], axis=1)
     # Sorted by base token, each pair once.
     pair = np.unique(np.concatenate([said, beginning]) @ np.array([1 << 32, 1]))
-    tokens, own = (pair >> 32).astype(np.int32), (pair & 0xFFFFFFFF).astype(np.int32)
+    tokens, sources = (pair >> 32).astype(np.int32), (pair & 0xFFFFFFFF).astype(np.int32)
     starts = np.flatnonzero(np.diff(tokens, prepend=-1))
-    return Cover(tokens[starts], starts, own), base_order[exact]
+    return Cover(tokens[starts], starts, sources), base_order[np.array(exact, np.intp)]
 
 
 _NONE = np.empty(0, np.int32)
