@@ -9,7 +9,8 @@
 
     relation    which case it is, from token bytes and kinds alone
     mapped      padded and permuted
-    projected   different: what the model has read, and the row that follows
+    projected   different: the row that follows the text, and a closer look at parts of it
+    transcript  the text of the base tokens, and the own tokens that spell it
     projection  rows over one vocabulary -> a row over the other
     tables      which own tokens carry a base token's bytes; kept on disk by `cache`
     spelling    bytes -> own tokens, word by word
@@ -27,10 +28,11 @@ import numpy as np
 
 from edgeproxy.align.cache import tables_for
 from edgeproxy.align.mapped import LACKING, MappedModel
-from edgeproxy.align.projected import MAX_PATHS, Cost, ProjectedModel
+from edgeproxy.align.projected import MAX_PATHS, ProjectedModel
 from edgeproxy.align.projection import Projection
 from edgeproxy.align.relation import Match, match, unspelled
 from edgeproxy.align.spelling import Spelling
+from edgeproxy.align.transcript import Cost
 from edgeproxy.errors import VocabularyError
 from edgeproxy.model import Branching, Model
 from edgeproxy.vocab import Vocab
@@ -50,6 +52,7 @@ __all__ = [
 ]
 
 Matches = tuple[Match, Match]
+Ends = tuple[frozenset[int], frozenset[int]]
 
 
 class Aligned(NamedTuple):
@@ -85,7 +88,7 @@ def align(
         carried = np.flatnonzero(spoken & np.isin(indexes[0], list(ends[0])))
         ends, endings = (frozenset(), frozenset()), frozenset(carried.tolist())
     else:
-        endings = frozenset()
+        ends, endings = _poolable(ends), frozenset()
     mapped, other = (
         MappedModel(model, base, index, spoken, own)
         for model, index, own in zip(pair, indexes, ends, strict=True)
@@ -97,7 +100,7 @@ def _project(
     pair: tuple[Model, Model],
     base: Vocab,
     matches: Matches,
-    ends: tuple[frozenset[int], frozenset[int]],
+    ends: Ends,
 ) -> Aligned:
     for name, found in zip(("expert", "anti-expert"), matches, strict=True):
         if not found.shared:
@@ -117,12 +120,17 @@ def _project(
             Projection.make(tables, base, model.vocab, own_ends, silent),
             spelling,
         )
-        for model, (tables, spelling), own_ends in zip(pair, means, ends, strict=True)
+        for model, (tables, spelling), own_ends in zip(pair, means, _poolable(ends), strict=True)
     )
     return Aligned(projected, other, base.end_of_generation)
 
 
-def _ends(expert: Vocab, anti_expert: Vocab) -> tuple[frozenset[int], frozenset[int]]:
+def _poolable(ends: Ends) -> Ends:
+    """`ends`, or none where one of the two has none: the other's would have a gap's offset."""
+    return ends if all(ends) else (frozenset(), frozenset())
+
+
+def _ends(expert: Vocab, anti_expert: Vocab) -> Ends:
     """The own tokens that end a text, for either: both names of it where they share their ids.
 
     An untuned model's file often does not name the end of turn that its tuned one writes.

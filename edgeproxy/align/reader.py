@@ -60,6 +60,12 @@ class Reader:
         self._agreed = len(self.want)
         return out
 
+    def trim(self) -> None:
+        """Have the model forget what it has read beyond what it agrees with `want` on."""
+        if self._model.n_past > self.agreed:
+            self._model.rewind(self._model.n_past - self.agreed)
+        del self._have[self.agreed :]
+
     def note_ahead(self, tokens: Sequence[int]) -> None:
         """Say that the model has read these after `want`, in case they are wished for later."""
         self._have += tokens
