@@ -22,7 +22,7 @@ from edgeproxy.vocab import Vocab
 ROUNDS = 2
 """How often a row's leading tokens are made exact: others may lead after the first time."""
 
-NEAR, MOST = 3.0, 8
+NEAR, MOST = 3.0, 6
 """Leading are tokens at most so many nats below the best one, and at most so many of them."""
 
 
@@ -114,8 +114,9 @@ class Trio:
             of_base = _leading(base[-1]) if rounds else []
             for _ in range(rounds):
                 leading = [*_leading(fused[-1]), *of_base]
-                # What the mask took is left out: a token's first value is never too small.
-                leading = [token for token in leading if fused[-1, token] > -np.inf]
+                if not any(model.is_in_word for model in self._projected):
+                    # First values are not too small then: what the mask took stays away.
+                    leading = [token for token in leading if fused[-1, token] > -np.inf]
                 changed = [model.refine(leading) for model in self._projected]
                 if not any(changed):
                     break

@@ -117,7 +117,7 @@ def _project(
         ProjectedModel(
             cast(Branching, model),
             base,
-            Projection.make(tables, base, model.vocab, own_ends, silent),
+            Projection.make(tables, base, own_ends, silent),
             spelling,
         )
         for model, (tables, spelling), own_ends in zip(pair, means, _poolable(ends), strict=True)

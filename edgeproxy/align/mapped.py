@@ -112,7 +112,8 @@ class MappedModel:
         return self._spelling(self._base.texts[token])
 
     def _map(self, raw: Logits) -> Logits:
-        own = raw[:, self._slice] if self._slice else raw[:, self._gather]
+        # Not by an index: what that returns is summed in another order where it has more rows.
+        own = raw[:, self._slice] if self._slice else raw.take(self._gather, axis=1)
         if self._whole:
             return own
         rows = len(raw)

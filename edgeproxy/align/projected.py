@@ -82,6 +82,11 @@ class ProjectedModel:
         return bytes(self._transcript.text)
 
     @property
+    def is_in_word(self) -> bool:
+        """Whether the text ends in a word that may go on: first values may then be too small."""
+        return len(self._nodes) > 1
+
+    @property
     def cost(self) -> Cost:
         """What the text since the last prompt has cost."""
         return self._transcript.cost
@@ -213,31 +218,32 @@ class ProjectedModel:
         None where the row has it already, or where a place on the path was not looked at.
         """
         end = self._ahead.get(path)
-        is_plain = len(self._nodes) == 1 and self._projection.tables.arrays.exact[token]
-        nodes = None if is_plain and end is None else self._nodes_along(path[:-1])
-        if nodes is None:
+        is_plain = not self.is_in_word and self._projection.tables.arrays.exact[token]
+        if is_plain and end is None:
             return None
-        text = self._base.texts[token]
-        value = self._projection.value(nodes, self._said, text, token)
+        known = common(path[:-1], self._transcript.word)
+        is_seen = all(path[:n] in self._ahead for n in range(known + 1, len(path)))
+        skipped = len(self._transcript.word) + 1 - len(self._nodes)
+        if not is_seen or known < skipped:
+            return None  # also where it parts from the word before what is looked back over
+        at = len(self._said)
+        text = self._said + self._base.texts[token]
+        value = self._projection.value(self._nodes_along(path[:-1], known, text), at, token)
         if end is not None:
-            after = Node(0.0, self._said + text, b"", end)
-            value += self._projection.stays(after, self._said, token)
+            value += self._projection.stays(Node(0.0, text, b"", end), at, token)
         return value
 
-    def _nodes_along(self, path: Path) -> list[Node] | None:
-        """The word's places, and those beyond it on `path`; None where one was not looked at."""
-        word, texts = self._transcript.word, self._model.vocab.texts
-        known = common(path, word)
-        skipped = len(word) + 1 - len(self._nodes)
-        if known < skipped:
-            return None  # it parts from the word before what is looked back over
-        nodes = list(self._nodes)
-        weight, before, _, row = nodes[known - skipped]
+    def _nodes_along(self, path: Path, known: int, text: bytes) -> list[Node]:
+        """The word's places and those beyond it on `path`, from which `text` may come to be.
+
+        The first `known` tokens of the path are the word's.
+        """
+        texts = self._model.vocab.texts
+        nodes = [Node(n.weight, n.before, text[len(n.before) :], n.row) for n in self._nodes]
+        weight, before, _, row = nodes[known - len(self._transcript.word) - 1]
         for n, token in enumerate(path[known:], start=known + 1):
             weight += float(row[token])
             before += texts[token]
-            if (found := self._ahead.get(path[:n])) is None:
-                return None
-            row = found
-            nodes.append(Node(weight, before, b"", row))
+            row = self._ahead[path[:n]]
+            nodes.append(Node(weight, before, text[len(before) :], row))
         return nodes

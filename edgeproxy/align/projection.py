@@ -30,8 +30,8 @@ from edgeproxy.vocab import Vocab
 LogProbabilities = NDArray[np.float32]
 """Of each own token, and `LACKING` for the token that does not exist; shape (n_own + 1,)."""
 
-MOST_TOKENS, NEGLIGIBLE = 24, 9.0
-"""Of the own tokens that begin alike the most likely ones count, down to so many nats below."""
+MOST_TOKENS, NEGLIGIBLE = 16, 7.0
+"""Of the own tokens that begin alike the likeliest count, down to so many nats below the first."""
 
 _TINY = np.float32(1e-37)
 
@@ -55,25 +55,24 @@ class Node(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Projection:
-    """Projects rows through `tables`; `texts` are the bytes of the own tokens.
+    """Projects rows through `tables`.
 
     `ends` are the base's end-of-generation tokens, where the probabilities of `own_ends`, the
     tokens that end a text for the model, are pooled. `silent` are base tokens kept out of it.
     """
 
     tables: Tables
-    texts: tuple[bytes, ...]
     ends: NDArray[np.intp]
     own_ends: NDArray[np.intp]
     silent: NDArray[np.intp]
 
     @classmethod
     def make(
-        cls, tables: Tables, base: Vocab, own: Vocab, own_ends: Iterable[int], silent: Iterable[int]
+        cls, tables: Tables, base: Vocab, own_ends: Iterable[int], silent: Iterable[int]
     ) -> Projection:
         """The projection to the vocabulary `base`."""
         ids = (sorted(base.end_of_generation), sorted(own_ends), sorted(silent))
-        return cls(tables, own.texts, *(np.array(part, np.intp) for part in ids))
+        return cls(tables, *(np.array(part, np.intp) for part in ids))
 
     def row(self, nodes: Sequence[Node], out: Logits) -> None:
         """Write the log-probability of every base token into `out`, shape (n_base,).
@@ -82,57 +81,75 @@ class Projection:
         of them alone, an upper bound; `value` finds its own. A token that the model cannot spell
         has `LACKING`. All are up to a constant: the log-probability of the word so far.
         """
-        arrays, last = self.tables.arrays, nodes[-1]
+        last = nodes[-1]
         row = np.maximum(last.row + np.float32(last.weight), LACKING)
-        np.take(row, arrays.one, out=out, mode="clip")
+        np.take(row, self.tables.one, out=out, mode="clip")
         many = self.tables.many
         if len(many.base):
             out[many.base] = _log(many.masses(np.exp(row)))
         out[self.ends] = log_sum_exp(row[self.own_ends]) if len(self.own_ends) else LACKING
         out[self.silent] = LACKING
         for node in nodes[:-1]:
-            own, kept, astray = self.tables.crossing(node.before, node.rest)
-            if not len(own):
-                continue
-            chances = np.exp(node.row)
-            for cover, weight in ((kept, 0.0), (astray, ASTRAY)):
-                found = _log(cover.masses(chances)) + np.float32(node.weight + weight)
-                out[cover.base] = np.maximum(np.logaddexp(out[cover.base], found), LACKING)
+            for token, value in self._crossing(node, last).items():
+                out[token] = max(np.logaddexp(out[token], value), LACKING)
 
-    def value(self, nodes: Sequence[Node], said: bytes, text: bytes, token: int) -> float:
-        """log of the probability that the base token `token`, of bytes `text`, follows `said`.
+    def _crossing(self, node: Node, last: Node) -> dict[int, float]:
+        """What own tokens that cross the end of the word so far say of what follows it.
 
-        `nodes` are all the places that were looked at from which an own token may reach its end.
-        On the scale of `row`.
+        Log-probabilities by base token; nothing where they are negligible beside the last place.
         """
-        terms = [LACKING]
-        wanted = said + text
+        own, chances = self._likely(node, beyond=True)
+        values: dict[int, float] = {}
+        if not own or node.weight + chances[0] < last.weight - NEGLIGIBLE:
+            return values
+        at = len(node.before) + len(node.rest)
+        for token, chance in zip(own, chances, strict=True):
+            base, is_kept = self.tables.next_base(node.before + self.tables.texts[token], at)
+            value = node.weight + chance + (0.0 if is_kept else ASTRAY)
+            values[base] = float(np.logaddexp(values.get(base, -np.inf), value))
+        values.pop(-1, None)
+        return values
+
+    def _likely(self, node: Node, *, beyond: bool = False) -> tuple[list[int], list[float]]:
+        """The likeliest own tokens that begin with all of `node.rest`, and their logs."""
+        own = self.tables.beginning_with(node.rest, beyond=beyond)
+        row = node.row[own]
+        if len(own) > MOST_TOKENS:
+            best = np.argpartition(row, -MOST_TOKENS)[-MOST_TOKENS:]
+            own, row = own[best], row[best]
+        order = np.argsort(row)[::-1]
+        own, row = own[order], row[order]
+        count = int((row > row[0] - NEGLIGIBLE).sum()) if len(own) else 0
+        return own[:count].tolist(), row[:count].tolist()
+
+    def value(self, nodes: Sequence[Node], at: int, token: int) -> float:
+        """log of the probability that the base token `token` comes next, on the scale of `row`.
+
+        `nodes` are all the places that were looked at from which an own token may reach its end,
+        each with the word and the token as its `before` and `rest`. The token begins at the byte
+        `at`.
+        """
+        terms = [float(LACKING)]
         for node in nodes:
-            own = self.tables.beginning_with(wanted[len(node.before) :])
-            if not len(own):
-                continue
-            own = own[np.argsort(node.row[own])[: -MOST_TOKENS - 1 : -1]]
-            row = node.row[own]
-            likely = row > row[0] - NEGLIGIBLE
-            for chance, other in zip(row[likely].tolist(), own[likely].tolist(), strict=True):
-                after = node.before + self.texts[other]
-                found = self.tables.next_base(said, after)
-                if found == token or (after == wanted and found is None):
-                    terms.append(node.weight + chance)
-                elif found is None:
-                    terms.append(node.weight + chance + ASTRAY)
+            for other, chance in zip(*self._likely(node), strict=True):
+                text = node.before + self.tables.texts[other]
+                base, is_kept = self.tables.next_base(text, at)
+                # Where nothing goes beyond the token, it is this token that has been asked for.
+                if is_kept and base != token and len(text) > len(node.before) + len(node.rest):
+                    continue
+                terms.append(node.weight + chance + (0.0 if is_kept else ASTRAY))
         return float(np.logaddexp.reduce(terms))
 
-    def stays(self, node: Node, said: bytes, token: int) -> float:
+    def stays(self, node: Node, at: int, token: int) -> float:
         """log of the share of what follows `node` after which `token` is still the base's next.
 
-        The text so far, `said`, and the token end at `node`; a longer token may take its place.
+        The token, from the byte `at` on, ends at `node`; a longer one may take its place.
         """
         likely = np.flatnonzero(node.row[:-1] > math.log(1e-3))
         lost = 0.0
         for own in likely.tolist():
-            found = self.tables.next_base(said, node.before + self.texts[own])
-            if self.texts[own] and found != token:
+            text = self.tables.texts[own]
+            if text and self.tables.next_base(node.before + text, at) != (token, True):
                 lost += math.exp(float(node.row[own]))
         return math.log(max(1.0 - lost, 1e-3))
 

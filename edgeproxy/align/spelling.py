@@ -44,13 +44,6 @@ class Spelling:
             at += len(self._vocab.texts[token])
         return None
 
-    def longest(self, data: bytes) -> int | None:
-        """The longest token that `data` begins with."""
-        for end in range(min(len(data), self._longest), 0, -1):
-            if (token := self._token_of.get(data[:end])) is not None:
-                return token
-        return None
-
     def words(self, data: bytes) -> Iterator[bytes]:
         """`data`, which begins where a word does, cut into words."""
         start = 0
@@ -107,13 +100,20 @@ class Spelling:
         tokens: list[int] = []
         at = 0
         while at < len(data):
-            token = self.longest(data[at : at + self._longest])
+            token = self._longest_in(data[at : at + self._longest])
             if token is None:
                 at += 1
             else:
                 tokens.append(token)
                 at += len(self._vocab.texts[token])
         return tokens
+
+    def _longest_in(self, data: bytes) -> int | None:
+        """The longest token that `data` begins with."""
+        for end in range(min(len(data), self._longest), 0, -1):
+            if (token := self._token_of.get(data[:end])) is not None:
+                return token
+        return None
 
     @cached_property
     def _token_of(self) -> dict[bytes, int]:

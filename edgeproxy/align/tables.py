@@ -23,10 +23,6 @@ from edgeproxy.vocab import Vocab
 Ids = NDArray[np.int32]
 
 
-_FEW = 256
-"""So many texts are tokenised one by one; of more, one for each first byte."""
-
-
 @dataclass(frozen=True, eq=False)
 class Cover:
     """Base tokens, and for each the own tokens whose probabilities are summed.
@@ -36,27 +32,15 @@ class Cover:
     begins with: the longest one, and the first one that the model's tokenizer makes of it.
     """
 
-    base: Ids
+    base: NDArray[np.signedinteger]
     starts: NDArray[np.intp]
-    own: Ids
+    own: NDArray[np.signedinteger]
 
     def masses(self, probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
         """The sum for each of `base`; `probabilities` has one for each own token."""
         if not len(self.base):
             return np.empty(0, np.float32)
         return np.asarray(np.add.reduceat(probabilities[self.own], self.starts))
-
-
-class Crossing(NamedTuple):
-    """What own tokens that go beyond the text so far say of what follows it.
-
-    `own` are these tokens. In `kept` are those after which the base, too, would have a token end
-    where the text does; in `astray` those whose text it would have cut otherwise.
-    """
-
-    own: Ids
-    kept: Cover
-    astray: Cover
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,54 +67,30 @@ class Tables:
 
     def __init__(self, base: Vocab, own: Vocab, arrays: Arrays) -> None:
         self.arrays = arrays
-        self._base = _texts(base, arrays.base_order)
+        self.texts = own.texts
         self._own = _texts(own, arrays.own_order)
         self._spell = Spelling(base)
-        self.many = Cover(arrays.many_base, arrays.many_starts, arrays.many_own)
-        self.crossing = lru_cache(maxsize=4096)(self._crossing)
+        # NumPy turns other integers into these at every use.
+        self.one = arrays.one.astype(np.intp)
+        self.many = Cover(
+            arrays.many_base.astype(np.intp), arrays.many_starts, arrays.many_own.astype(np.intp)
+        )
+        self.next_base = lru_cache(maxsize=1 << 16)(self._next_base)
 
-    def beginning_with(self, prefix: bytes) -> Ids:
-        """The own tokens whose bytes begin with `prefix`."""
+    def beginning_with(self, prefix: bytes, *, beyond: bool = False) -> Ids:
+        """The own tokens whose bytes begin with `prefix`, or go `beyond` it as well."""
         low, high = _range(self._own, prefix)
+        if beyond:
+            low = bisect_right(self._own, prefix, low, high)
         return self.arrays.own_order[low:high]
 
-    def next_base(self, said: bytes, text: bytes) -> int | None:
-        """The base token after `said` in the base's own tokenisation of `text`.
+    def _next_base(self, text: bytes, at: int) -> tuple[int, bool]:
+        """The base token that begins at the byte `at` of `text`, where the base cuts it there.
 
-        None where that has no token that begins there. `text` begins with `said` and goes on.
+        Where it does not, the one that the rest would begin with, and False. -1 for no token.
         """
-        return self._spell.token_at(text, len(said))
-
-    def _crossing(self, before: bytes, rest: bytes) -> Crossing:
-        """What may follow the text `before + rest`, said by own tokens that begin with `rest`."""
-        low, high = _range(self._own, rest)
-        low = bisect_right(self._own, rest, low, high)
-        own = self.arrays.own_order[low:high].tolist()
-        said = before + rest
-        representative: dict[int, bool] = {}
-        kept: list[_Part] = []
-        astray: list[_Part] = []
-        for token, text in zip(own, self._own[low:high], strict=True):
-            tail = text[len(rest) :]
-            following = None
-            if len(own) <= _FEW:
-                following = self.next_base(said, before + text)
-                parts = astray if following is None else kept
-            else:
-                if tail[0] not in representative:
-                    following = self.next_base(said, before + text)
-                    representative[tail[0]] = following is not None
-                following = None
-                parts = kept if representative[tail[0]] else astray
-            if following is None:
-                following = self._spell.longest(tail) if len(own) > _FEW else self._first(tail)
-            parts.append(_Part(tail, token, -1 if following is None else following))
-        order = self.arrays.base_order
-        covers = [_cover(self._base, order, parts)[0] for parts in (kept, astray)]
-        return Crossing(np.array(own, np.int32), *covers)
-
-    def _first(self, text: bytes) -> int | None:
-        return next(iter(self._spell(text)), None)
+        found = self._spell.token_at(text, at)
+        return (found, True) if found is not None else (_first(self._spell(text[at:])), False)
 
 
 class _Part(NamedTuple):
@@ -154,7 +114,7 @@ def build(base: Vocab, own: Vocab) -> Arrays:
     for text, token in zip(_texts(own, own_order), own_order.tolist(), strict=True):
         first = known.get(text)
         if first is None:
-            first = next(iter(spell(text)), -1)
+            first = _first(spell(text))
         parts.append(_Part(text, token, first))
     owned = {part.text for part in parts}
     firsts = [
@@ -178,6 +138,10 @@ def build(base: Vocab, own: Vocab) -> Arrays:
         many_starts=(np.cumsum(counts[~single]) - counts[~single]).astype(np.intp),
         many_own=cover.own[np.repeat(~single, counts)],
     )
+
+
+def _first(tokens: Sequence[int]) -> int:
+    return tokens[0] if tokens else -1
 
 
 def _sorted(vocab: Vocab) -> Ids:
