@@ -11,7 +11,6 @@ import hashlib
 import logging
 import os
 import tempfile
-import zipfile
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -53,11 +52,11 @@ def _key(*vocabs: Vocab) -> str:
 
 def _read(path: Path, n_base: int, n_own: int) -> Arrays | None:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = Arrays(**{field.name: file[field.name] for field in fields(Arrays)})
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, MemoryError) as error:
+    except Exception as error:  # noqa: BLE001 - a damaged archive fails in a dozen ways
         _log.info("%s: cannot be read (%s); building it again", path, error)
         return None
     if not _is_sound(arrays, n_base, n_own):

@@ -35,6 +35,11 @@ class Spelling:
         """The tokens of `word`. Bytes that no token holds are left out."""
         return self._spelled(word)
 
+    def first(self, word: bytes) -> int:
+        """The first token of `word`; -1 where no token holds its first byte."""
+        tokens = self(word)
+        return tokens[0] if tokens and word.startswith(self._vocab.texts[tokens[0]]) else -1
+
     def token_at(self, word: bytes, start: int) -> int | None:
         """The token of `word` that begins at the byte `start`, if one does."""
         at = 0

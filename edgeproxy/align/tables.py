@@ -90,7 +90,7 @@ class Tables:
         Where it does not, the one that the rest would begin with, and False. -1 for no token.
         """
         found = self._spell.token_at(text, at)
-        return (found, True) if found is not None else (_first(self._spell(text[at:])), False)
+        return (found, True) if found is not None else (self._spell.first(text[at:]), False)
 
 
 class _Part(NamedTuple):
@@ -114,13 +114,13 @@ def build(base: Vocab, own: Vocab) -> Arrays:
     for text, token in zip(_texts(own, own_order), own_order.tolist(), strict=True):
         first = known.get(text)
         if first is None:
-            first = _first(spell(text))
+            first = spell.first(text)
         parts.append(_Part(text, token, first))
     owned = {part.text for part in parts}
     firsts = [
-        (token, spelled[0])
+        (token, begin)
         for word, token in zip(words, base_order.tolist(), strict=True)
-        if word not in owned and (spelled := spell_own(word))
+        if word not in owned and (begin := spell_own.first(word)) >= 0
     ]
     cover, exact = _cover(words, base_order, parts, firsts)
     counts = np.diff(np.append(cover.starts, len(cover.own)))
@@ -138,10 +138,6 @@ def build(base: Vocab, own: Vocab) -> Arrays:
         many_starts=(np.cumsum(counts[~single]) - counts[~single]).astype(np.intp),
         many_own=cover.own[np.repeat(~single, counts)],
     )
-
-
-def _first(tokens: Sequence[int]) -> int:
-    return tokens[0] if tokens else -1
 
 
 def _sorted(vocab: Vocab) -> Ids:
