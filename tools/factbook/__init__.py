@@ -1,1 +1,1 @@
-"""What makes the trio that ships: data, tokenizer, training, tuning, GGUF export and measuring."""
+"""What makes the trios that ship: data, tokenizer, training, tuning, GGUF export and measuring."""
