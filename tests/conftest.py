@@ -1,6 +1,6 @@
 """Fixtures that need files: real vocabularies, and the trio that ships.
 
-May touch: the environment variables EDGEPROXY_VOCABS and CI, read only.
+May touch: the environment variables EDGEPROXY_VOCABS and CI, read only; EDGEPROXY_CACHE is set.
 """
 
 from __future__ import annotations
@@ -26,6 +26,14 @@ VOCABS = ("gpt-2", "llama-bpe", "llama-spm", "phi-3", "qwen2", "starcoder")
 # The same examples each time, and no deadlines: a busy machine must not fail a test.
 settings.register_profile("edgeproxy", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("edgeproxy")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Alignments are kept in a folder of these tests', not in the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGEPROXY_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -66,6 +66,42 @@ def word_vocab(*words: str) -> Vocab:
     return Vocab(tuple(w.encode() for w in words), (Kind.NORMAL,) * len(words))
 
 
+def wide_vocab(words: int = 2000) -> Vocab:
+    """The 256 bytes, four special tokens and ordinary words `w0`, `w1`, ..., spelled in bytes."""
+    vocab = fake_vocab()
+    return replace(
+        vocab,
+        tokens=(*vocab.tokens, *(f"w{n}".encode() for n in range(words))),
+        kinds=(*vocab.kinds, *[Kind.NORMAL] * words),
+    )
+
+
+def without(vocab: Vocab, *lacking: int) -> Vocab:
+    """`vocab` with unused tokens in the place of those `lacking`."""
+    for token in lacking:
+        vocab = changed(vocab, token, f"<unused{token}>".encode(), Kind.UNUSED)
+    return replace(vocab, end_of_generation=vocab.end_of_generation - set(lacking))
+
+
+def shuffled(vocab: Vocab, seed: int = 0) -> tuple[Vocab, NDArray[np.int64]]:
+    """`vocab` under other ids, and the new id of each token."""
+    order = np.random.default_rng(seed).permutation(len(vocab)).tolist()
+    places = np.argsort(order)
+
+    def tokenize(text: str, first: bool, special: bool) -> list[int]:
+        return [int(places[token]) for token in vocab.tokenize(text, first, special)]
+
+    other = replace(
+        vocab,
+        tokens=tuple(vocab.tokens[token] for token in order),
+        kinds=tuple(vocab.kinds[token] for token in order),
+        bos=None if vocab.bos is None else int(places[vocab.bos]),
+        end_of_generation=frozenset(int(places[token]) for token in vocab.end_of_generation),
+        tokenize=tokenize,
+    )
+    return other, places
+
+
 def changed(vocab: Vocab, token: int, spelling: bytes, kind: int = Kind.NORMAL) -> Vocab:
     """`vocab` with another spelling and kind for one token."""
     tokens, kinds = list(vocab.tokens), list(vocab.kinds)

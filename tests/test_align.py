@@ -1,165 +1,314 @@
-"""One model seen through another's vocabulary: the same, padded, or a clear error."""
+"""A pair over the base's vocabulary: what comes of it, what ends a reply, what prompts are."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from edgeproxy.align import LACKING, align
+from edgeproxy.align import (
+    LACKING,
+    Aligned,
+    MappedModel,
+    ProjectedModel,
+    align,
+    match,
+    own_tokens,
+)
 from edgeproxy.errors import EngineError, VocabularyError
 from edgeproxy.fuse import Offset, fuse
-from edgeproxy.model import Model
-from edgeproxy.vocab import Kind, Match, Vocab, match
+from edgeproxy.trio import RoleTokens, Trio
+from edgeproxy.vocab import Kind, Vocab
 from tests.fakes import (
+    BOS,
     END,
     TURN,
+    TURN_END,
     FakeModel,
-    changed,
+    Fault,
     fake_vocab,
     random_model,
+    shuffled,
+    wide_vocab,
+    without,
     word_vocab,
 )
 
-SHARED = len(fake_vocab())
+WIDE = wide_vocab()
+SHUFFLED, PLACES = shuffled(WIDE)
 
 
-def aligned_one(model: Model, base: Vocab) -> Model:
-    """`model` as the expert of a pair whose other half has the same vocabulary."""
-    return align(model, random_model(9, vocab=model.vocab), base)[0][0]
+def pair_of(*vocabs: Vocab) -> tuple[FakeModel, FakeModel]:
+    """An expert and an anti-expert; of one vocabulary where one is given."""
+    return random_model(1, vocab=vocabs[0]), random_model(2, vocab=vocabs[-1])
+
+
+def with_ends(vocab: Vocab, *ends: int) -> Vocab:
+    return replace(vocab, end_of_generation=frozenset(ends))
+
+
+def lengthened(words: int, *special: str) -> Vocab:
+    """The bytes, special tokens, words and then further special tokens."""
+    vocab = wide_vocab(words)
+    return replace(
+        vocab,
+        tokens=(*vocab.tokens, *(text.encode() for text in special)),
+        kinds=(*vocab.kinds, *[Kind.CONTROL] * len(special)),
+    )
+
+
+def respelled(vocab: Vocab) -> Vocab:
+    """`vocab` with other words, and one of two bytes that no text holds."""
+    tokens = [b"v" + word[1:] if word[:1] == b"w" and word[1:] else word for word in vocab.tokens]
+    tokens[300] = b"\xff\xfe"
+    return replace(vocab, tokens=tuple(tokens))
+
+
+CASES = {
+    "same": (WIDE, (WIDE,)),
+    "padded base": (fake_vocab(7), (fake_vocab(),)),
+    "padded pair": (fake_vocab(), (fake_vocab(7),)),
+    "padded expert": (fake_vocab(3), (fake_vocab(3), fake_vocab())),
+    "padded anti-expert": (fake_vocab(3), (fake_vocab(), fake_vocab(3))),
+    "permuted": (WIDE, (SHUFFLED,)),
+    "permuted two ways": (WIDE, (SHUFFLED, shuffled(WIDE, 7)[0])),
+    "permuted, a few lacking": (WIDE, (shuffled(without(WIDE, TURN, 300))[0], SHUFFLED)),
+    "permuted, an end lacking": (without(WIDE, TURN_END), (SHUFFLED,)),
+    "different": (WIDE, (shuffled(respelled(WIDE))[0],)),
+    "different, bytes lacking": (WIDE, (without(respelled(WIDE), 7, 200, TURN_END),)),
+    "one of them different": (WIDE, (SHUFFLED, respelled(WIDE))),
+}
+"""The vocabularies of a base, and of a pair."""
+
+every_case = pytest.mark.parametrize(("base", "vocabs"), CASES.values(), ids=CASES)
+
+
+# What comes of it
 
 
 def test_the_same_vocabulary_needs_no_wrapper() -> None:
-    pair = random_model(1), random_model(2)
-    assert align(*pair, fake_vocab()) == (pair, (Match("same", SHARED),) * 2)
+    pair = pair_of(fake_vocab())
+    aligned = align(*pair, fake_vocab())
+    assert aligned == Aligned(*pair, fake_vocab().end_of_generation)
 
 
-@pytest.mark.parametrize(("base_extra", "pair_extra"), [(5, 0), (0, 5), (9, 2)])
-def test_padding_on_either_side_is_bridged(base_extra: int, pair_extra: int) -> None:
-    base = fake_vocab(base_extra)
-    vocab = fake_vocab(pair_extra)
-    (aligned, _), found = align(random_model(1, vocab=vocab), random_model(2, vocab=vocab), base)
-    assert found == (Match("padded", SHARED + min(base_extra, pair_extra)),) * 2
-    assert aligned.vocab is base
-    assert aligned.eval([1, 2, 3], 2).shape == (2, len(base))
+@every_case
+def test_both_speak_the_bases_vocabulary(base: Vocab, vocabs: tuple[Vocab, ...]) -> None:
+    aligned = align(*pair_of(*vocabs), base)
+    cases = {match(base, vocab).case for vocab in vocabs}
+    for model in (aligned.expert, aligned.anti_expert):
+        assert len(model.vocab) == len(base)
+        assert model.eval([65, 66], 2).shape == (2, len(base))
+        if cases != {"same"}:
+            kind = ProjectedModel if "different" in cases else MappedModel
+            assert isinstance(model, kind)
+    assert aligned.endings <= set(range(len(base)))
 
 
-@pytest.mark.parametrize(("base_extra", "pair_extra"), [(5, 0), (0, 5)])
-def test_padded_rows_are_log_probabilities_of_the_shared_tokens(
-    base_extra: int, pair_extra: int
+@every_case
+def test_relations_that_are_known_already_are_taken(base: Vocab, vocabs: tuple[Vocab, ...]) -> None:
+    relations = match(base, vocabs[0]), match(base, vocabs[-1])
+    known, found = (align(*pair_of(*vocabs), base, given) for given in (relations, None))
+    assert known.endings == found.endings
+    assert np.array_equal(known.expert.eval([65, 66]), found.expert.eval([65, 66]))
+
+
+@every_case
+def test_every_offset_is_finite(base: Vocab, vocabs: tuple[Vocab, ...]) -> None:
+    aligned = align(*pair_of(*vocabs), base)
+    for read in ([65, 66], [300], [len(base) - 1], [END, 0x77]):
+        tokens = [token % len(base) for token in read]
+        rows = [m.eval(tokens)[-1].copy() for m in (aligned.expert, aligned.anti_expert)]
+        assert all(np.isfinite(row).all() for row in rows)
+        # What one of them lacks, both do: no token gets the offset of a gap.
+        assert np.array_equal(rows[0] <= LACKING, rows[1] <= LACKING)
+        base_row = np.zeros((1, len(base)), np.float32)
+        fused = fuse(base_row, [Offset(rows[0][None], rows[1][None], 1.5)])
+        assert np.isfinite(fused).all()
+        assert np.abs(fused).max() < 200.0
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_token_that_half_of_the_pair_lacks_is_kept_from_both(swapped: bool) -> None:
+    vocabs = fake_vocab(3), fake_vocab()
+    aligned = align(*pair_of(*(vocabs[::-1] if swapped else vocabs)), fake_vocab(3))
+    difference = aligned.expert.eval([7]) - aligned.anti_expert.eval([7])
+    assert np.all(difference[:, -3:] == 0.0)
+    assert np.all(difference[:, :-3] != 0.0)
+    assert np.abs(difference).max() < 100.0
+
+
+def test_vocabularies_without_a_text_in_common_are_refused() -> None:
+    base, other = word_vocab("a", "b"), word_vocab("c", "d")
+    with pytest.raises(VocabularyError, match="the base and the expert have no token of text"):
+        align(*pair_of(other), base)
+    with pytest.raises(VocabularyError, match="the base and the anti-expert have"):
+        align(*pair_of(base, other), base)
+
+
+# What ends a reply
+
+
+def test_where_ids_are_shared_the_experts_end_ends_a_reply_and_nothing_is_pooled() -> None:
+    base, (pair, places) = with_ends(WIDE, END), shuffled(with_ends(WIDE, TURN_END))
+    aligned = align(*pair_of(pair), base)
+    assert aligned.endings == {END, TURN_END}
+    raw = random_model(1, vocab=pair).eval(places[[1, 2]].tolist())
+    assert np.array_equal(aligned.expert.eval([1, 2]), raw[:, places])
+
+
+def test_an_end_that_only_the_experts_file_names_counts() -> None:
+    base = with_ends(WIDE, END)
+    for case in (WIDE, SHUFFLED):
+        ids = PLACES if case is SHUFFLED else np.arange(len(WIDE))
+        expert, anti = with_ends(case, int(ids[TURN_END])), with_ends(case, int(ids[END]))
+        assert align(*pair_of(expert, anti), base).endings == {END, TURN_END}
+
+
+def pooled_rows(
+    pair: Vocab, base: Vocab, ends: Sequence[int]
+) -> tuple[Aligned, list[NDArray[np.float32]], list[float]]:
+    """A pair aligned, its rows after a prompt, and the log-probability of its own `ends`."""
+    aligned, prompt = align(*pair_of(pair), base), pair.encode("AB")
+    models = aligned.expert, aligned.anti_expert
+    rows = [model.eval(own_tokens(model, prompt))[-1] for model in models]
+    sums = []
+    for model in pair_of(pair):
+        raw = model.eval(prompt)[-1].astype(np.float64)
+        sums.append(np.logaddexp.reduce(raw[list(ends)]) - np.logaddexp.reduce(raw))
+    return aligned, rows, sums
+
+
+@pytest.mark.parametrize("ends", [(TURN_END,), (END, TURN_END)])
+def test_where_an_end_has_no_counterpart_all_are_pooled_at_the_bases(ends: tuple[int, ...]) -> None:
+    base, (pair, places) = with_ends(without(WIDE, TURN_END), END), shuffled(with_ends(WIDE, *ends))
+    aligned, rows, sums = pooled_rows(pair, base, places[list(ends)].tolist())
+    assert aligned.endings == {END}
+    for row, wanted in zip(rows, sums, strict=True):
+        assert row[END] == pytest.approx(wanted, abs=1e-4)
+        assert row[TURN_END] == LACKING
+    raw = random_model(1, vocab=pair).eval(places[[65, 66]].tolist())[-1].astype(np.float64)
+    others = np.delete(np.arange(len(base)), [END, TURN_END])
+    wanted_row = raw[places[others]] - np.logaddexp.reduce(raw)
+    np.testing.assert_allclose(rows[0][others], wanted_row, atol=1e-4)
+
+
+@pytest.mark.parametrize("base_ends", [(), (END,), (END, BOS)])
+def test_pooled_mass_stands_at_each_of_the_bases_ends(base_ends: tuple[int, ...]) -> None:
+    base = with_ends(without(WIDE, TURN_END), *base_ends)
+    pair, places = shuffled(with_ends(WIDE, TURN_END))
+    aligned, rows, sums = pooled_rows(pair, base, [int(places[TURN_END])])
+    assert aligned.endings == set(base_ends)
+    for row, wanted in zip(rows, sums, strict=True):
+        np.testing.assert_allclose(row[list(base_ends)], wanted, atol=1e-4)
+
+
+def test_the_ends_of_different_vocabularies_are_pooled_too() -> None:
+    base, pair = with_ends(WIDE, END), with_ends(respelled(WIDE), END, TURN_END)
+    aligned, rows, sums = pooled_rows(pair, base, [END, TURN_END])
+    assert aligned.endings == {END}
+    for row, wanted in zip(rows, sums, strict=True):
+        assert row[END] == pytest.approx(wanted, abs=1e-4)
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+@pytest.mark.parametrize("other", [WIDE, respelled(WIDE)], ids=["permuted", "different"])
+def test_an_end_that_one_of_the_pair_lacks_is_kept_from_both(other: Vocab, swapped: bool) -> None:
+    """Else its offset would be that of a gap, and end every reply at once, or none."""
+    base = with_ends(without(WIDE, TURN_END), END)
+    endless = shuffled(without(with_ends(other), END), 5)[0]
+    ending = shuffled(with_ends(other, TURN_END))[0]
+    vocabs = (endless, ending) if swapped else (ending, endless)
+    aligned = align(*pair_of(*vocabs), base)
+    rows = [model.eval([65])[-1] for model in (aligned.expert, aligned.anti_expert)]
+    assert rows[0][END] == rows[1][END]
+
+
+# Prompts
+
+
+def test_a_model_that_is_not_wrapped_reads_its_tokens_as_they_are() -> None:
+    tokens = [1, 2, 3]
+    assert own_tokens(random_model(1), tokens) is tokens
+
+
+@every_case
+def test_own_tokens_are_read_as_they_are(base: Vocab, vocabs: tuple[Vocab, ...]) -> None:
+    inner = pair_of(*vocabs)
+    aligned = align(*inner, base)
+    for model, own in zip((aligned.expert, aligned.anti_expert), inner, strict=True):
+        prompt = own.vocab.encode("<|im_start|>Hi<|im_end|>", special=True)
+        prompt.append(len(own.vocab) - 1)
+        model.eval(own_tokens(model, prompt))
+        assert own.history == prompt
+        assert model.n_past == len(prompt)
+        model.eval([65])
+        assert own.history == [*prompt, *own.vocab.encode("A")]
+
+
+def test_a_prompt_may_hold_specials_beyond_what_is_shared() -> None:
+    base, pair = lengthened(9), lengthened(9, "<|user|>", "<|assistant|>")
+    assert match(base, pair).case == "padded"
+    inner = pair_of(pair)
+    aligned = align(*inner, base)
+    user = len(base)
+    prompt = own_tokens(aligned.expert, [user, 72, 105, user + 1])
+    row = aligned.expert.eval(prompt)
+    assert inner[0].history == [user, 72, 105, user + 1]
+    assert row.shape == (1, len(base))
+    with pytest.raises(EngineError, match="outside the vocabulary"):
+        aligned.expert.eval(own_tokens(aligned.expert, [len(pair)]))
+
+
+@every_case
+def test_a_prompt_that_goes_on_is_not_read_again(base: Vocab, vocabs: tuple[Vocab, ...]) -> None:
+    """Replies are read under the base's ids, and come back in a prompt under the model's own."""
+    inner = pair_of(*vocabs)
+    aligned = align(*inner, base)
+    trio = Trio(random_model(3, vocab=base), aligned.expert, aligned.anti_expert)
+
+    def prompt(text: str) -> RoleTokens:
+        pair = (
+            own_tokens(model, own.vocab.encode(text))
+            for model, own in zip((aligned.expert, aligned.anti_expert), inner, strict=True)
+        )
+        return RoleTokens(base.encode(text), *pair)
+
+    trio.eval(prompt("Hi there"))
+    for token in base.encode(" Hello."):
+        trio.eval([token])
+    before = [model.evaluated for model in inner]
+    trio.eval(trio.resume(prompt("Hi there Hello. And")))
+    for model, count, own in zip(inner, before, (aligned.expert, aligned.anti_expert), strict=True):
+        looked_ahead = 40 if isinstance(own, ProjectedModel) else 0
+        assert model.evaluated - count <= len(" And") + 1 + looked_ahead
+        assert model.history[: len("Hi there Hello. And")] == model.vocab.encode(
+            "Hi there Hello. And"
+        )
+
+
+# Transactions
+
+
+@every_case
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("failing", [0, 1])
+def test_a_step_that_fails_leaves_the_pair_as_it_was(
+    base: Vocab, vocabs: tuple[Vocab, ...], late: bool, failing: int
 ) -> None:
-    pair_vocab = fake_vocab(pair_extra)
-    aligned = aligned_one(random_model(1, vocab=pair_vocab), fake_vocab(base_extra))
-    got = aligned.eval([1, 2, 3], 2)
-    raw = random_model(1, vocab=pair_vocab).eval([1, 2, 3], 2)[:, :SHARED].astype(np.float64)
-    wanted = raw - np.log(np.exp(raw).sum(axis=-1, keepdims=True))
-    np.testing.assert_allclose(got[:, :SHARED], wanted, atol=1e-4)
-    assert np.all(got[:, SHARED:] == LACKING)
-    assert got.dtype == np.float32
-
-
-def test_a_padded_model_keeps_the_invariants_of_a_model() -> None:
-    inner = random_model(1, vocab=fake_vocab(3), n_ctx=10)
-    aligned = aligned_one(inner, fake_vocab())
-    first = aligned.eval([1, 2, 3]).copy()
-    assert (aligned.n_past, aligned.n_ctx) == (3, 10)
-    aligned.eval([4, 5], 2)
-    aligned.rewind(3)
-    assert aligned.n_past == inner.n_past == 2
-    assert np.array_equal(aligned.eval([3]), first)
-
-
-def test_rows_may_grow_and_shrink_between_evals() -> None:
-    aligned = aligned_one(random_model(1, vocab=fake_vocab()), fake_vocab(2))
-    together = aligned.eval([1, 2, 3], 3).copy()
-    aligned.rewind(3)
-    for n, token in enumerate([1, 2, 3]):
-        assert np.array_equal(aligned.eval([token], 1)[0], together[n])
-
-
-def test_the_offset_of_a_token_that_the_pair_lacks_is_zero() -> None:
-    base = fake_vocab(4)
-    (expert, anti), _ = align(random_model(1), random_model(2), base)
-    base_row = random_model(3, vocab=base).eval([7]).copy()
-    fused = fuse(base_row, [Offset(expert.eval([7]), anti.eval([7]), 1.7)])
-    assert np.array_equal(fused[:, SHARED:], base_row[:, SHARED:])
-    assert not np.array_equal(fused[:, :SHARED], base_row[:, :SHARED])
-
-
-@pytest.mark.parametrize(("expert_extra", "anti_extra"), [(3, 0), (0, 3)])
-def test_a_token_that_half_of_the_pair_lacks_is_kept_from_both(
-    expert_extra: int, anti_extra: int
-) -> None:
-    vocabs = fake_vocab(expert_extra), fake_vocab(anti_extra)
-    models = [random_model(n, vocab=vocab) for n, vocab in enumerate(vocabs)]
-    (expert, anti), found = align(models[0], models[1], fake_vocab(3))
-    assert sorted(match.case for match in found) == ["padded", "same"]
-    difference = expert.eval([7]) - anti.eval([7])
-    assert np.all(difference[:, SHARED:] == 0.0)
-    assert np.all(np.abs(difference[:, :SHARED]) < 100.0)
-
-
-def test_a_padding_token_is_never_given_to_a_model_that_lacks_it() -> None:
-    inner = random_model(1)
-    aligned = aligned_one(inner, fake_vocab(2))
-    with pytest.raises(EngineError, match=f"token {SHARED} is padding"):
-        aligned.eval([1, SHARED])
-    assert inner.evals == []
-
-
-def test_the_first_token_that_differs_is_named() -> None:
-    other = changed(changed(fake_vocab(), 200, b"xy"), 100, b"other")
-    with pytest.raises(VocabularyError) as error:
-        align(FakeModel(vocab=fake_vocab()), FakeModel(vocab=other), fake_vocab())
-    message = str(error.value)
-    assert "token 100 is 'd' (BYTE) in the base and 'other' (NORMAL) in the anti-expert" in message
-    assert "use models that share a tokenizer" in message
-
-
-def test_a_special_token_and_ordinary_text_of_the_same_spelling_differ() -> None:
-    other = changed(fake_vocab(), TURN, b"<|im_start|>", Kind.NORMAL)
-    with pytest.raises(VocabularyError, match=f"token {TURN} .*CONTROL.*NORMAL"):
-        match(fake_vocab(), other)
-
-
-@pytest.mark.parametrize("kind", [Kind.USER_DEFINED, Kind.UNKNOWN])
-def test_how_a_special_token_is_special_does_not_matter(kind: Kind) -> None:
-    assert match(fake_vocab(), changed(fake_vocab(), END, b"<|end|>", kind)).case == "same"
-
-
-def test_unused_is_not_text() -> None:
-    with pytest.raises(VocabularyError, match="token 0"):
-        match(word_vocab("a"), Vocab((b"a",), (Kind.UNUSED,)))
-
-
-@pytest.mark.parametrize(("base", "pair"), [(("a", "b"), ("a",)), (("a",), ("a", "b"))])
-def test_ordinary_text_that_only_one_of_them_has_is_an_error(
-    base: tuple[str, ...], pair: tuple[str, ...]
-) -> None:
-    owner = "the base" if len(base) == 2 else "the expert"
-    with pytest.raises(VocabularyError, match=f"token 1, 'b' .NORMAL., is only in {owner}"):
-        match(word_vocab(*base), word_vocab(*pair))
-
-
-PADDED = {("llama-spm", "phi-3"), ("phi-3", "llama-spm")}
-
-
-def test_of_the_real_vocabularies_llama_2_and_phi_3_share_their_tokens(
-    real_vocabs: dict[str, Vocab],
-) -> None:
-    for base in real_vocabs:
-        for other in real_vocabs:
-            if base == other:
-                assert match(real_vocabs[base], real_vocabs[other]).case == "same"
-            elif (base, other) in PADDED:
-                found = match(real_vocabs[base], real_vocabs[other])
-                assert found == Match("padded", 32_000)
-            else:
-                with pytest.raises(VocabularyError, match=r"token \d+ is "):
-                    match(real_vocabs[base], real_vocabs[other])
-
-
-def test_qwen2_and_llama_3_first_differ_where_their_merges_do(
-    real_vocabs: dict[str, Vocab],
-) -> None:
-    with pytest.raises(VocabularyError, match=r"token 410 is '00' .* and 'ith' "):
-        match(real_vocabs["llama-bpe"], real_vocabs["qwen2"])
+    inner = pair_of(*vocabs)
+    trio, untouched = (
+        Trio(random_model(3, vocab=base), *align(*models, base)[:2])
+        for models in (inner, pair_of(*vocabs))
+    )
+    first = [72, 105, 32]
+    untouched.eval(first)
+    trio.eval(first)
+    inner[failing].fail_on(1, Fault(KeyboardInterrupt(), late))
+    with pytest.raises(KeyboardInterrupt):
+        trio.eval([104, 111])
+    assert [model.n_past for model in trio.models] == [3, 3, 3]
+    assert np.array_equal(trio.eval([119, 48]), untouched.eval([119, 48]))

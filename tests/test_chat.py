@@ -31,7 +31,9 @@ def trio_saying(n_ctx: int = 1000) -> Trio:
 
 
 def speaker_of(trio: Trio, cancel: threading.Event | None = None) -> Speaker[RoleTokens]:
-    return trio_speaker(trio, (PLAIN, CHATML, PLAIN), (fake_vocab(),) * 3, cancel=cancel)
+    vocab = fake_vocab()
+    formats, endings = (PLAIN, CHATML, PLAIN), vocab.end_of_generation
+    return trio_speaker(trio, formats, (vocab,) * 3, endings, cancel=cancel)
 
 
 def text_of(pieces: Iterable[Piece]) -> str:

@@ -50,7 +50,8 @@ class FakeSession(loader.Session):
         base, expert, anti_expert = models
         alpha, plausibility = asked["alpha"] or 1.0, asked["plausibility"] or 0.0
         self.trio = Trio(base, expert, anti_expert, alpha, plausibility)
-        self.speaker = trio_speaker(self.trio, (plain,) * 3, (vocab,) * 3, cancel=cancel)
+        endings = vocab.end_of_generation
+        self.speaker = trio_speaker(self.trio, (plain,) * 3, (vocab,) * 3, endings, cancel=cancel)
 
     def solo(self, role: str) -> Speaker[Sequence[int]]:
         answers = {"base": "I do not know.", "expert": "It is Lima", "anti_expert": "\n\n"}

@@ -86,16 +86,34 @@ def test_a_missing_file_is_named(files: dict[str, Path], tmp_path: Path) -> None
         with_files(files, anti_expert=tmp_path / "none.gguf")
 
 
-def test_other_vocabularies_are_refused_and_the_role_named(
-    files: dict[str, Path], tmp_path: Path
-) -> None:
+@pytest.fixture
+def other(tmp_path: Path) -> Path:
+    """A model that lacks one of the base's bytes and has another token in its place."""
     made = draft("llama")
     made.metadata["tokenizer.ggml.tokens"][100] = "different"
-    other = made.write(tmp_path / "other.gguf")
-    with pytest.raises(VocabularyError, match=r"token 100 .* in the anti-expert"):
-        with_files(files, anti_expert=other)
-    with pytest.raises(VocabularyError, match=r"token 100 .* in the expert"):
-        with_files(files, expert=other)
+    return made.write(tmp_path / "other.gguf")
+
+
+@pytest.mark.parametrize("role", ["expert", "anti_expert"])
+def test_other_vocabularies_answer_and_what_they_lose_is_told(
+    files: dict[str, Path], other: Path, role: str
+) -> None:
+    with with_files(files, **{role: other}) as session:
+        assert session.matches[role].case == "different"
+        (doubt,) = session.doubts
+        assert f"the {role.replace('_', '-')} cannot spell 1 of the base's 265 tokens" in doubt
+        assert list(session.chat("Hello", max_tokens=4))
+        assert session.cost is not None
+
+
+def test_a_strict_load_refuses_vocabularies_that_lose_something(
+    files: dict[str, Path], other: Path
+) -> None:
+    with pytest.raises(VocabularyError, match="the anti-expert cannot spell 1 of"):
+        load(**{**files, "anti_expert": other}, strict=True)  # type: ignore[arg-type]
+    with load(**files, strict=True) as session:  # type: ignore[arg-type]
+        assert session.doubts == []
+        assert session.cost is None
 
 
 @pytest.mark.parametrize(

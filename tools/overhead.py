@@ -127,7 +127,8 @@ def measure(name: str, tokens: int, repeats: int, threads: int | None = None) ->
             LlamaModel(each, n_ctx=n_ctx, n_threads=count)
             for each, count in zip(weights, counts, strict=True)
         )
-        trio = Trio(base, *align(expert, anti_expert, base.vocab)[0])
+        aligned = align(expert, anti_expert, base.vocab)
+        trio = Trio(base, aligned.expert, aligned.anti_expert)
         bare = [
             BareContext(each, n_ctx, count) for each, count in zip(weights, counts, strict=True)
         ]
