@@ -263,6 +263,23 @@ def test_rows_are_finite_for_every_token_and_silent_ones_have_no_offset() -> Non
                 assert rows[0][other] == LACKING
 
 
+@pytest.mark.parametrize("own", [SMALL, PIECES], ids=["bpe", "unigram"])
+def test_a_closer_look_never_tears_the_offsets_apart(own: Vocab) -> None:
+    """A token that the pair can spell has a likelihood for both, however small."""
+    trio = trio_of(own)
+    trio.eval(prompt(trio))
+    models: Any = trio.expert, trio.anti_expert
+    looked = 0
+    for token in LARGE.encode(TEXT):
+        trio.eval([token])
+        for model in models:
+            model.refine(range(0, len(LARGE), 7))
+        offset = models[0]._out[0] - models[1]._out[0]
+        assert np.abs(offset).max() < 60.0
+        looked += len(models[0]._refined)
+    assert looked > 100
+
+
 def test_a_step_that_fails_leaves_the_trio_as_it_was() -> None:
     tokens = LARGE.encode(TEXT)
     for late in (False, True):

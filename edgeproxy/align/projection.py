@@ -111,16 +111,25 @@ class Projection:
         return values
 
     def _likely(self, node: Node, *, beyond: bool = False) -> tuple[list[int], list[float]]:
-        """The likeliest own tokens that begin with all of `node.rest`, and their logs."""
+        """The likeliest own tokens that begin with all of `node.rest`, and their logs.
+
+        With them the token that is equal to it, but not where they must go `beyond` it.
+        """
         own = self.tables.beginning_with(node.rest, beyond=beyond)
         row = node.row[own]
+        equal = own[:1] if len(own) and self.tables.texts[own[0]] == node.rest else own[:0]
         if len(own) > MOST_TOKENS:
             best = np.argpartition(row, -MOST_TOKENS)[-MOST_TOKENS:]
             own, row = own[best], row[best]
         order = np.argsort(row)[::-1]
         own, row = own[order], row[order]
         count = int((row > row[0] - NEGLIGIBLE).sum()) if len(own) else 0
-        return own[:count].tolist(), row[:count].tolist()
+        kept, chances = own[:count].tolist(), row[:count].tolist()
+        for token in equal.tolist():
+            if token not in kept:
+                kept.append(token)
+                chances.append(float(node.row[token]))
+        return kept, chances
 
     def value(self, nodes: Sequence[Node], at: int, token: int) -> float:
         """log of the probability that the base token `token` comes next, on the scale of `row`.
@@ -131,7 +140,10 @@ class Projection:
         """
         terms = [float(LACKING)]
         for node in nodes:
-            for other, chance in zip(*self._likely(node), strict=True):
+            own, chances = self._likely(node)
+            # What is not among the likely ones is not more than this, and not nothing either.
+            terms += [node.weight + chances[0] - NEGLIGIBLE] if own else []
+            for other, chance in zip(own, chances, strict=True):
                 text = node.before + self.tables.texts[other]
                 base, is_kept = self.tables.next_base(text, at)
                 # Where nothing goes beyond the token, it is this token that has been asked for.
