@@ -19,10 +19,10 @@ from edgeproxy.fuse import Offset, check_alpha, check_plausibility, fuse
 from edgeproxy.model import Logits, Model
 from edgeproxy.vocab import Vocab
 
-ROUNDS = 2
+ROUNDS = 8
 """How often a row's leading tokens are made exact: others may lead after the first time."""
 
-NEAR, MOST = 3.0, 6
+NEAR, MOST = 3.0, 8
 """Leading are tokens at most so many nats below the best one, and at most so many of them."""
 
 
@@ -113,10 +113,13 @@ class Trio:
             rounds = ROUNDS if self._projected and self.alpha else 0
             of_base = _leading(base[-1]) if rounds else []
             for _ in range(rounds):
-                leading = [*_leading(fused[-1]), *of_base]
-                if not any(model.is_in_word for model in self._projected):
-                    # First values are not too small then: what the mask took stays away.
-                    leading = [token for token in leading if fused[-1, token] > -np.inf]
+                # What the mask took stays away, unless its first value may be too small.
+                leading = [
+                    token
+                    for token in (*_leading(fused[-1]), *of_base)
+                    if fused[-1, token] > -np.inf
+                    or any(model.may_be_low(token) for model in self._projected)
+                ]
                 changed = [model.refine(leading) for model in self._projected]
                 if not any(changed):
                     break

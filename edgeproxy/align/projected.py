@@ -21,7 +21,7 @@ WINDOW = 12
 MAX_PATHS = 8
 """Paths that are looked along in one decode, besides the one that is kept."""
 
-SPARE, SHARE = 4, 0.2
+SPARE, SHARE = 8, 0.25
 """Tokens that may be evaluated beyond what the text itself takes: some, and a share of those."""
 
 
@@ -80,11 +80,6 @@ class ProjectedModel:
     def text(self) -> bytes:
         """The bytes of the base tokens read."""
         return bytes(self._transcript.text)
-
-    @property
-    def is_in_word(self) -> bool:
-        """Whether the text ends in a word that may go on: first values may then be too small."""
-        return len(self._nodes) > 1
 
     @property
     def cost(self) -> Cost:
@@ -153,6 +148,13 @@ class ProjectedModel:
                 at += len(texts[want[place]])
         return nodes
 
+    def may_be_low(self, token: int) -> bool:
+        """Whether the row's first value of a base token may be too small.
+
+        So where it goes on with the word under way: the model may have cut the word otherwise.
+        """
+        return len(self._nodes) > 1 and not self._base.texts[token].startswith(b" ")
+
     def refine(self, tokens: Iterable[int]) -> bool:
         """Make the last row exact for these base tokens, the most important ones first.
 
@@ -218,7 +220,7 @@ class ProjectedModel:
         None where the row has it already, or where a place on the path was not looked at.
         """
         end = self._ahead.get(path)
-        is_plain = not self.is_in_word and self._projection.tables.arrays.exact[token]
+        is_plain = len(self._nodes) == 1 and self._projection.tables.arrays.exact[token]
         if is_plain and end is None:
             return None
         known = common(path[:-1], self._transcript.word)
