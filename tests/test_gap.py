@@ -2,33 +2,64 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from edgeproxy.cli.answer import FirstLine, answer_all
-from edgeproxy.evaluate import SYSTEMS, figures, gap_closed, is_right, read_questions
+from edgeproxy.evaluate import SYSTEMS, Question, figures, gap_closed, is_right, read_questions
 from edgeproxy.loader import load
-from edgeproxy.recipe import Recipe
+from edgeproxy.recipe import Recipe, find_recipe
 from edgeproxy.sample import Sampling
 
 EVERY = 5
 """Of the 525 questions, which stand sorted by kind: enough to tell, in seconds."""
 
 
-@pytest.mark.weights
-def test_the_proxy_comes_close_to_direct_tuning_and_far_above_the_expert(
-    factbook_recipe: Recipe,
-) -> None:
-    path = factbook_recipe.base.path.parent / "questions.jsonl"
-    questions = read_questions(path)[::EVERY]
-    with load(factbook_recipe) as session:
+Figures = dict[str, dict[str, Any]]
+
+
+def measured(recipe: Recipe, questions: list[Question]) -> Figures:
+    with load(recipe) as session:
         replies = answer_all(session, SYSTEMS, questions, FirstLine(Sampling(), 48), workers=2)
-    found = {
+    return {
         system: figures(
             questions, [is_right(r, q.answers) for r, q in zip(said, questions, strict=True)]
         )
         for system, said in replies.items()
     }
-    gap = gap_closed(found)
+
+
+@pytest.fixture(scope="module")
+def questions(factbook: Path) -> list[Question]:
+    return read_questions(factbook.parent / "questions.jsonl")[::EVERY]
+
+
+@pytest.fixture(scope="module")
+def of_factbook(factbook_recipe: Recipe, questions: list[Question]) -> Figures:
+    return measured(factbook_recipe, questions)
+
+
+@pytest.mark.weights
+def test_the_proxy_comes_close_to_direct_tuning_and_far_above_the_expert(
+    of_factbook: Figures,
+) -> None:
+    gap = gap_closed(of_factbook)
     assert gap is not None
     assert gap >= 0.91
+    assert of_factbook["proxy"]["accuracy"] >= of_factbook["expert"]["accuracy"] + 0.15
+
+
+@pytest.mark.weights
+def test_a_pair_of_another_family_closes_nearly_as_much(
+    of_factbook: Figures, questions: list[Question]
+) -> None:
+    """The same base, under a pair with a tokenizer and an architecture of its own."""
+    found = measured(find_recipe("factbook-phi"), questions)
+    assert found["base"] == of_factbook["base"]
+    gap, same = gap_closed(found), gap_closed(of_factbook)
+    assert gap is not None
+    assert same is not None
+    assert gap >= 0.95 * same
     assert found["proxy"]["accuracy"] >= found["expert"]["accuracy"] + 0.15
