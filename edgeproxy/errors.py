@@ -43,7 +43,7 @@ class ManifestError(EdgeproxyError):
 
 
 class VocabularyError(EdgeproxyError):
-    """Two vocabularies differ in a way that this version cannot bridge."""
+    """Two vocabularies have no text in common, or lose some where that was refused."""
 
 
 class EngineError(EdgeproxyError):

@@ -8,24 +8,27 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from edgeproxy import __version__, loader
+from edgeproxy.align import Cost, Match, match
 from edgeproxy.chat import Speaker, solo_speaker, trio_speaker
 from edgeproxy.cli import VERBS, main, output
 from edgeproxy.cli import chat as chat_verb
 from edgeproxy.cli.interrupt import Flag, on_interrupt
-from edgeproxy.errors import EngineError, ModelFileError, UsageError
+from edgeproxy.cli.stats import pair_in_words
+from edgeproxy.errors import EngineError, ModelFileError, UsageError, VocabularyError
 from edgeproxy.prompt import plain
 from edgeproxy.recipe import Recipe, Role
 from edgeproxy.trio import Trio
 from tests.fakes import FakeModel, fake_vocab, saying, script
+from tests.gguf_files import draft
 
 REPLIES = {
     "Hi\n": "Hello.",
@@ -40,6 +43,9 @@ Run = Callable[..., tuple[int, str, str]]
 class FakeSession(loader.Session):
     """A session whose models are tables; what the command line asked for is in `asked`."""
 
+    loses: ClassVar[list[str]] = []
+    matches: Mapping[str, Match]
+
     def __init__(self, models: Sequence[FakeModel], cancel: threading.Event, **asked: Any) -> None:
         role = Role(Path("none.gguf"))
         self.recipe = Recipe("fake", role, role, role)
@@ -48,6 +54,9 @@ class FakeSession(loader.Session):
         self._weights = {}
         vocab = models[0].vocab
         base, expert, anti_expert = models
+        same = match(vocab, vocab)
+        self.matches = {"expert": same, "anti_expert": same}
+        self.doubts = list(self.loses)
         alpha, plausibility = asked["alpha"] or 1.0, asked["plausibility"] or 0.0
         self.trio = Trio(base, expert, anti_expert, alpha, plausibility)
         endings = vocab.end_of_generation
@@ -175,6 +184,7 @@ def test_wrong_usage_is_one_line_and_exit_2(run: Run, arguments: list[str]) -> N
     [
         (EngineError("it failed"), 1, "it failed"),
         (UsageError("not so"), 2, "not so"),
+        (VocabularyError("it loses"), 2, "it loses"),
         (ModelFileError("a\x1b[2J\nb.gguf", "it is bad"), 2, r"a\x1b[2J b.gguf: it is bad"),
         (MemoryError(), 1, "there is not enough memory"),
         (FileNotFoundError(2, "No such file", "x"), 1, "x: No such file"),
@@ -205,12 +215,23 @@ def test_a_traceback_is_there_for_the_asking(run: Run, monkeypatch: pytest.Monke
 def test_flags_reach_the_loader(run: Run, sessions: list[FakeSession]) -> None:
     run("run", "Hi")
     run("run", "Hi", "--base", "b", "--expert", "e", "--anti-expert", "a")
-    run("run", "Hi", "--trio", "mine", "--base", "b", "--alpha", "0.5", "--ctx", "9")
+    run("run", "Hi", "--trio", "mine", "--base", "b", "--alpha", "0.5", "--ctx", "9", "--strict")
     first, second, third = (session.asked for session in sessions)
     assert first["trio"] == "factbook"
     assert (second["trio"], second["base"], second["anti_expert"]) == (None, Path("b"), Path("a"))
     assert (third["trio"], third["base"], third["alpha"]) == ("mine", Path("b"), 0.5)
     assert third["n_ctx"] == 9
+    assert [first["strict"], third["strict"]] == [False, True]
+
+
+@pytest.mark.parametrize("verb", ["run", "chat", "eval"])
+def test_what_a_pair_loses_is_told_once(
+    run: Run, monkeypatch: pytest.MonkeyPatch, trio: Path, questions: Path, verb: str
+) -> None:
+    monkeypatch.setattr(FakeSession, "loses", ["it cannot say a", "nor\x1b b"])
+    arguments = {"run": ["Hi"], "chat": [], "eval": [str(trio), str(questions), "--threads", "1"]}
+    code, _, err = run(verb, *arguments[verb], stdin=b"Hi\nHi\n")
+    assert (code, err) == (0, "warning: it cannot say a\nwarning: nor\\x1b b\n")
 
 
 # Terminals
@@ -302,6 +323,29 @@ def test_stats_are_one_line(run: Run) -> None:
     assert out == "Hello.\n"
     assert err.count("\n") == 1
     assert all(part in err for part in ("7 tokens", "tokens/s", "first token", "loaded in"))
+    assert err.endswith(", pair: same vocabulary\n")
+
+
+@pytest.mark.parametrize(
+    ("costs", "said"),
+    [
+        ([], ""),
+        ([None], ""),
+        ([Cost(0, 0, 0)], ""),
+        ([Cost(100, 131, 122)], ", read 1.31 tokens a token (ideal 1.22, 1.07x)"),
+        (
+            [Cost(10, 12, 10), None, Cost(30, 36, 30)],
+            ", read 1.20 tokens a token (ideal 1.00, 1.20x)",
+        ),
+    ],
+)
+def test_stats_tell_what_the_pair_took(
+    run: Run, sessions: list[FakeSession], costs: list[Cost | None], said: str
+) -> None:
+    run("run", "Hi")
+    (session,) = sessions
+    session.matches = {"expert": Match("permuted", 9), "anti_expert": Match("different", 5)}
+    assert pair_in_words(session, costs) == f"pair: different vocabulary{said}"
 
 
 def test_a_system_message_comes_first(run: Run, models: list[FakeModel]) -> None:
@@ -467,6 +511,90 @@ def test_line_editing_falls_back(run: Run, monkeypatch: pytest.MonkeyPatch) -> N
     assert reading.line_reader([])() == "> Hi"
 
 
+# show
+
+
+@pytest.fixture
+def drafted(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a trio of small files; the expert's tokens, and the anti-expert's, are changed."""
+
+    def write(*changes: Callable[[dict[str, Any]], object]) -> Path:
+        lines = ['name = "drafted"']
+        for role, change in zip(("base", "expert", "anti_expert"), (len, *changes), strict=True):
+            made = draft("llama")
+            change(made.metadata)
+            for name in ("token_embd.weight", "output.weight"):
+                made.tensors[name] = ((32, len(made.metadata["tokenizer.ggml.tokens"])), 0)
+            made.write(tmp_path / f"{role}.gguf")
+            lines += [f"[{role}]", f'file = "{role}.gguf"']
+        path = tmp_path / "trio.toml"
+        path.write_text("\n".join(lines))
+        return path
+
+    return write
+
+
+def longer(metadata: dict[str, Any]) -> None:
+    metadata["tokenizer.ggml.tokens"].append("<unused>")
+    metadata["tokenizer.ggml.token_type"].append(5)
+
+
+def reversed_words(metadata: dict[str, Any]) -> None:
+    metadata["tokenizer.ggml.tokens"][3:] = metadata["tokenizer.ggml.tokens"][:2:-1]
+
+
+def without_a_byte(metadata: dict[str, Any]) -> None:
+    metadata["tokenizer.ggml.tokens"][100] = "different"
+
+
+@pytest.mark.parametrize(
+    ("changes", "alignments", "lines"),
+    [
+        (
+            (len, longer),
+            [("same", 268, 0), ("padded", 268, 0)],
+            [
+                "expert fits        same: the base's own vocabulary; a row costs nothing more",
+                "anti-expert fits   padded: the first 268 of the base's 268 tokens; "
+                "a row costs a slice more",
+            ],
+        ),
+        (
+            (reversed_words, without_a_byte),
+            [("permuted", 268, 0), ("different", 264, 1)],
+            [
+                "expert fits        permuted: 268 of the base's 268 tokens, under other ids; "
+                "a row costs a gather more",
+                "anti-expert fits   different: 264 of the base's 265 tokens of text are one token "
+                "of its own; a row costs a projection through bytes and some reading again",
+                "anti-expert lacks  1 of the base's 265 tokens of text: there it has no say",
+            ],
+        ),
+    ],
+)
+def test_show_names_the_case_and_what_it_costs(
+    run: Run,
+    drafted: Callable[..., Path],
+    changes: tuple[Callable[[dict[str, Any]], object], ...],
+    alignments: list[tuple[str, int, int]],
+    lines: list[str],
+) -> None:
+    path = str(drafted(*changes))
+    code, out, err = run("show", path)
+    assert (code, err) == (0, "")
+    assert [line for line in out.splitlines() if " fits " in line or " lacks " in line] == lines
+    found = json.loads(run("show", path, "--json")[1])["alignment"]
+    assert list(found) == ["expert", "anti_expert"]
+    for alignment, (case, shared, unspelled) in zip(found.values(), alignments, strict=True):
+        assert alignment == {
+            "case": case,
+            "shared": shared,
+            "unspelled": unspelled,
+            "tokens": 268,
+            "text_tokens": 265,
+        }
+
+
 # eval
 
 
@@ -534,6 +662,7 @@ def test_eval_as_text(run: Run, trio: Path, questions: Path) -> None:
         "all   1         0.0%  100.0%",
     ]
     assert "2 replies in" in err
+    assert err.endswith(", pair: same vocabulary\n")
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.gguf_files import draft
+
 pytestmark = pytest.mark.weights
 
 PROGRAM = [sys.executable, "-m", "edgeproxy"]
@@ -48,7 +50,8 @@ def test_run_answers_and_is_the_same_again() -> None:
     code, out, err = edgeproxy("run", QUESTION, "--stats")
     assert code == 0
     assert out.strip()
-    assert re.fullmatch(r"\d+ tokens, .* tokens/s, first token after .* s, loaded in .*\n", err)
+    wanted = r"\d+ tokens, .* tokens/s, first token after .* s, loaded in .*, pair: same .*\n"
+    assert re.fullmatch(wanted, err)
     assert edgeproxy("run", "-", stdin=QUESTION.encode())[:2] == (0, out)
     found = json.loads(edgeproxy("run", QUESTION, "--json")[1])
     assert found["text"] + "\n" == out
@@ -81,6 +84,27 @@ def test_show_json_reads_the_headers(factbook: Path) -> None:
         assert model["vocabulary"] == found["models"]["base"]["vocabulary"]
     assert {case["case"] for case in found["alignment"].values()} == {"same"}
     assert edgeproxy("show", str(factbook))[1].startswith("factbook\n")
+
+
+def test_a_pair_with_a_tokenizer_of_its_own() -> None:
+    code, out, err = edgeproxy("run", QUESTION, "--trio", "factbook-phi", "--stats", "--strict")
+    assert (code, out) == (0, "The capital of Mongolia is Ulaanbaatar.\n")
+    assert re.search(r", pair: different vocabulary, read 1\.\d\d tokens a token \(ideal 1", err)
+    assert err.count("\n") == 1
+
+
+def test_a_pair_that_loses_something(tmp_path: Path, factbook: Path) -> None:
+    lacking = draft("llama")
+    lacking.metadata["tokenizer.ggml.tokens"][100] = "different"
+    pair = str(lacking.write(tmp_path / "lacking.gguf"))
+    files = ["--trio", "factbook", "--expert", pair, "--anti-expert", pair]
+    code, _, err = edgeproxy("run", QUESTION, *files, "--max-tokens", "1")
+    assert code == 0
+    lines = [line for line in err.splitlines() if line.startswith("warning: ")]
+    assert [line.split(" of ")[0] for line in lines] == [
+        f"warning: the {role} cannot spell 1" for role in ("expert", "anti-expert")
+    ]
+    refused(2, "run", QUESTION, *files, "--strict", said="the expert cannot spell 1 of the base's")
 
 
 def test_eval_json(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from edgeproxy.errors import (
     ManifestError,
     ModelFileError,
     UsageError,
+    VocabularyError,
 )
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -119,7 +120,7 @@ def _explain(error: BaseException) -> tuple[str, int]:
             return error.format_message(), WRONG_USAGE
         case Cancelled() | KeyboardInterrupt() | click.Abort():
             return "interrupted", INTERRUPTED
-        case UsageError() | ManifestError() | ModelFileError():
+        case UsageError() | ManifestError() | ModelFileError() | VocabularyError():
             return str(error), WRONG_USAGE
         case EdgeproxyError():
             return str(error), FAILED

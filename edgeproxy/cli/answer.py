@@ -58,8 +58,12 @@ def answer_all(
     questions: Sequence[Question],
     reply_of: FirstLine,
     workers: int,
+    after_each: Callable[[str], None] = lambda _name: None,
 ) -> dict[str, list[str]]:
-    """Every system's replies, in the order of the questions. Raises `Cancelled` at Ctrl-C."""
+    """Every system's replies, in the order of the questions. Raises `Cancelled` at Ctrl-C.
+
+    `after_each` is called with the system's name, in its thread, when it has replied.
+    """
     stopping = Flag()
 
     def stop() -> None:
@@ -78,6 +82,7 @@ def answer_all(
         def answer(name: str) -> None:
             for question in questions:
                 replies[name].append(reply_of(speakers[name], question, stopping.is_set))
+                after_each(name)
 
         with ThreadPoolExecutor(workers) as pool:
             work = [pool.submit(answer, name) for name in speakers]

@@ -152,6 +152,6 @@ class _Chat:
         if ending in _NOTES:
             say(_NOTES[ending], dim=True)
         if self._stats:
-            say(meter.line(self._ready.load_seconds), dim=True)
+            say(meter.line(session, self._ready.load_seconds), dim=True)
         if presses.count > 1:
             raise KeyboardInterrupt

@@ -26,7 +26,7 @@ from edgeproxy.cli.options import (
     stats_option,
 )
 from edgeproxy.cli.output import clean_message, say, write, write_json
-from edgeproxy.cli.stats import peak_memory
+from edgeproxy.cli.stats import pair_in_words, peak_memory
 from edgeproxy.errors import UsageError
 from edgeproxy.evaluate import (
     MAX_REPLY_TOKENS,
@@ -39,6 +39,7 @@ from edgeproxy.evaluate import (
 )
 
 if TYPE_CHECKING:
+    from edgeproxy.align import Cost
     from edgeproxy.loader import Session
     from edgeproxy.recipe import Recipe
 
@@ -97,11 +98,18 @@ def command(
     recipe = find_recipe(models.trio or DEFAULT_TRIO)
     chosen = choose_systems(systems, recipe)
     with _replies_file(replies, questions) as file, opened(models, recipe) as ready:
-        started = time.perf_counter()
+        session, started = ready.session, time.perf_counter()
         answer = FirstLine(sampling, reply.max_tokens)
-        answered = answer_all(ready.session, chosen, asked, answer, workers(recipe, models.threads))
+        costs: list[Cost | None] = []
+
+        def note_cost(system: str) -> None:
+            if system == "proxy":
+                costs.append(session.cost)
+
+        count = workers(recipe, models.threads)
+        answered = answer_all(session, chosen, asked, answer, count, note_cost)
         seconds = time.perf_counter() - started
-        found = _report(ready.session, asked, answered, seconds)
+        found = _report(session, asked, answered, seconds)
         if file is not None:
             _write_replies(file, asked, answered)
     if as_json:
@@ -111,7 +119,8 @@ def command(
     if stats:
         count = len(asked) * len(chosen)
         parts = [f"{count} replies in {seconds:.1f} s", f"{count / seconds:.1f} replies/s"]
-        say(", ".join([*parts, f"loaded in {ready.load_seconds:.2f} s", *peak_memory()]))
+        parts += [f"loaded in {ready.load_seconds:.2f} s", *peak_memory()]
+        say(", ".join([*parts, pair_in_words(session, costs)]))
 
 
 def choose_systems(names: str | None, recipe: Recipe) -> list[str]:

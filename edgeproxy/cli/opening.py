@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from edgeproxy.cli.interrupt import Flag, on_interrupt
 from edgeproxy.cli.options import Models
-from edgeproxy.cli.output import StatusLine, clean_message
+from edgeproxy.cli.output import StatusLine, clean_message, say
 from edgeproxy.errors import Cancelled
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ class Opened:
 def opened(models: Models, recipe: Recipe | None = None) -> Iterator[Opened]:
     """The session that `models` asks for (or `recipe`, with the settings of `models`).
 
-    Closed afterwards. Raises as `edgeproxy.load` does, and `Cancelled` at Ctrl-C.
+    Closed afterwards. What its pair loses is told in a line each. Raises as `edgeproxy.load` does,
+    and `Cancelled` at Ctrl-C.
     """
     from edgeproxy import loader
 
@@ -58,6 +59,7 @@ def opened(models: Models, recipe: Recipe | None = None) -> Iterator[Opened]:
                 plausibility=models.plausibility,
                 n_ctx=models.ctx,
                 n_threads=models.threads,
+                strict=models.strict,
                 progress=progress,
                 cancel=cancel,
             )
@@ -66,6 +68,8 @@ def opened(models: Models, recipe: Recipe | None = None) -> Iterator[Opened]:
     with session:
         if presses.count:
             raise Cancelled("loading was interrupted")
+        for doubt in session.doubts:
+            say(f"warning: {doubt}")
         yield Opened(session, time.perf_counter() - started)
 
 

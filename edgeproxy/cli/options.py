@@ -34,6 +34,7 @@ class Models:
     plausibility: float | None = None
     ctx: int | None = None
     threads: int | None = None
+    strict: bool = False
     verbose: int = 0
 
     @property
@@ -99,6 +100,9 @@ _SETTINGS = (
         type=click.IntRange(1, 512),
         metavar="N",
         help="Processors for each model. [default: what suits its size]",
+    ),
+    click.option(
+        "--strict", is_flag=True, help="Refuse a pair that cannot say all that the base can."
     ),
     click.option("-v", "--verbose", count=True, help="Log to standard error; -vv logs more."),
 )

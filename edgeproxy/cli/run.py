@@ -84,7 +84,7 @@ def command(
         else:
             write("\n")
         if stats:
-            say(meter.line(ready.load_seconds))
+            say(meter.line(session, ready.load_seconds))
         ending = said[-1].finish_reason
     if ending == "cancelled":
         raise Cancelled("the reply was interrupted")

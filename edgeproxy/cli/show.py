@@ -100,8 +100,22 @@ def _alignment(base: Vocab, other: Vocab) -> dict[str, Any]:
     from edgeproxy.align import match
 
     found = match(base, other)
-    return {"case": found.case, "shared": found.shared, "unspelled": found.unspelled}
+    return {
+        "case": found.case,
+        "shared": found.shared,
+        "unspelled": found.unspelled,
+        "tokens": len(base),
+        "text_tokens": sum(map(bool, base.texts)),
+    }
 
+
+_COUNTED = ("tokens", "text_tokens")
+_COSTS = {
+    "same": "nothing more",
+    "padded": "a slice more",
+    "permuted": "a gather more",
+    "different": "a projection through bytes and some reading again",
+}
 
 _COLUMNS = (
     "role",
@@ -123,6 +137,8 @@ def _as_text(found: dict[str, Any]) -> str:
         lines.append(f"{_spoken(name) + ' file':<18} {model['file']}")
     for name, alignment in found["alignment"].items():
         lines.append(f"{_spoken(name) + ' fits':<18} {_fits(alignment)}")
+        if alignment["unspelled"]:
+            lines.append(f"{_spoken(name) + ' lacks':<18} {_lacks(alignment)}")
     mask = found["plausibility"]
     lines += [
         f"{'alpha':<18} {found['alpha']:g}",
@@ -143,15 +159,23 @@ def _spoken(role: str) -> str:
 
 
 def _fits(alignment: dict[str, Any]) -> str:
-    shared = alignment["shared"]
-    match alignment["case"]:
+    case, shared = alignment["case"], f"{alignment['shared']:,}"
+    of_all, of_text = (f"of the base's {alignment[key]:,} tokens" for key in _COUNTED)
+    match case:
         case "same":
-            return "the same vocabulary as the base's"
+            what = "the base's own vocabulary"
         case "padded":
-            return f"padded: the first {shared:,} tokens are the base's"
+            what = f"the first {shared} {of_all}"
         case "permuted":
-            return f"permuted: {shared:,} of the base's tokens under other ids"
-    return f"different: {shared:,} of the base's tokens are one token of its own"
+            what = f"{shared} {of_all}, under other ids"
+        case _:
+            what = f"{shared} {of_text} of text are one token of its own"
+    return f"{case}: {what}; a row costs {_COSTS[case]}"
+
+
+def _lacks(alignment: dict[str, Any]) -> str:
+    unspelled, of_text = alignment["unspelled"], alignment["text_tokens"]
+    return f"{unspelled:,} of the base's {of_text:,} tokens of text: there it has no say"
 
 
 def _table(models: dict[str, dict[str, Any]]) -> list[str]:

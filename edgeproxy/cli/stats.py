@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from edgeproxy.align import Cost
     from edgeproxy.complete import Piece
+    from edgeproxy.loader import Session
 
 
 class Meter:
@@ -29,14 +31,35 @@ class Meter:
                 self.tokens += 1
             yield piece
 
-    def line(self, load_seconds: float) -> str:
-        """Tokens, tokens per second, time to the first one, load time and peak memory."""
+    def line(self, session: Session, load_seconds: float) -> str:
+        """Tokens, tokens per second, time to the first one, load time, peak memory, the pair."""
         parts = [f"{self.tokens} tokens"]
         if self.tokens > 1 and self._last > self._first:
             parts.append(f"{(self.tokens - 1) / (self._last - self._first):.1f} tokens/s")
         if self.tokens:
             parts.append(f"first token after {self._first - self._started:.2f} s")
-        return ", ".join([*parts, f"loaded in {load_seconds:.2f} s", *peak_memory()])
+        parts += [f"loaded in {load_seconds:.2f} s", *peak_memory()]
+        return ", ".join([*parts, pair_in_words(session, [session.cost])])
+
+
+_CASES = ("same", "padded", "permuted", "different")
+
+
+def pair_in_words(session: Session, costs: Iterable[Cost | None]) -> str:
+    """How the pair's vocabulary is related to the base's, and what replies of these `costs` took.
+
+    An evaluation is one token read by the expert; the ideal reads each reply's text once.
+    """
+    case = max((found.case for found in session.matches.values()), key=_CASES.index)
+    known = [cost for cost in costs if cost is not None]
+    tokens, evaluated, ideal = map(sum, zip((0, 0, 0), *known, strict=True))
+    words = f"pair: {case} vocabulary"
+    if not tokens or not ideal:
+        return words
+    return (
+        f"{words}, read {evaluated / tokens:.2f} tokens a token "
+        f"(ideal {ideal / tokens:.2f}, {evaluated / ideal:.2f}x)"
+    )
 
 
 def peak_memory() -> list[str]:
