@@ -45,13 +45,18 @@ def match(base: Vocab, other: Vocab) -> Match:
         index = np.full(len(base), -1, np.int32)
         index[:shared] = np.arange(shared)
         return Match("same" if len(base) == len(other) else "padded", shared, index=index)
-    index = _counterparts(base, other)
-    lacking = sum(1 for n, text in zip(index, base.texts, strict=True) if text and n < 0)
-    met = set(index.tolist())
-    extra = sum(1 for n, text in enumerate(other.texts) if text and n not in met)
-    if max(lacking, extra) <= max(len(base), len(other)) // _FEW:
-        lost = len(unspelled(base, other)) if lacking else 0
-        return Match("permuted", int((index >= 0).sum()), lost, index)
+    few = max(len(base), len(other)) // _FEW
+    # A token of unknown bytes has no counterpart; to count these is the quickest way to be sure.
+    words = set(other.tokens)
+    if sum(1 for text in base.texts if text and text not in words) <= few:
+        index = _counterparts(base, other)
+        lacking = int((_is_text(base) & (index < 0)).sum())
+        unmet = _is_text(other)
+        unmet[index[index >= 0]] = False
+        extra = int(unmet.sum())
+        if max(lacking, extra) <= few:
+            lost = len(unspelled(base, other)) if lacking else 0
+            return Match("permuted", int((index >= 0).sum()), lost, index)
     known = set(other.texts)
     one = sum(1 for text in base.texts if text and text in known)
     return Match("different", one, len(unspelled(base, other)))
@@ -75,15 +80,21 @@ def _role(kind: int) -> int:
     return Kind.CONTROL if kind in (Kind.CONTROL, Kind.USER_DEFINED, Kind.UNKNOWN) else kind
 
 
+def _is_text(vocab: Vocab) -> NDArray[np.bool_]:
+    """Whether each token is text; shape (n_vocab,)."""
+    return np.fromiter(map(bool, vocab.texts), bool, len(vocab))
+
+
 def _counterparts(base: Vocab, other: Vocab) -> Index:
     """For each base token the other's token of the same bytes and role, in order; or -1."""
     places: defaultdict[tuple[bytes, int], list[int]] = defaultdict(list)
+    role = {kind: _role(kind) for kind in set(base.kinds) | set(other.kinds)}
     for token in reversed(range(len(other))):
-        if other.kinds[token] != Kind.UNUSED:
-            places[other.tokens[token], _role(other.kinds[token])].append(token)
+        if (kind := other.kinds[token]) != Kind.UNUSED:
+            places[other.tokens[token], role[kind]].append(token)
     found = np.full(len(base), -1, np.int32)
     for token, (word, kind) in enumerate(zip(base.tokens, base.kinds, strict=True)):
-        if kind != Kind.UNUSED and (left := places.get((word, _role(kind)))):
+        if kind != Kind.UNUSED and (left := places.get((word, role[kind]))):
             found[token] = left.pop()
     return found
 
