@@ -111,6 +111,7 @@ def log_chances(
     *,
     epsilon: float,
     ends: Collection[int] | None = None,
+    most_evals: int | None = None,
 ) -> dict[int, tuple[float, float]]:
     """For base tokens of text: the log-probability of each, and a bound of what it lacks.
 
@@ -120,7 +121,7 @@ def log_chances(
     cuts, own = cuts_of(base), texts(base)
     found = {}
     for token in tokens:
-        got = walk(rows, said, own[token], cuts, epsilon, ends)
+        got = walk(rows, said, own[token], cuts, epsilon, ends, most_evals)
         p = got.p.get(token, 0.0)
         lacking = math.log1p(got.undecided / p) if p else math.inf
         found[token] = (got.log_mass + math.log(p) if p else -math.inf, lacking)
@@ -134,9 +135,14 @@ def walk(
     cuts: Cuts,
     epsilon: float,
     ends: Collection[int] | None = None,
+    most_evals: int | None = None,
 ) -> NextBase:
-    """As `next_base`, of the texts that go on with `more` after `said`."""
-    return _Walk(rows, said, said + more, cuts, epsilon, ends).result()
+    """As `next_base`, of the texts that go on with `more` after `said`.
+
+    After `most_evals` evaluations the rest is left undecided.
+    """
+    limit = math.inf if most_evals is None else rows.n_evals + most_evals
+    return _Walk(rows, said, said + more, cuts, epsilon, ends, limit).result()
 
 
 class _Walk:
@@ -148,8 +154,9 @@ class _Walk:
         cuts: Cuts,
         epsilon: float,
         ends: Collection[int] | None,
+        limit: float,
     ) -> None:
-        self._rows, self._cuts = rows, cuts
+        self._rows, self._cuts, self._limit = rows, cuts, limit
         self._at, self._target = len(said), target
         vocab = rows.model.vocab
         self._ends = sorted(vocab.end_of_generation if ends is None else ends)
@@ -218,21 +225,19 @@ class _Walk:
             inside = [self._range(rest[:n], exact=True) for n in range(1, len(rest))]
             tokens = np.concatenate([tokens, *inside])
         chances = log_p[tokens]
+        counts = (chances >= self._least + math.log(_FREE)) & (chances > -math.inf)
+        # Where `rest` is begun and not covered, these may be no texts that go on with it.
+        self._undecided += float(np.exp(chances[~counts]).sum())
+        tokens, chances = tokens[counts], chances[counts]
         order = np.argsort(-chances, kind="stable")
-        free = self._least + math.log(_FREE)
-        for n, token in enumerate(tokens[order].tolist()):
-            chance = float(log_p[token])
-            if chance < free or chance == -math.inf:
-                # Where `rest` is begun and not covered, this may be no text that goes on with it.
-                self._undecided += float(np.exp(chances[order[n:]]).sum())
-                break
+        for token, chance in zip(tokens[order].tolist(), chances[order].tolist(), strict=True):
             text = spelled + self._texts[token]
             found = OPEN
             if len(text) >= len(self._target) and len(text) > self._at:
                 found = self._cuts.token_at(text, self._at)
             if found != OPEN:
                 self._count(found, math.exp(chance))
-            elif chance < self._least:
+            elif chance < self._least or self._rows.n_evals >= self._limit:
                 self._undecided += math.exp(chance)
             else:
                 self._visit(text, (*path, token), mass + float(self._rows.after(path)[token]))
