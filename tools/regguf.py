@@ -6,7 +6,7 @@ What the copy says, under the old ids, must be what the model says: a check of a
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -27,11 +27,20 @@ _STRING, _ARRAY = 8, 9
 _ALIGNMENT = 32
 
 
-class _Value(NamedTuple):
+class Value(NamedTuple):
     """A metadata value as it stands in a file: its type's number, and its bytes."""
 
     kind: int
     data: bytes
+
+
+class Place(NamedTuple):
+    """A tensor in a header: the number of its type, its size in bytes, fastest dimension first."""
+
+    name: str
+    shape: tuple[int, ...]
+    kind: int
+    size: int
 
 
 def renumber(source: Path, target: Path, order: Sequence[int]) -> Path:
@@ -42,20 +51,26 @@ def renumber(source: Path, target: Path, order: Sequence[int]) -> Path:
     """
     header, content = read(source), source.read_bytes()
     metadata = {
-        key: _changed(key, value, order) for key, value in _metadata(content, header).items()
+        key: changed(key, value, order) for key, value in metadata_of(content, header).items()
     }
     tensors = [_weights(content, header, tensor, order) for tensor in header.tensors]
-    parts = [b"GGUF", struct.pack("<IQQ", 3, len(tensors), len(metadata))]
-    for key, value in metadata.items():
-        parts += [_text(key.encode()), struct.pack("<I", value.kind), value.data]
-    offset = 0
-    for tensor, shape, data in tensors:
-        place = struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, tensor.type.id, offset)
-        parts += [_text(tensor.name.encode()), place]
-        offset += len(_padded(data))
-    parts = [_padded(b"".join(parts)), *(_padded(data) for _, _, data in tensors)]
+    places = [Place(t.name, shape, t.type.id, len(data)) for t, shape, data in tensors]
+    parts = [header_of(metadata, places), *(aligned(data) for _, _, data in tensors)]
     target.write_bytes(b"".join(parts))
     return target
+
+
+def header_of(metadata: Mapping[str, Value], places: Sequence[Place]) -> bytes:
+    """What stands before the tensors' data; that of each begins at the alignment."""
+    parts = [b"GGUF", struct.pack("<IQQ", 3, len(places), len(metadata))]
+    for key, value in metadata.items():
+        parts += [text(key.encode()), struct.pack("<I", value.kind), value.data]
+    offset = 0
+    for name, shape, kind, size in places:
+        place = struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, kind, offset)
+        parts += [text(name.encode()), place]
+        offset += -(-size // _ALIGNMENT) * _ALIGNMENT
+    return aligned(b"".join(parts))
 
 
 def shuffled(n_tokens: int, seed: int, padding: int = 0) -> list[int]:
@@ -87,7 +102,7 @@ def replies(
             yield [piece.token for piece in session.chat(question, max_tokens=max_tokens)]
 
 
-def _metadata(content: bytes, header: Header) -> dict[str, _Value]:
+def metadata_of(content: bytes, header: Header) -> dict[str, Value]:
     """Every value with its type, which `Header` does not keep."""
     found = {}
     at = 24
@@ -96,7 +111,7 @@ def _metadata(content: bytes, header: Header) -> dict[str, _Value]:
         (kind,) = struct.unpack_from("<I", content, at)
         start = at + 4
         at = _end(content, start, kind)
-        found[key.decode()] = _Value(kind, content[start:at])
+        found[key.decode()] = Value(kind, content[start:at])
     return found
 
 
@@ -121,29 +136,30 @@ def _string(content: bytes, at: int) -> tuple[bytes, int]:
     return content[at : at + length], at + int(length)
 
 
-def _changed(key: str, value: _Value, order: Sequence[int]) -> _Value:
+def changed(key: str, value: Value, order: Sequence[int]) -> Value:
+    """The metadata value under `key` where the tokens are those of `order` (see `renumber`)."""
     kind, data = value
     if key == "tokenizer.ggml.tokens":
         words, at = [], 12
         while at < len(data):
             word, at = _string(data, at)
-            words.append(_text(word))
+            words.append(text(word))
         return _array(data, (words[n] if n >= 0 else _unused(i) for i, n in enumerate(order)))
     if key in ("tokenizer.ggml.token_type", "tokenizer.ggml.scores"):
         items = [data[at : at + 4] for at in range(12, len(data), 4)]
         blank = struct.pack("<i", _UNUSED) if key.endswith("type") else bytes(4)
         return _array(data, (items[n] if n >= 0 else blank for n in order))
     if key.endswith("_token_id"):
-        return _Value(kind, struct.pack("<I", order.index(*struct.unpack("<I", data))))
+        return Value(kind, struct.pack("<I", order.index(*struct.unpack("<I", data))))
     if key.endswith(".vocab_size"):
-        return _Value(kind, struct.pack("<I", len(order)))
+        return Value(kind, struct.pack("<I", len(order)))
     return value
 
 
-def _array(before: bytes, items: Iterable[bytes]) -> _Value:
+def _array(before: bytes, items: Iterable[bytes]) -> Value:
     """An array like the one in `before` with other items."""
     new = list(items)
-    return _Value(_ARRAY, before[:4] + struct.pack("<Q", len(new)) + b"".join(new))
+    return Value(_ARRAY, before[:4] + struct.pack("<Q", len(new)) + b"".join(new))
 
 
 def _weights(
@@ -162,12 +178,14 @@ def _weights(
 
 
 def _unused(token: int) -> bytes:
-    return _text(f"<|unused {token}|>".encode())
+    return text(f"<|unused {token}|>".encode())
 
 
-def _text(data: bytes) -> bytes:
+def text(data: bytes) -> bytes:
+    """A text as a GGUF file has it: its length in bytes, then they."""
     return struct.pack("<Q", len(data)) + data
 
 
-def _padded(data: bytes) -> bytes:
+def aligned(data: bytes) -> bytes:
+    """`data` with zeros up to where the next tensor may begin."""
     return data.ljust(-(-len(data) // _ALIGNMENT) * _ALIGNMENT, b"\0")
