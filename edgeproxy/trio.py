@@ -113,12 +113,12 @@ class Trio:
             rounds = ROUNDS if self._projected and self.alpha else 0
             of_base = _leading(base[-1]) if rounds else []
             for _ in range(rounds):
-                # What the mask took stays away, unless its first value may be too small.
-                leading = [
+                leading = [t for t in _leading(fused[-1]) if fused[-1, t] > -np.inf]
+                # In mid-word a first value may be too small to be among them.
+                leading += [
                     token
-                    for token in (*_leading(fused[-1]), *of_base)
-                    if fused[-1, token] > -np.inf
-                    or any(model.may_be_low(token) for model in self._projected)
+                    for token in of_base
+                    if any(model.may_be_low(token) for model in self._projected)
                 ]
                 changed = [model.refine(leading) for model in self._projected]
                 if not any(changed):

@@ -77,6 +77,11 @@ class ProjectedModel:
         return self._transcript.tokens
 
     @property
+    def word(self) -> Path:
+        """Those of them that spell the word under way, which may change with the next token."""
+        return self._transcript.word
+
+    @property
     def text(self) -> bytes:
         """The bytes of the base tokens read."""
         return bytes(self._transcript.text)
