@@ -157,8 +157,9 @@ def permuted(trio: str, questions: Path, count: int) -> list[dict[str, Any]]:
     """How many replies the trio gives otherwise when its pair's ids are permuted, or padded."""
     recipe = find_recipe(trio)
     asked = [question.text for question in read_questions(questions, count)]
-    n = len(Weights(recipe.expert.path, vocab_only=True).vocab)
-    plain = replies(recipe, asked)
+    with Weights(recipe.expert.path, vocab_only=True) as weights:
+        n = len(weights.vocab)
+    plain = list(replies(recipe, asked))
     rows = []
     for name, order in (
         ("permuted", shuffled(n, 1)),
@@ -166,7 +167,7 @@ def permuted(trio: str, questions: Path, count: int) -> list[dict[str, Any]]:
         ("padded", padded(n, 64)),
     ):
         with tempfile.TemporaryDirectory() as folder:
-            said = replies(renumber_pair(recipe, Path(folder), [order, order]), asked)
+            said = list(replies(renumber_pair(recipe, Path(folder), [order, order]), asked))
         same = sum(a == b for a, b in zip(said, plain, strict=True))
         rows.append({"pair": name, "questions": len(asked), "same tokens": same})
         progress(f"{name}: {same} of {len(asked)} the same\n")
