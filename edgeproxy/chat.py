@@ -8,7 +8,7 @@ from typing import Any, Generic
 
 from edgeproxy.align import own_tokens
 from edgeproxy.complete import Piece, complete
-from edgeproxy.generate import Evaluates, Prompt
+from edgeproxy.generate import Decode, Evaluates, Prompt, generate
 from edgeproxy.llama import Weights
 from edgeproxy.model import Model
 from edgeproxy.prompt import Format, Message, encode
@@ -34,7 +34,9 @@ class Speaker(Generic[Prompt]):
         endings: frozenset[int],
         weights: Weights | None = None,
         cancel: threading.Event | None = None,
+        decode: Decode[Prompt] = generate,
     ) -> None:
+        self._decode = decode
         self._model = model
         self._vocab = vocab
         self._prepare = prepare
@@ -61,6 +63,7 @@ class Speaker(Generic[Prompt]):
                 self._model,
                 self._vocab,
                 sampler,
+                decode=self._decode,
                 max_tokens=max_tokens,
                 endings=self._endings,
                 stops=stops,
@@ -77,11 +80,12 @@ def trio_speaker(
     endings: frozenset[int],
     weights: Weights | None = None,
     cancel: threading.Event | None = None,
+    decode: Decode[RoleTokens] = generate,
 ) -> Speaker[RoleTokens]:
     """A trio that answers; each role reads the conversation in its own format and vocabulary.
 
     The tokens `endings` end a reply (see `align`). What the models have read of the same
-    conversation is kept between replies. `weights`: the base's, for DRY.
+    conversation is kept between replies. `weights`: the base's, for DRY. `decode`: the loop.
     """
 
     def prepare(messages: Sequence[Message]) -> RoleTokens:
@@ -91,7 +95,7 @@ def trio_speaker(
         )
         return trio.resume(RoleTokens(base, expert, anti_expert))
 
-    return Speaker(trio, trio.vocab, prepare, endings, weights, cancel)
+    return Speaker(trio, trio.vocab, prepare, endings, weights, cancel, decode)
 
 
 def solo_speaker(

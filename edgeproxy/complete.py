@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from edgeproxy.errors import Cancelled, ContextFullError, UsageError
-from edgeproxy.generate import Evaluates, Prompt, generate
+from edgeproxy.generate import Decode, Evaluates, Prompt, generate
 from edgeproxy.model import Logits
 from edgeproxy.text import StopStrings, Utf8
 from edgeproxy.vocab import Vocab
@@ -43,6 +43,7 @@ def complete(
     vocab: Vocab,
     sample: Callable[[Logits], int],
     *,
+    decode: Decode[Prompt] = generate,
     max_tokens: int,
     endings: frozenset[int],
     stops: Sequence[str] = (),
@@ -50,9 +51,10 @@ def complete(
 ) -> Iterator[Piece]:
     """Yield the reply to `prompt`; the last piece carries the finish reason.
 
-    `endings` are the token ids that end the reply, left out of its text. Setting `cancel` ends it
-    within a token, also while the prompt is read. Raises `ContextFullError` when the prompt itself
-    does not fit and `UsageError` for max_tokens below 1.
+    `decode` is the loop: `generate`, or one that drafts. `endings` are the token ids that end the
+    reply, left out of its text. Setting `cancel` ends it within a token, also while the prompt is
+    read. Raises `ContextFullError` when the prompt itself does not fit and `UsageError` for
+    max_tokens below 1.
     """
     if max_tokens < 1:
         raise UsageError(f"max_tokens must be at least 1, not {max_tokens}")
@@ -62,8 +64,9 @@ def complete(
         return stop.push(utf8.flush()) + stop.flush()
 
     count = 0
+    steps = decode(prompt, model, sample, max_tokens)
     try:
-        for token, row in generate(prompt, model, sample, max_tokens):
+        for token, row in steps:
             count += 1
             logprob = log_probability(row, token)
             if token in endings:
@@ -85,6 +88,9 @@ def complete(
         if count == 0:
             raise
         yield Piece(rest(), None, None, "context")
+    finally:
+        # At once, and not whenever it is collected: a draft must leave the models before the next.
+        steps.close()
 
 
 def log_probability(row: Logits, token: int) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Protocol, TypeVar
 
 from edgeproxy.model import Logits
@@ -18,9 +18,26 @@ class Evaluates(Protocol[_Accepts]):
         """The rows that follow `tokens`."""
 
 
+Steps = Generator[tuple[int, Logits], None, None]
+"""Tokens, each with the row it was drawn from; closing it early is safe."""
+
+
+class Decode(Protocol[Prompt]):
+    """`generate`, or what yields the same some other way."""
+
+    def __call__(
+        self,
+        prompt: Prompt,
+        model: Evaluates[Prompt],
+        sample: Callable[[Logits], int],
+        max_tokens: int,
+    ) -> Steps:
+        """See `generate`."""
+
+
 def generate(
     prompt: Prompt, model: Evaluates[Prompt], sample: Callable[[Logits], int], max_tokens: int
-) -> Iterator[tuple[int, Logits]]:
+) -> Steps:
     """Yield at most `max_tokens` tokens, each with the row it was drawn from, shape (n_vocab,).
 
     The last token yielded is never yet in the model, so a consumer may stop at any time. A row is

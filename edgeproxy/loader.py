@@ -24,6 +24,7 @@ from edgeproxy.llama import LlamaModel, Weights
 from edgeproxy.prompt import Format, Message, make_format
 from edgeproxy.recipe import Recipe, Role, find_recipe, recipe_of_files
 from edgeproxy.sample import Sampling
+from edgeproxy.speculate import Draft, Drafter
 from edgeproxy.trio import RoleTokens, Trio
 
 Progress = Callable[[str, float], None]
@@ -43,6 +44,7 @@ def load(
     n_ctx: int | None = None,
     n_threads: int | None = None,
     strict: bool = False,
+    draft: Draft = "auto",
     progress: Progress | None = None,
     cancel: threading.Event | None = None,
 ) -> Session:
@@ -51,6 +53,8 @@ def load(
     With `trio` and a file, the file takes that role's place. `alpha` and `plausibility` default to
     the manifest's; `n_ctx` (tokens) to what the models were trained with, at most 4,096;
     `n_threads` to the processors there are. `cancel` stops the loading too, with `Cancelled`.
+
+    `draft` says what drafts several tokens at once (see `Drafter`); it changes the speed alone.
 
     The pair may have a vocabulary of its own. What it then cannot say is in `Session.doubts`; with
     `strict` it is a `VocabularyError`.
@@ -69,6 +73,7 @@ def load(
         n_ctx=n_ctx,
         n_threads=n_threads,
         strict=strict,
+        draft=draft,
         progress=progress,
         cancel=cancel,
     )
@@ -114,6 +119,7 @@ class Session:
         n_ctx: int | None = None,
         n_threads: int | None = None,
         strict: bool = False,
+        draft: Draft = "auto",
         progress: Progress | None = None,
         cancel: threading.Event | None = None,
     ) -> None:
@@ -149,6 +155,7 @@ class Session:
                 recipe.alpha,
                 recipe.plausibility,
             )
+            self.drafter = Drafter(self.trio, draft)
             self.speaker: Speaker[RoleTokens] = trio_speaker(
                 self.trio,
                 (
@@ -160,6 +167,7 @@ class Session:
                 aligned.endings,
                 base,
                 self._cancel,
+                self.drafter,
             )
         except BaseException:
             self.close()

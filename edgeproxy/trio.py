@@ -58,6 +58,12 @@ class Trio:
         self.alpha = alpha
         self.plausibility = plausibility
         self._read: tuple[list[int], list[int], list[int]] = ([], [], [])
+        self.expert_rows = np.empty((0, len(base.vocab)), np.float32)
+        """What the expert alone said in the last `eval`; valid as long as its rows are."""
+        self.version = 0
+        """Changes whenever something is read or forgotten."""
+        self._ahead: list[int] = []  # what the expert alone has read, and the rows that followed
+        self._ahead_rows: list[Logits] = []
         self._fused = np.empty((0, len(base.vocab)), np.float32)
         self._projected = [m for m in (expert, anti_expert) if isinstance(m, ProjectedModel)]
 
@@ -65,6 +71,11 @@ class Trio:
     def models(self) -> tuple[Model, Model, Model]:
         """Base, expert, anti-expert."""
         return self.base, self.expert, self.anti_expert
+
+    @property
+    def is_stepwise(self) -> bool:
+        """Whether several rows cost as much as so many evals: the pair's tokenizer is its own."""
+        return bool(self._projected)
 
     @property
     def alpha(self) -> float:
@@ -103,10 +114,12 @@ class Trio:
         """As `Model.eval`; `RoleTokens` gives each model its own. Returns fused rows."""
         if rows > 1 and self._projected:
             return self._eval_one_by_one(tokens, rows)
+        self.version += 1
         shares = tokens if isinstance(tokens, RoleTokens) else (tokens,) * 3
-        before = tuple(len(read) for read in self._read)
+        before = [len(read) for read in self._read]
         try:
             base, expert, anti_expert = self._each(shares, rows)
+            self.expert_rows = expert
             if len(self._fused) < rows:
                 self._fused = np.empty((rows, len(self.vocab)), np.float32)
             fused = self._fuse(base, expert, anti_expert)
@@ -137,7 +150,7 @@ class Trio:
         """Several rows of a pair whose rows are made exact one at a time."""
         if isinstance(tokens, RoleTokens) or not rows <= len(tokens):
             raise EngineError(f"{rows} rows asked of tokens that do not give as many")
-        before = tuple(len(read) for read in self._read)
+        before = [len(read) for read in self._read]
         first = len(tokens) - rows + 1
         parts = [tokens[:first], *([token] for token in tokens[first:])]
         try:
@@ -150,10 +163,42 @@ class Trio:
         for model, tokens, read in zip(self.models, shares, self._read, strict=True):
             # Noted first: an interrupt after the model has read must still find it to forget.
             read.extend(tokens)
-            yield model.eval(tokens, rows)
+            is_ahead = model is self.expert and self._ahead
+            yield self._catch_up(tokens, rows) if is_ahead else model.eval(tokens, rows)
+
+    def read_ahead(self, token: int) -> Logits:
+        """Let the expert alone read `token`: the row that follows for it, shape (n_vocab,).
+
+        An `eval` that begins with what was read ahead does not evaluate that again for the expert;
+        one that does not, and every rewind, takes it back.
+        """
+        try:
+            row: Logits = self.expert.eval([token])[-1].copy()
+        except BaseException:
+            self._restore([len(read) for read in self._read])
+            raise
+        self._ahead.append(token)
+        self._ahead_rows.append(row)
+        return row
+
+    def _catch_up(self, tokens: Sequence[int], rows: int) -> Logits:
+        """The expert's last `rows` rows for `tokens`, with what it has read ahead of them."""
+        ahead, known = self._ahead, self._ahead_rows
+        self._ahead, self._ahead_rows = [], []
+        if ahead != list(tokens[: len(ahead)]):
+            self.expert.rewind(len(ahead))
+            return self.expert.eval(tokens, rows)
+        rest = tokens[len(ahead) :]
+        kept = known[max(0, len(tokens) - rows) :]
+        if not rest:
+            return np.stack(kept)
+        new = self.expert.eval(rest, min(rows, len(rest)))
+        return np.vstack([*kept, new])
 
     def _restore(self, lengths: Sequence[int]) -> None:
         """Bring each model back to its own length; one that cannot go back raises."""
+        self._ahead, self._ahead_rows = [], []
+        self.version += 1
         for model, read, length in zip(self.models, self._read, lengths, strict=True):
             del read[length:]
             if model.n_past < length:

@@ -26,6 +26,7 @@ from edgeproxy.cli.stats import pair_in_words
 from edgeproxy.errors import EngineError, ModelFileError, UsageError, VocabularyError
 from edgeproxy.prompt import plain
 from edgeproxy.recipe import Recipe, Role
+from edgeproxy.speculate import Drafter
 from edgeproxy.trio import Trio
 from tests.fakes import FakeModel, fake_vocab, saying, script
 from tests.gguf_files import draft
@@ -60,7 +61,10 @@ class FakeSession(loader.Session):
         alpha, plausibility = asked["alpha"] or 1.0, asked["plausibility"] or 0.0
         self.trio = Trio(base, expert, anti_expert, alpha, plausibility)
         endings = vocab.end_of_generation
-        self.speaker = trio_speaker(self.trio, (plain,) * 3, (vocab,) * 3, endings, cancel=cancel)
+        self.drafter = Drafter(self.trio, asked["draft"])
+        self.speaker = trio_speaker(
+            self.trio, (plain,) * 3, (vocab,) * 3, endings, cancel=cancel, decode=self.drafter
+        )
 
     def solo(self, role: str) -> Speaker[Sequence[int]]:
         answers = {"base": "I do not know.", "expert": "It is Lima", "anti_expert": "\n\n"}
@@ -318,12 +322,22 @@ def test_run_json_keeps_text_that_came_late(run: Run) -> None:
     assert "".join(token["text"] for token in found["tokens"]) == found["text"]
 
 
+def test_stats_tell_what_was_drafted(run: Run) -> None:
+    for mode in ("off", "ngram", "expert", "auto"):
+        _, out, err = run("run", "Hi", "--stats", "--draft", mode)
+        assert out == "Hello.\n"
+        assert f"drafts: {mode}" in err
+    code, _, err = run("run", "Hi", "--draft", "sideways")
+    assert code == 2
+    assert "sideways" in err
+
+
 def test_stats_are_one_line(run: Run) -> None:
     _, out, err = run("run", "Hi", "--stats")
     assert out == "Hello.\n"
     assert err.count("\n") == 1
     assert all(part in err for part in ("7 tokens", "tokens/s", "first token", "loaded in"))
-    assert err.endswith(", pair: same vocabulary\n")
+    assert ", pair: same vocabulary, drafts: auto, " in err
 
 
 @pytest.mark.parametrize(
@@ -662,7 +676,7 @@ def test_eval_as_text(run: Run, trio: Path, questions: Path) -> None:
         "all   1         0.0%  100.0%",
     ]
     assert "2 replies in" in err
-    assert err.endswith(", pair: same vocabulary\n")
+    assert ", pair: same vocabulary, drafts: auto, " in err
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,8 @@ LAYERS = (
     "sample",
     "text",
     "generate",
+    "pace",
+    "speculate",
     "complete",
     "template",
     "prompt",

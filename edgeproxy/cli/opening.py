@@ -60,6 +60,7 @@ def opened(models: Models, recipe: Recipe | None = None) -> Iterator[Opened]:
                 n_ctx=models.ctx,
                 n_threads=models.threads,
                 strict=models.strict,
+                draft=models.draft,
                 progress=progress,
                 cancel=cancel,
             )

@@ -15,6 +15,7 @@ import click
 
 if TYPE_CHECKING:
     from edgeproxy.sample import Sampling
+    from edgeproxy.speculate import Draft
 
 DEFAULT_TRIO = "factbook"
 
@@ -35,6 +36,7 @@ class Models:
     ctx: int | None = None
     threads: int | None = None
     strict: bool = False
+    draft: Draft = "auto"
     verbose: int = 0
 
     @property
@@ -103,6 +105,13 @@ _SETTINGS = (
     ),
     click.option(
         "--strict", is_flag=True, help="Refuse a pair that cannot say all that the base can."
+    ),
+    click.option(
+        "--draft",
+        type=click.Choice(("off", "ngram", "expert", "auto")),
+        default="auto",
+        show_default=True,
+        help="What drafts tokens for the base to check several at once; the text is the same.",
     ),
     click.option("-v", "--verbose", count=True, help="Log to standard error; -vv logs more."),
 )

@@ -39,7 +39,22 @@ class Meter:
         if self.tokens:
             parts.append(f"first token after {self._first - self._started:.2f} s")
         parts += [f"loaded in {load_seconds:.2f} s", *peak_memory()]
-        return ", ".join([*parts, pair_in_words(session, [session.cost])])
+        parts += [pair_in_words(session, [session.cost]), drafts_in_words(session)]
+        return ", ".join(parts)
+
+
+def drafts_in_words(session: Session) -> str:
+    """What drafting did in the last reply: tokens a cycle, and how many drafted ones were drawn."""
+    if session.drafter.mode == "off":
+        return "drafts: off"
+    done = session.drafter.done
+    words = f"drafts: {session.drafter.mode}, {done.drafted} tokens"
+    if not done.drafted or not done.cycles:
+        return words
+    return (
+        f"{words}, {done.accepted / done.drafted:.0%} of them accepted, "
+        f"{done.tokens / done.cycles:.1f} tokens a cycle"
+    )
 
 
 _CASES = ("same", "padded", "permuted", "different")
