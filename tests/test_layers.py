@@ -34,6 +34,7 @@ LAYERS = (
     "recipe",
     "loader",
     "evaluate",
+    "bench",
     "cli",
     "__main__",
 )

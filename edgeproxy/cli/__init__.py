@@ -33,6 +33,7 @@ VERBS = {
     "run": "Answer one prompt.",
     "show": "Tell what a trio is made of.",
     "eval": "Measure how much of the gap to direct tuning a trio closes.",
+    "bench": "Measure how fast a trio is on this machine.",
 }
 
 

@@ -1,0 +1,114 @@
+"""`edgeproxy bench`: how fast a trio is here, with drafts and without.
+
+May touch: the model files, read-only.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from edgeproxy.cli.interrupt import on_interrupt
+from edgeproxy.cli.opening import opened
+from edgeproxy.cli.options import DEFAULT_TRIO, Models, json_option, model_options
+from edgeproxy.cli.output import StatusLine, write, write_json
+from edgeproxy.cli.stats import peak_memory
+from edgeproxy.errors import Cancelled
+
+_NAMES = {
+    "base": "base alone",
+    "expert": "expert alone",
+    "stepwise": "trio, token by token",
+    "drafted": "trio, with drafts",
+}
+
+
+@click.command(
+    "bench",
+    short_help="Measure how fast a trio is on this machine.",
+    epilog="""\b
+Examples:
+  edgeproxy bench
+  edgeproxy bench mine/trio.toml --repeats 9 --max-tokens 64
+  edgeproxy bench --prompt "Tell me a story." --json
+
+\b
+Everything runs in turn, REPEATS times; figures are medians. --json has base, expert, stepwise and
+drafted (tokens_per_second, its spread, first_token_seconds), prompt, ratios and machine.""",
+)
+@click.argument("trio", required=False)
+@click.option(
+    "--repeats",
+    type=click.IntRange(1, 100),
+    default=5,
+    show_default=True,
+    metavar="N",
+    help="Rounds that count.",
+)
+@click.option(
+    "--prompt", "prompts", multiple=True, metavar="TEXT", help="What is asked; may be repeated."
+)
+@click.option(
+    "--max-tokens",
+    type=click.IntRange(2),
+    default=48,
+    show_default=True,
+    metavar="N",
+    help="The longest reply.",
+)
+@model_options(trio_flag=False)
+@json_option
+def command(
+    repeats: int, prompts: tuple[str, ...], max_tokens: int, models: Models, as_json: bool
+) -> None:
+    """Measure tokens a second of TRIO, greedily: each model alone, and all three together."""
+    from edgeproxy import bench
+    from edgeproxy.recipe import find_recipe
+
+    recipe = find_recipe(models.trio or DEFAULT_TRIO)
+    status = StatusLine()
+    with opened(models, recipe) as ready, on_interrupt(ready.session.cancel) as presses:
+
+        def told(what: str) -> None:
+            if presses.count:
+                raise Cancelled("the measurement was interrupted")
+            status.show(what)
+
+        try:
+            asked = prompts or bench.PROMPTS
+            found = bench.measure(ready.session, asked, repeats, max_tokens, told)
+        finally:
+            status.clear()
+    memory = peak_memory()
+    found["peak_memory"] = memory[0].removeprefix("peak memory ") if memory else None
+    if as_json:
+        write_json(found, indent=2)
+    else:
+        write(_as_text(found))
+
+
+def _as_text(found: dict[str, Any]) -> str:
+    base = found["base"]["tokens_per_second"]
+    lines = [f"{'':<22} {'tokens/s':>9}  {'spread':>15}  {'of base':>7}  first token"]
+    for name, spoken in _NAMES.items():
+        figures = found[name]
+        low, high = figures["spread"]
+        speed = figures["tokens_per_second"]
+        lines.append(
+            f"{spoken:<22} {speed:>9.1f}  {low:>7.1f}-{high:<7.1f}  {speed / base:>6.2f}x"
+            f"  {figures['first_token_seconds'] * 1e3:.0f} ms"
+        )
+    machine = found["machine"]
+    lines += [
+        f"{'reading a prompt':<22} {found['prompt']['tokens_per_second']:>9.1f}",
+        "",
+        f"with drafts ({found['draft']}): {found['ratios']['drafted / stepwise']:.2f}x token by "
+        f"token; peak memory {found['peak_memory'] or 'unknown'}",
+        f"the base reads its file at {found['base_bandwidth_share']:.0%} of the "
+        f"{machine['memory_bandwidth_gb_per_second']:.1f} GB/s that one thread copies",
+        f"{machine['processor']}, {machine['processors']} processors, load {machine['load']}, "
+        f"{machine['system']}, Python {machine['python']}, "
+        f"llama-cpp-python {machine['llama_cpp_python']}",
+    ]
+    return "".join(f"{line}\n" for line in lines)
