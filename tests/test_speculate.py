@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from edgeproxy.align import align, match
 from edgeproxy.errors import ContextFullError, UsageError
+from edgeproxy.evaluate import read_questions
 from edgeproxy.generate import generate
+from edgeproxy.llama import LlamaModel, Weights
+from edgeproxy.loader import Session
 from edgeproxy.pace import LONGEST, Pace
 from edgeproxy.sample import Sampler, Sampling
 from edgeproxy.speculate import Draft, Drafter
 from edgeproxy.trio import RoleTokens, Trio
-from tests.fakes import END, FakeModel, Fault, Rows, fake_vocab, random_trio
+from tests.fakes import END, FakeModel, Fault, Rows, fake_vocab, random_trio, shuffled
+from tests.gguf_files import draft as gguf_draft
 
 PROMPT = RoleTokens([1, 2, 3], [4, 5, 6, 7, 8], [9])
 MODES: tuple[Draft, ...] = ("off", "ngram", "expert", "auto")
@@ -253,3 +260,72 @@ class TestPace:
         for _ in range(100):
             pace.saw(False, 0.99)
         assert pace.chance(0.99) < 0.2 < pace.chance(0.85)
+
+
+@pytest.mark.parametrize("kind", ["padded", "permuted"])
+def test_related_vocabularies_are_drafted_for_as_well(kind: str) -> None:
+    own, places = shuffled(VOCAB, 3) if kind == "permuted" else (fake_vocab(6), None)
+
+    def model(seed: int) -> FakeModel:
+        rows = mumbling(seed, 4.0 if seed == 2 else 1.0)
+
+        def row(history: Sequence[int]) -> NDArray[np.float32]:
+            names = history if places is None else [int(np.argmax(places == t)) for t in history]
+            out = rows([token % len(VOCAB) for token in names])
+            if places is None:
+                return np.append(out, np.full(6, -20.0, np.float32))
+            return out[np.argsort(places)]
+
+        return FakeModel(row, vocab=own)
+
+    def trio() -> Trio:
+        aligned = align(model(2), model(3), VOCAB)
+        return Trio(FakeModel(mumbling(1, 4.0)), aligned.expert, aligned.anti_expert)
+
+    plain, drafted = trio(), trio()
+    assert match(VOCAB, own).case == kind
+    for sampling in (SAMPLINGS["greedy"], SAMPLINGS["temperature"]):
+        for one in (plain, drafted):
+            one.resume(RoleTokens([], [], []))
+        drafter = Drafter(drafted, "expert", Fixed(4))
+        assert said(drafted, sampling, drafter) == said(plain, sampling, None)
+        assert drafter.done.drafted > 20
+
+
+@pytest.mark.weights
+def test_in_float_weights_drafted_text_is_the_stepwise_text(tmp_path: Path) -> None:
+    """Batches round otherwise than single steps, but in float32 by too little to be seen."""
+    weights = []
+    for name in ("base", "expert", "anti-expert"):
+        made = gguf_draft("llama", width=64)
+        made.metadata["general.name"] = name
+        weights.append(Weights(made.write(tmp_path / f"{name}.gguf")))
+    prompts = [[source.randrange(256) for _ in range(8)] for source in map(Random, range(40))]
+    replies: list[list[list[int]]] = []
+    for mode in ("off", "expert", "ngram"):
+        trio = Trio(*(LlamaModel(part) for part in weights))  # type: ignore[arg-type]
+        drafter = Drafter(trio, mode, Fixed(5))
+        found = []
+        for prompt in prompts:
+            share = trio.resume(RoleTokens(prompt, prompt[:5], prompt[2:]))
+            found.append([token for token, _ in drafter(share, trio, _argmax, 24)])
+        replies.append(found)
+    for part in weights:
+        part.close()
+    assert replies[0] == replies[1] == replies[2]
+
+
+@pytest.mark.weights
+def test_the_shipped_trio_says_the_same_with_drafts(session: Session, factbook: Path) -> None:
+    questions = read_questions(factbook.parent / "questions.jsonl")[::25]
+    said_by: dict[str, list[str]] = {}
+    usual = session.drafter.mode
+    for mode in ("off", "auto"):
+        session.drafter.mode = mode
+        said_by[mode] = [
+            "".join(piece.text for piece in session.chat(question.text)) for question in questions
+        ]
+    session.drafter.mode = usual
+    differ = sum(a != b for a, b in zip(said_by["off"], said_by["auto"], strict=True))
+    # Quantised weights in batches of other shapes: a near tie may fall the other way.
+    assert differ <= 1
