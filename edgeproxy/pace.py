@@ -18,7 +18,7 @@ LONGEST = 11
 _RECENT = 9
 _STALE = 300
 _MEMORY = 0.98
-_HOPE = 0.5
+_HOPE = 0.2
 """A row beyond the first is hoped to cost this share of the first one, until it was measured."""
 
 _BINS = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.995)

@@ -53,7 +53,9 @@ class Drafter:
         self.done = Drafted()
         self._said: list[int] = []
         self._places: dict[tuple[int, ...], int] = {}
-        self._sureness: list[float] = []
+        self._draft_read: Sequence[int] = []  # what was drafted for the rows last evaluated
+        self._sureness: list[float] = []  # of the expert, of each token that it drafted
+        self._ran_on = False  # whether it has read the last of them as well
 
     def __call__(
         self,
@@ -96,6 +98,8 @@ class Drafter:
     def _begin(self, prompt: RoleTokens) -> None:
         """Forget the last reply's text and counts."""
         self.done = Drafted()
+        self._draft_read = []
+        self._sureness = []
         self._said.clear()
         self._places.clear()
         for token in prompt.base:
@@ -110,7 +114,7 @@ class Drafter:
         """What may follow `token`, which is in no model yet: at most `most` tokens."""
         room = self._trio.n_ctx - self._trio.n_past - 1
         most = min(most, room, LONGEST)
-        self._sureness = []
+        self._sureness, self._ran_on = [], False
         if self.mode == "off" or most < 1:
             return []
         length = self.pace.length(most)
@@ -138,6 +142,7 @@ class Drafter:
                 sureness = _sureness(row, token)
                 chance *= self.pace.chance(sureness)
                 if not self.pace.is_worth(chance, len(draft), length):
+                    self._ran_on = True
                     break
                 draft.append(token)
                 self._sureness.append(sureness)
@@ -153,7 +158,10 @@ class Drafter:
             return self._trio.eval(tokens)
         started = time.perf_counter()
         rows = self._trio.eval([*tokens, *draft], len(draft) + 1)
-        self.pace.took(len(rows), time.perf_counter() - started)
+        # As long as it would have taken had the expert stopped where the draft does.
+        more = self.pace.ahead_seconds() if self._ran_on else 0.0
+        self.pace.took(len(rows), time.perf_counter() - started + more)
+        self._draft_read = draft
         self.done.cycles += 1
         self.done.drafted += len(draft)
         return rows
@@ -161,11 +169,11 @@ class Drafter:
     def _learn(self, token: int, place: int) -> None:
         """Note what was drawn from the row `place` of the last check."""
         self.done.tokens += 1
+        self.done.accepted += place < len(self._draft_read) and token == self._draft_read[place]
         self._say(token)
         if self.mode not in ("expert", "auto"):
             return
         is_hit = token == int(self._trio.expert_rows[place].argmax())
-        self.done.accepted += is_hit and place < len(self._sureness)
         sure = self._sureness[place] if place < len(self._sureness) else None
         self.pace.saw(is_hit, sure)
 

@@ -110,6 +110,20 @@ def test_drafts_that_are_right_save_steps_of_the_base() -> None:
     assert drafter.done.drafted >= drafter.done.accepted
 
 
+@pytest.mark.parametrize("mode", ["ngram", "expert", "auto"])
+def test_no_more_is_accepted_than_was_drafted(mode: Draft) -> None:
+    """Reply after reply: nothing of the last one is counted with the next."""
+    trio = agreeing_trio()
+    drafter = Drafter(trio, mode, Fixed(3))
+    for count in (7, 1, 2, 9, 1, 30):
+        trio.resume(RoleTokens([], [], []))
+        said(trio, Sampling(), drafter, count)
+        done = drafter.done
+        assert 0 <= done.accepted <= done.drafted
+        assert done.tokens == count
+        assert done.tokens <= done.accepted + done.cycles + 1
+
+
 def test_a_text_that_repeats_is_drafted_without_the_expert() -> None:
     def row(history: Sequence[int]) -> NDArray[np.float32]:
         out = np.zeros(len(VOCAB), np.float32)
