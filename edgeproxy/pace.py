@@ -7,7 +7,7 @@ With a the chance that a drafted token is what is drawn, it yields 1 + a + ... +
 
 from __future__ import annotations
 
-import math
+from bisect import bisect_right
 from collections import defaultdict, deque
 from itertools import pairwise
 from statistics import median
@@ -107,4 +107,4 @@ class Pace:
 
 
 def _bin(sureness: float) -> int:
-    return sum(1 for edge in _BINS if sureness >= edge) if not math.isnan(sureness) else 0
+    return bisect_right(_BINS, sureness)

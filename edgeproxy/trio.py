@@ -123,24 +123,31 @@ class Trio:
             if len(self._fused) < rows:
                 self._fused = np.empty((rows, len(self.vocab)), np.float32)
             fused = self._fuse(base, expert, anti_expert)
-            rounds = ROUNDS if self._projected and self.alpha else 0
-            of_base = _leading(base[-1]) if rounds else []
-            for _ in range(rounds):
-                leading = [t for t in _leading(fused[-1]) if fused[-1, t] > -np.inf]
-                # In mid-word a first value may be too small to be among them.
-                leading += [
-                    token
-                    for token in of_base
-                    if any(model.may_be_low(token) for model in self._projected)
-                ]
-                changed = [model.refine(leading) for model in self._projected]
-                if not any(changed):
-                    break
-                fused = self._fuse(base, expert, anti_expert)
+            if self._projected and self.alpha:
+                fused = self._look_closer(base, expert, anti_expert, fused)
             return fused
         except BaseException:
             self._restore(before)
             raise
+
+    def _look_closer(
+        self, base: Logits, expert: Logits, anti_expert: Logits, fused: Logits
+    ) -> Logits:
+        """`fused` with the pair's opinion of its leading tokens made exact (see `align`)."""
+        of_base = _leading(base[-1])
+        for _ in range(ROUNDS):
+            leading = [token for token in _leading(fused[-1]) if fused[-1, token] > -np.inf]
+            # In mid-word a first value may be too small to be among them.
+            leading += [
+                token
+                for token in of_base
+                if any(model.may_be_low(token) for model in self._projected)
+            ]
+            changed = [model.refine(leading) for model in self._projected]
+            if not any(changed):
+                break
+            fused = self._fuse(base, expert, anti_expert)
+        return fused
 
     def _fuse(self, base: Logits, expert: Logits, anti_expert: Logits) -> Logits:
         out = self._fused[: len(base)]

@@ -8,11 +8,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
+from edgeproxy.align import LACKING
 from edgeproxy.errors import Cancelled, ContextFullError, EngineError
 from edgeproxy.model import Logits
 from edgeproxy.vocab import Kind, Vocab
 from tests.fakes import FakeModel, Fault, constant, noise
-from tools.naive import LACKING, FirstToken, NoBoundaries, _Naive
+from tools.naive import FirstToken, NoBoundaries, _Naive
 
 OWN_WORDS = (b"a", b"b", b"ab", b"abc", b"\xc3", b"\xa9", b"\xc3\xa9", b"\xff", b"a")
 OWN_END, OWN_STOP, OWN_MARK = (len(OWN_WORDS) + n for n in range(3))

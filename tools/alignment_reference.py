@@ -1,6 +1,4 @@
-"""The projection against the exact probabilities, at positions of real texts.
-
-    python -m tools.alignment_reference TRIO QUESTIONS [--positions 2000] [--epsilon 0.01] [--json]
+"""The part of `tools.alignment` that compares with exact probabilities, at places in real texts.
 
 The trio reads its own greedy replies to the questions, what it tells about countries, and prose
 that it was not trained for (the card beside its manifest), as replies. At each position the exact
@@ -10,10 +8,7 @@ leading ones, and what the expert may say at all. Disagreements go to standard e
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
-import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -29,6 +24,7 @@ from edgeproxy.loader import load
 from edgeproxy.model import Logits
 from edgeproxy.recipe import find_recipe
 from tools.alignment_positions import Fast, Reading, Side, WatchedTrio, positions_of, readings_of
+from tools.alignment_quality import progress
 
 LEADING, LOOKED_AT = 20, 8
 KINDS = ("replies", "countries", "prose")
@@ -86,7 +82,7 @@ def reference(
                 for text, fast in positions_of(watched, reading, masks, left):
                     left -= 1
                     _compare(text, reading, fast, sides, masks, epsilon, tallies, recipe.alpha)
-                _progress(f"{kind}: {left} positions left")
+                progress(f"{kind}: {left} positions left")
                 if left <= 0:
                     break
     rows = [tallies[kind, mask].row(kind, mask) for kind in KINDS for mask in masks]
@@ -183,7 +179,7 @@ def _tell(
             f"{name} {texts[token]!r} base {rows.base[token] - rows.base.max():.2f}"
             f" expert {exact[0]:.2f}/{ours[0]:.2f} anti {exact[1]:.2f}/{ours[1]:.2f};"
         )
-    _progress(" ".join(parts) + "\n")
+    progress(" ".join(parts) + "\n")
 
 
 def _total(tallies: Sequence[Tally]) -> Tally:
@@ -201,31 +197,3 @@ def _top(row: Logits, count: int) -> list[int]:
 
 def _mean(values: Sequence[float]) -> float | None:
     return float(np.mean(values)) if values else None
-
-
-def main() -> None:
-    """Measure and print, as the command line asks."""
-    parser = argparse.ArgumentParser(description="Compare the projection with exact values.")
-    parser.add_argument("trio", help="a trio's name, its folder, or its trio.toml")
-    parser.add_argument("questions", type=Path, help="questions as JSON lines")
-    parser.add_argument("--positions", type=int, default=2000)
-    parser.add_argument("--epsilon", type=float, default=0.01, help="relative error of a token")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    given = parser.parse_args()
-    rows = reference(given.trio, given.questions, given.positions, given.epsilon)
-    _progress("")
-    if given.json:
-        print(json.dumps(rows, indent=2))
-        return
-    print("  ".join(rows[0]))
-    for row in rows:
-        print("  ".join(f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values()))
-
-
-def _progress(text: str) -> None:
-    sys.stderr.write(f"\r\x1b[K{text}")
-    sys.stderr.flush()
-
-
-if __name__ == "__main__":
-    main()

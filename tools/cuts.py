@@ -6,7 +6,6 @@ from functools import lru_cache
 from itertools import accumulate
 
 from edgeproxy.vocab import Vocab
-from tools.naive import texts
 
 OPEN, ASTRAY, BROKEN = -1, -2, -3
 """In the place of a token: undecided yet, not cut at that place, or no text at all."""
@@ -28,7 +27,7 @@ class Cuts:
 
     def __init__(self, base: Vocab) -> None:
         self._base = base
-        self._texts = texts(base)
+        self._texts = base.texts
         self._beginnings = {data[:n] for data in self._texts for n in range(1, len(data))}
         self._longest = max(map(len, self._texts))
         self._tokens = lru_cache(maxsize=1 << 16)(self._tokenize)

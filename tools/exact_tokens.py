@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from edgeproxy.model import Model
 from edgeproxy.vocab import Vocab
 from tools.cuts import ASTRAY, OPEN, Cuts, cuts_of
-from tools.naive import texts
 
 Floats = NDArray[np.float64]
 _FREE = 0.1
@@ -118,7 +117,7 @@ def log_chances(
     However unlikely a token is: here `epsilon` is relative to the token itself. Not divided by
     anything, so it is on the scale of `NextBase.log_mass`; -inf for one that never comes.
     """
-    cuts, own = cuts_of(base), texts(base)
+    cuts, own = cuts_of(base), base.texts
     found = {}
     for token in tokens:
         got = walk(rows, said, own[token], cuts, epsilon, ends, most_evals)
@@ -266,7 +265,7 @@ class _Walk:
 @lru_cache(maxsize=16)
 def _own(vocab: Vocab, ends: tuple[int, ...]) -> tuple[list[bytes], list[bytes], NDArray[np.intp]]:
     """The bytes of each token, those that are text in order, and the ids in that order."""
-    own = [b"" if token in ends else data for token, data in enumerate(texts(vocab))]
+    own = [b"" if token in ends else data for token, data in enumerate(vocab.texts)]
     ids = sorted((token for token, data in enumerate(own) if data), key=own.__getitem__)
     return own, [own[token] for token in ids], np.array(ids, np.intp)
 

@@ -21,12 +21,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeproxy.align import LACKING
 from edgeproxy.errors import ContextFullError, EngineError
 from edgeproxy.model import Logits, Model
 from edgeproxy.vocab import Vocab
-
-LACKING = -1e4
-"""The log-probability of what cannot be said: finite, so that no difference of two is NaN."""
 
 # Bytes that are no UTF-8, as the "surrogateescape" handler decodes them.
 _LONE_BYTE = re.compile("([\udc80-\udcff])")
@@ -43,9 +41,9 @@ class _Naive(ABC):
         self._model = model
         self._base = base
         self._own = model.vocab
-        self._texts = texts(base)
+        self._texts = base.texts
         self._byte_tokens = {
-            data: token for token, data in enumerate(texts(self._own)) if len(data) == 1
+            data: token for token, data in enumerate(self._own.texts) if len(data) == 1
         }
         self._spelled: dict[int, list[int]] = {}
         self._read: list[int] = []
@@ -137,7 +135,7 @@ class _Naive(ABC):
         log_p -= np.log(np.exp(log_p).sum())
         row = self._project(log_p)
         row[self._base_endings] = _log(np.exp(log_p[self._own_endings]).sum())
-        return np.maximum(row, LACKING)
+        return np.asarray(np.maximum(row, LACKING))
 
     def rewind(self, n: int) -> None:
         """As `Model.rewind`."""
@@ -174,7 +172,7 @@ class NoBoundaries(_Naive):
 
     def __init__(self, model: Model, base: Vocab) -> None:
         super().__init__(model, base)
-        own = texts(self._own)
+        own = self._own.texts
         # Several own tokens may have the same bytes: they count as one.
         strings = sorted({data for data in own if data})
         self._n_strings = len(strings)
@@ -197,14 +195,6 @@ class NoBoundaries(_Naive):
         total = np.empty(len(self._base))
         total[self._order] = np.where(starts < ends, sums, 0.0)
         return _log(total + p[self._prefix])
-
-
-def texts(vocab: Vocab) -> list[bytes]:
-    """The bytes of each token: none for one that is no text or ends the generation."""
-    return [
-        b"" if token in vocab.end_of_generation else vocab.piece(token)
-        for token in range(len(vocab))
-    ]
 
 
 def _range(strings: Sequence[bytes], prefix: bytes) -> tuple[int, int]:

@@ -75,10 +75,10 @@ def align(
     """
     pair = (expert, anti_expert)
     matches = matches or (match(base, expert.vocab), match(base, anti_expert.vocab))
-    ends = _ends(expert.vocab, anti_expert.vocab)
     if all(found.case == "same" for found in matches):
         endings = base.end_of_generation | expert.vocab.end_of_generation
         return Aligned(expert, anti_expert, endings)
+    ends = _ends(expert.vocab, anti_expert.vocab)
     if any(found.case == "different" for found in matches):
         return _project(pair, base, matches, ends)
     spoken = (matches[0].index >= 0) & (matches[1].index >= 0)

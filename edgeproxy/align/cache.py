@@ -20,7 +20,7 @@ import platformdirs
 from edgeproxy.align.tables import Arrays, Tables, build
 from edgeproxy.vocab import Vocab
 
-_VERSION = b"edgeproxy alignment 3"
+_VERSION = b"edgeproxy alignment 4"
 _log = logging.getLogger(__name__)
 
 
@@ -68,7 +68,6 @@ def _read(path: Path, n_base: int, n_own: int) -> Arrays | None:
 def _is_sound(arrays: Arrays, n_base: int, n_own: int) -> bool:
     """Whether every index lies where it must: NumPy would raise, or wrap around, in mid-reply."""
     limits = {
-        "base_order": n_base,
         "own_order": n_own,
         "one": n_own + 1,
         "many_base": n_base,

@@ -164,8 +164,9 @@ class ProjectedModel:
         """Make the last row exact for these base tokens, the most important ones first.
 
         Tokens that no single own token spells are followed along their own tokenisation, several
-        at once and within a budget. Changes the row that `eval` returned in place; says whether it
-        did. A context that is too full for it leaves the row as it was.
+        at once and within a budget: a share of what the reply has taken so far. Changes the row
+        that `eval` returned in place; says whether it did. A context that is too full for it leaves
+        the row as it was.
         """
         texts = self._base.texts
         paths = {token: self._transcript.path(texts[token]) for token in tokens if texts[token]}

@@ -35,7 +35,6 @@ MOST_TOKENS, NEGLIGIBLE = 16, 7.0
 
 _TINY = np.float32(1e-37)
 
-
 ASTRAY = math.log(0.01)
 """Weight of texts that the base would have cut otherwise than it was: it can say them still."""
 

@@ -47,13 +47,12 @@ class Cover:
 class Arrays:
     """What is worth keeping on disk: see `Tables`.
 
-    - `base_order`, `own_order`: ids of text tokens, sorted by their bytes.
+    - `own_order`: ids of the model's text tokens, sorted by their bytes.
     - `one`: for each base token the own token that alone speaks for it, or `n_own` where none does.
     - `exact`: whether an own token has the same bytes; shape (n_base,).
     - `many_*`: the `Cover` of the base tokens for which several own tokens speak.
     """
 
-    base_order: Ids
     own_order: Ids
     one: Ids
     exact: NDArray[np.bool_]
@@ -130,7 +129,6 @@ def build(base: Vocab, own: Vocab) -> Arrays:
     is_exact = np.zeros(len(base), bool)
     is_exact[exact] = True
     return Arrays(
-        base_order=base_order,
         own_order=own_order,
         one=one,
         exact=is_exact,
