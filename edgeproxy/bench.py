@@ -19,8 +19,9 @@ import numpy as np
 
 from edgeproxy.chat import Speaker
 from edgeproxy.errors import Cancelled
-from edgeproxy.loader import Session, processors
+from edgeproxy.loader import Session
 from edgeproxy.prompt import Message
+from edgeproxy.threads import processors
 from edgeproxy.trio import RoleTokens
 
 PROMPTS = ("What is the capital of Mongolia?", "Tell me about Peru.", "Hello!")

@@ -101,7 +101,7 @@ _SETTINGS = (
         "--threads",
         type=click.IntRange(1, 512),
         metavar="N",
-        help="Processors for each model. [default: what suits its size]",
+        help="Processors for each model. [default: what is fastest while it runs]",
     ),
     click.option(
         "--strict", is_flag=True, help="Refuse a pair that cannot say all that the base can."
