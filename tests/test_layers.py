@@ -31,6 +31,8 @@ LAYERS = (
     "template",
     "prompt",
     "chat",
+    "statefile",
+    "prefix",
     "recipe",
     "loader",
     "evaluate",
