@@ -23,14 +23,16 @@ GREEDY = Sampling()
 class Speaker(Generic[Prompt]):
     """Whatever answers messages: a trio, or one model alone (see `trio_speaker`, `solo_speaker`).
 
-    `prepare` brings the model to where only the returned part of the prompt is still to be read.
+    `encode` makes the prompt of a conversation. `resume` brings the model to where only the
+    returned part of it is still to be read.
     """
 
     def __init__(
         self,
         model: Evaluates[Prompt],
         vocab: Vocab,
-        prepare: Callable[[Sequence[Message]], Prompt],
+        encode: Callable[[Sequence[Message]], Prompt],
+        resume: Callable[[Prompt], Prompt],
         endings: frozenset[int],
         weights: Weights | None = None,
         cancel: threading.Event | None = None,
@@ -39,7 +41,8 @@ class Speaker(Generic[Prompt]):
         self._decode = decode
         self._model = model
         self._vocab = vocab
-        self._prepare = prepare
+        self.encode = encode
+        self._resume = resume
         self._endings = endings
         self._weights = weights
         self._cancel = cancel or threading.Event()
@@ -59,7 +62,7 @@ class Speaker(Generic[Prompt]):
         sampler = Sampler(self._vocab, sampling, self._weights)
         try:
             yield from complete(
-                self._prepare(messages),
+                self._resume(self.encode(messages)),
                 self._model,
                 self._vocab,
                 sampler,
@@ -88,14 +91,14 @@ def trio_speaker(
     conversation is kept between replies. `weights`: the base's, for DRY. `decode`: the loop.
     """
 
-    def prepare(messages: Sequence[Message]) -> RoleTokens:
+    def encoded(messages: Sequence[Message]) -> RoleTokens:
         base, expert, anti_expert = (
             own_tokens(model, encode(layout(messages), vocab))
             for model, layout, vocab in zip(trio.models, formats, vocabs, strict=True)
         )
-        return trio.resume(RoleTokens(base, expert, anti_expert))
+        return RoleTokens(base, expert, anti_expert)
 
-    return Speaker(trio, trio.vocab, prepare, endings, weights, cancel, decode)
+    return Speaker(trio, trio.vocab, encoded, trio.resume, endings, weights, cancel, decode)
 
 
 def solo_speaker(
@@ -106,13 +109,15 @@ def solo_speaker(
 ) -> Speaker[Sequence[int]]:
     """One model that answers alone, from the beginning each time: what a trio is compared with."""
 
-    def prepare(messages: Sequence[Message]) -> Sequence[int]:
-        prompt = encode(layout(messages), model.vocab)
+    def encoded(messages: Sequence[Message]) -> Sequence[int]:
+        return encode(layout(messages), model.vocab)
+
+    def resume(prompt: Sequence[int]) -> Sequence[int]:
         model.rewind(model.n_past)
         return prompt
 
     endings = model.vocab.end_of_generation
-    return Speaker(model, model.vocab, prepare, endings, weights, cancel)
+    return Speaker(model, model.vocab, encoded, resume, endings, weights, cancel)
 
 
 class Conversation:

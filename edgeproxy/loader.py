@@ -20,8 +20,9 @@ from edgeproxy.complete import Piece
 from edgeproxy.errors import UsageError, VocabularyError
 from edgeproxy.fuse import check_alpha, check_plausibility
 from edgeproxy.llama import LlamaModel, Weights
+from edgeproxy.prefix import Cached, cache_prompt, opening
 from edgeproxy.prompt import Format, Message, make_format
-from edgeproxy.recipe import Recipe, Role, find_recipe, recipe_of_files
+from edgeproxy.recipe import Recipe, Role, choose_recipe
 from edgeproxy.sample import Sampling
 from edgeproxy.speculate import Draft, Drafter
 from edgeproxy.threads import Crew, Threads, default_threads
@@ -77,33 +78,6 @@ def load(
         draft=draft,
         progress=progress,
         cancel=cancel,
-    )
-
-
-def choose_recipe(
-    trio: str | Path | Recipe | None = None,
-    base: str | Path | None = None,
-    expert: str | Path | None = None,
-    anti_expert: str | Path | None = None,
-) -> Recipe:
-    """The recipe that these arguments name; see `load`.
-
-    Raises `UsageError` when there is neither a trio nor all three files.
-    """
-    files = {"base": base, "expert": expert, "anti_expert": anti_expert}
-    given = {role: Path(path) for role, path in files.items() if path is not None}
-    if trio is None:
-        if len(given) < len(files):
-            missing = [role for role in files if role not in given]
-            raise UsageError(
-                f"no model for {' and '.join(missing)}: name a trio, or give all three files"
-            )
-        return recipe_of_files(given["base"], given["expert"], given["anti_expert"])
-    recipe = trio if isinstance(trio, Recipe) else find_recipe(str(trio))
-    roles = {role: Role(path, recipe.roles[role].prompt) for role, path in given.items()}
-    roles = {**recipe.roles, **roles}
-    return replace(
-        recipe, base=roles["base"], expert=roles["expert"], anti_expert=roles["anti_expert"]
     )
 
 
@@ -249,6 +223,20 @@ class Session:
     def conversation(self, system: str | None = None) -> Conversation:
         """A conversation that remembers its turns."""
         return Conversation(self.speaker, system)
+
+    def cache_prompt(
+        self, system: str, path: str | Path, progress: Progress | None = None
+    ) -> Cached:
+        """Have a system message read before the first question: from the file at `path`, if it can.
+
+        Where the file is not there yet, or was made for another message or another trio, the
+        message is read and kept there for the next time (see `prefix`). `progress` gets what is
+        under way and the share done. Raises `UsageError` for a file that is something else, and
+        as a reply does.
+        """
+        self._cancel.clear()
+        prompt = opening(self.speaker.encode, [Message("system", system)])
+        return cache_prompt(Path(path), self.trio, prompt, progress)
 
     def solo(self, role: str) -> Speaker[Sequence[int]]:
         """One model of the trio answering alone: "base", "expert", "anti_expert" or "tuned".

@@ -5,7 +5,7 @@ A llama.cpp context is a `Model`, an expert seen through another vocabulary is o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -75,4 +75,21 @@ class Branching(Model, Protocol):
         Either does all of its work or raises and leaves `n_past` and the state as they were.
         Raises `ContextFullError` when what was read, the trunk and the paths do not fit together,
         `EngineError` for an n out of range, too many paths or too many rows, and as `eval` does.
+        """
+
+
+class Saving(Model, Protocol):
+    """A `Model` whose state can be taken out and, later and elsewhere, put back."""
+
+    def origin(self) -> Mapping[str, str]:
+        """By name, all that must be the same for a state to be taken back."""
+
+    def state(self) -> memoryview:
+        """What it has read, at least one token, as bytes."""
+
+    def adopt(self, tokens: Sequence[int], state: memoryview) -> None:
+        """Hold `tokens`, at least one, in place of what was read: as `state` has them, unread.
+
+        `state` must come, undamaged, from a model of the same `origin` that had read just these.
+        Raises `EngineError` where it cannot be put back; then nothing has been read.
         """

@@ -7,7 +7,7 @@ import re
 import stat
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +112,33 @@ def find_recipe(name: str) -> Recipe:
     there_are = f"there are: {', '.join(known)}" if known else "none is installed"
     raise ManifestError(
         f"there is no trio called {name!r} ({there_are}); give a name, or the path of a trio.toml"
+    )
+
+
+def choose_recipe(
+    trio: str | Path | Recipe | None = None,
+    base: str | Path | None = None,
+    expert: str | Path | None = None,
+    anti_expert: str | Path | None = None,
+) -> Recipe:
+    """The recipe that these arguments name; a file takes its role's place in the trio.
+
+    Raises `UsageError` when there is neither a trio nor all three files.
+    """
+    files = {"base": base, "expert": expert, "anti_expert": anti_expert}
+    given = {role: Path(path) for role, path in files.items() if path is not None}
+    if trio is None:
+        if len(given) < len(files):
+            missing = [role for role in files if role not in given]
+            raise UsageError(
+                f"no model for {' and '.join(missing)}: name a trio, or give all three files"
+            )
+        return recipe_of_files(given["base"], given["expert"], given["anti_expert"])
+    recipe = trio if isinstance(trio, Recipe) else find_recipe(str(trio))
+    roles = {role: Role(path, recipe.roles[role].prompt) for role, path in given.items()}
+    roles = {**recipe.roles, **roles}
+    return replace(
+        recipe, base=roles["base"], expert=roles["expert"], anti_expert=roles["anti_expert"]
     )
 
 

@@ -8,15 +8,15 @@ the pair says of a token that it spells in several takes an evaluation each (see
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, cast
 
 import numpy as np
 
 from edgeproxy.align import ProjectedModel
 from edgeproxy.errors import EngineError, UsageError
 from edgeproxy.fuse import Offset, check_alpha, check_plausibility, fuse
-from edgeproxy.model import Logits, Model
+from edgeproxy.model import Logits, Model, Saving
 from edgeproxy.threads import Beside
 from edgeproxy.vocab import Vocab
 
@@ -240,6 +240,28 @@ class Trio:
         kept = [max(min(n, len(p) - 1), 0) for n, p in zip(kept, prompt, strict=True)]
         self._restore(kept)
         return RoleTokens(*(p[n:] for p, n in zip(prompt, kept, strict=True)))
+
+    @property
+    def saving(self) -> tuple[Saving, Saving, Saving]:
+        """The three, for their states; those that llama.cpp evaluates have them."""
+        base, expert, anti_expert = (cast(Saving, model) for model in self.models)
+        return base, expert, anti_expert
+
+    def adopt(self, tokens: RoleTokens, states: Iterable[memoryview]) -> None:
+        """Hold `tokens`, in place of what was read, as each role's state has them (see `Saving`).
+
+        Whatever fails, also in giving the states, the three have read nothing then.
+        """
+        self._restore([0, 0, 0])
+        try:
+            for model, read, share, state in zip(
+                self.saving, self._read, tokens, states, strict=True
+            ):
+                read.extend(share)
+                model.adopt(share, state)
+        except BaseException:
+            self._restore([0, 0, 0])
+            raise
 
 
 def _leading(row: Logits) -> list[int]:

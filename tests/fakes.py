@@ -6,6 +6,7 @@ invariants of `Model`, counts what it has read, and fails where a test asks it t
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -177,6 +178,8 @@ class FakeModel:
         self.branches: list[tuple[list[int], list[tuple[int, list[int]]]]] = []
         self.rewinds: list[int] = []
         self.evaluated = 0
+        self.adopted = 0
+        self.name = "fake"
 
     def fail_on(self, nth_eval: int, fault: Fault) -> None:
         """Let the n-th eval or branch from now (1 is the next one) go wrong."""
@@ -265,6 +268,20 @@ class FakeModel:
             raise EngineError(f"cannot forget {n} tokens of {self.n_past}")
         self.rewinds.append(n)
         del self.history[self.n_past - n :]
+
+    def origin(self) -> dict[str, str]:
+        return {"model": self.name, "context length": str(self._n_ctx)}
+
+    def state(self) -> memoryview:
+        return memoryview(json.dumps(self.history).encode())
+
+    def adopt(self, tokens: Sequence[int], state: memoryview) -> None:
+        self.history.clear()
+        held = json.loads(bytes(state))
+        if len(held) != len(tokens):
+            raise EngineError("the state does not fit")
+        self.history += held
+        self.adopted += len(held)
 
 
 def saying(

@@ -32,6 +32,8 @@ LAYERS = (
     "template",
     "prompt",
     "chat",
+    "statefile",
+    "prefix",
     "recipe",
     "loader",
     "evaluate",

@@ -19,9 +19,9 @@ from edgeproxy.errors import (
     UsageError,
     VocabularyError,
 )
-from edgeproxy.loader import Session, choose_recipe, load
+from edgeproxy.loader import Session, load
 from edgeproxy.prompt import Message
-from edgeproxy.recipe import Recipe, Role
+from edgeproxy.recipe import Recipe, Role, choose_recipe
 from edgeproxy.trio import RoleTokens
 from tests.gguf_files import draft
 
@@ -303,7 +303,7 @@ def test_a_second_turn_reads_only_what_is_new(
         left.append(resume(prompt))
         return left[-1]
 
-    monkeypatch.setattr(session.trio, "resume", noted)
+    monkeypatch.setattr(session.speaker, "_resume", noted)
     list(conversation.say("And its currency?", max_tokens=30))
     base = b"".join(session.trio.vocab.tokens[token] for token in left[0].base)
     assert base.strip() == b"And its currency?"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -224,3 +224,51 @@ def test_the_row_of_the_last_eval_stays_until_the_next() -> None:
     copy = one.copy()
     trio.alpha = 0.0
     assert np.array_equal(one, copy)
+
+
+def states_of(trio: Trio) -> list[memoryview]:
+    return [model.state() for model in trio.saving]
+
+
+def test_what_another_trio_has_read_may_be_adopted() -> None:
+    first, second = random_trio(), random_trio()
+    first.eval(PROMPT)
+    second.eval([7, 8, 9])
+    second.read_ahead(3)
+    version = second.version
+    second.adopt(PROMPT, states_of(first))
+    assert histories(second) == [list(tokens) for tokens in PROMPT]
+    assert second.version != version
+    assert np.array_equal(second.eval([50]), first.eval([50]))
+    assert second.resume(PROMPT) == RoleTokens([3], [8], [9])
+
+
+@pytest.mark.parametrize("role", [0, 1, 2])
+@pytest.mark.parametrize("error", ERRORS, ids=lambda make: type(make()).__name__)
+def test_what_cannot_be_adopted_leaves_all_three_empty(
+    error: Callable[[], BaseException], role: int
+) -> None:
+    first, trio = random_trio(), random_trio()
+    first.eval(PROMPT)
+    trio.eval([7, 8, 9])
+    raised = error()
+
+    def given() -> Iterator[memoryview]:
+        for place, state in enumerate(states_of(first)):
+            if place == role:
+                raise raised
+            yield state
+
+    with pytest.raises(type(raised)) as caught:
+        trio.adopt(PROMPT, given())
+    assert caught.value is raised
+    assert histories(trio) == [[], [], []]
+    assert np.array_equal(trio.eval(PROMPT), random_trio().eval(PROMPT))
+
+
+def test_a_state_of_other_tokens_is_refused() -> None:
+    first, trio = random_trio(), random_trio()
+    first.eval(PROMPT)
+    with pytest.raises(EngineError):
+        trio.adopt(RoleTokens([1, 2, 3], [4, 5], [9]), states_of(first))
+    assert histories(trio) == [[], [], []]

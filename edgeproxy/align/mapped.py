@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,11 +86,7 @@ class MappedModel:
         if not 1 <= rows <= len(tokens):
             raise EngineError(f"{rows} rows asked of {len(tokens)} tokens")
         try:
-            ends = []
-            for token in tokens:
-                self._lengths.append(len(self._reader.want))
-                self._reader.add(self._own_tokens(token))
-                ends.append(len(self._reader.want))
+            ends = self._take(tokens)
             if ends[-rows] == 0:
                 raise EngineError("the smaller models have read nothing that a row could follow")
             raw = self._reader.read(ends[-1] - ends[-rows] + 1)
@@ -100,6 +96,15 @@ class MappedModel:
         except BaseException:
             self.rewind(len(self._lengths) - before)
             raise
+
+    def _take(self, tokens: Sequence[int]) -> list[int]:
+        """Wish for `tokens` to be read; how many own tokens there are after each of them."""
+        ends = []
+        for token in tokens:
+            self._lengths.append(len(self._reader.want))
+            self._reader.add(self._own_tokens(token))
+            ends.append(len(self._reader.want))
+        return ends
 
     def _own_tokens(self, token: int) -> Sequence[int]:
         n_base = len(self._base)
@@ -136,6 +141,24 @@ class MappedModel:
         if n:
             self._reader.cut(self._lengths[-n])
             del self._lengths[-n:]
+
+    def origin(self) -> Mapping[str, str]:
+        """As `Saving.origin`: the wrapped model's."""
+        return self._reader.origin()
+
+    def state(self) -> memoryview:
+        """As `Saving.state`: the wrapped model's."""
+        return self._reader.state()
+
+    def adopt(self, tokens: Sequence[int], state: memoryview) -> None:
+        """As `Saving.adopt`."""
+        self.rewind(len(self._lengths))
+        try:
+            self._take(tokens)
+            self._reader.adopt(state)
+        except BaseException:
+            self.rewind(len(self._lengths))
+            raise
 
 
 def log_sum_exp(rows: Logits) -> Logits:

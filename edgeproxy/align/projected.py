@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -123,6 +123,26 @@ class ProjectedModel:
     def rewind(self, n: int) -> None:
         """As `Model.rewind`. The model itself goes back when it is next read."""
         self._transcript.rewind(n)
+
+    def origin(self) -> Mapping[str, str]:
+        """As `Saving.origin`: the wrapped model's."""
+        return self._reader.origin()
+
+    def state(self) -> memoryview:
+        """As `Saving.state`: the wrapped model's, without what it has read beyond the text."""
+        return self._reader.state()
+
+    def adopt(self, tokens: Sequence[int], state: memoryview) -> None:
+        """As `Saving.adopt`."""
+        self.rewind(len(self._transcript))
+        try:
+            self._transcript.take(tokens)
+            self._reader.adopt(state)
+        except BaseException:
+            self.rewind(len(self._transcript))
+            raise
+        finally:
+            self._rows.clear()
 
     def _first_place(self) -> int:
         """How many own tokens stand before the first place that is looked back to."""

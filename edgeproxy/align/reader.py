@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import cast
 
 from edgeproxy.errors import EngineError
-from edgeproxy.model import Logits, Model
+from edgeproxy.model import Logits, Model, Saving
 
 
 class Reader:
@@ -69,3 +70,19 @@ class Reader:
     def note_ahead(self, tokens: Sequence[int]) -> None:
         """Say that the model has read these after `want`, in case they are wished for later."""
         self._have += tokens
+
+    def origin(self) -> Mapping[str, str]:
+        """As the model's `Saving.origin`."""
+        return cast(Saving, self._model).origin()
+
+    def state(self) -> memoryview:
+        """The model's state, of `want` alone. Raises `EngineError` where that was not read."""
+        self.trim()
+        if self.agreed < len(self.want):
+            raise EngineError("the model has not read what its state is asked of")
+        return cast(Saving, self._model).state()
+
+    def adopt(self, state: memoryview) -> None:
+        """Have the model hold `want` as `state` has it, in place of what it has read."""
+        cast(Saving, self._model).adopt(self.want, state)
+        self._have = list(self.want)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from edgeproxy.cli.cache import cache_option, check_cache, fill_cache
 from edgeproxy.cli.input import is_interactive, line_reader
 from edgeproxy.cli.interrupt import on_interrupt
 from edgeproxy.cli.opening import Opened, opened
@@ -46,24 +48,31 @@ Examples:
   edgeproxy chat
   edgeproxy chat --alpha 0.5 --temperature 0.7
   edgeproxy chat --base big.gguf --expert chat.gguf --anti-expert raw.gguf
+  edgeproxy chat --system "$(cat rules.txt)" --prompt-cache rules.prefix
   printf 'What is the capital of Chad?\\nAnd its currency?\\n' | edgeproxy chat
 
 \b
 While it runs: /help tells the commands. Ctrl-C stops a reply, twice leaves; so does Ctrl-D.""",
 )
 @system_option
+@cache_option
 @model_options()
 @reply_options(max_tokens=256)
 @stats_option
-def command(system: str | None, models: Models, reply: Reply, stats: bool) -> int:
+def command(
+    system: str | None, cache: Path | None, models: Models, reply: Reply, stats: bool
+) -> int:
     """Talk to a trio: each line is answered, and the conversation is remembered.
 
     Without a terminal, lines are read from standard input and only the replies are printed.
     """
     reply.sampling()  # refuses impossible values before the models are loaded
+    check_cache(system, cache)
     with opened(models) as ready:
         session = ready.session
-        chat = _Chat(ready, reply.sampling(session.sampling), reply.max_tokens, system, stats)
+        sampling = reply.sampling(session.sampling)
+        cached = fill_cache(session, system, cache)
+        chat = _Chat(ready, sampling, reply.max_tokens, system, cached if stats else None)
         if is_interactive():
             say(
                 f"{session.recipe.name}, alpha {session.alpha:g}. "
@@ -74,7 +83,7 @@ def command(system: str | None, models: Models, reply: Reply, stats: bool) -> in
 
 
 class _Chat:
-    """One conversation and what a person sees of it."""
+    """One conversation and what a person sees of it; of `stats`, where they were asked for."""
 
     def __init__(
         self,
@@ -82,7 +91,7 @@ class _Chat:
         sampling: Sampling,
         max_tokens: int,
         system: str | None,
-        stats: bool,
+        stats: Sequence[str] | None,
     ) -> None:
         self._ready = ready
         self._sampling = sampling
@@ -151,7 +160,7 @@ class _Chat:
             self._last_press = time.monotonic()
         if ending in _NOTES:
             say(_NOTES[ending], dim=True)
-        if self._stats:
-            say(meter.line(session, self._ready.load_seconds), dim=True)
+        if self._stats is not None:
+            say(meter.line(session, self._ready.load_seconds, self._stats), dim=True)
         if presses.count > 1:
             raise KeyboardInterrupt

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgeproxy.cli.cache import cache_option, check_cache, fill_cache
 from edgeproxy.cli.input import read_standard_input
 from edgeproxy.cli.interrupt import on_interrupt
 from edgeproxy.cli.opening import opened
@@ -45,12 +47,19 @@ text and logprob each; the token that ended the reply has no text), usage, alpha
 )
 @click.argument("prompt")
 @system_option
+@cache_option
 @model_options()
 @reply_options(max_tokens=256)
 @json_option
 @stats_option
 def command(
-    prompt: str, system: str | None, models: Models, reply: Reply, as_json: bool, stats: bool
+    prompt: str,
+    system: str | None,
+    cache: Path | None,
+    models: Models,
+    reply: Reply,
+    as_json: bool,
+    stats: bool,
 ) -> None:
     """Answer PROMPT once; - reads it from standard input.
 
@@ -63,10 +72,12 @@ def command(
     messages = [Message("system", system)] if system else []
     messages.append(Message("user", text))
     reply.sampling()  # refuses impossible values before the models are loaded
+    check_cache(system, cache)
     with opened(models) as ready:
         session = ready.session
         sampling = reply.sampling(session.sampling)
         seed = draw_seed() if sampling.seed is None else sampling.seed
+        cached = fill_cache(session, system, cache)
         pieces = session.chat(
             messages, sampling=replace(sampling, seed=seed), max_tokens=reply.max_tokens
         )
@@ -84,7 +95,7 @@ def command(
         else:
             write("\n")
         if stats:
-            say(meter.line(session, ready.load_seconds))
+            say(meter.line(session, ready.load_seconds, cached))
         ending = said[-1].finish_reason
     if ending == "cancelled":
         raise Cancelled("the reply was interrupted")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -31,14 +31,14 @@ class Meter:
                 self.tokens += 1
             yield piece
 
-    def line(self, session: Session, load_seconds: float) -> str:
-        """Tokens, tokens per second, time to the first one, load time, peak memory, the pair."""
+    def line(self, session: Session, load_seconds: float, more: Sequence[str] = ()) -> str:
+        """Tokens, tokens a second, time to the first one, load time, `more`, memory, the pair."""
         parts = [f"{self.tokens} tokens"]
         if self.tokens > 1 and self._last > self._first:
             parts.append(f"{(self.tokens - 1) / (self._last - self._first):.1f} tokens/s")
         if self.tokens:
             parts.append(f"first token after {self._first - self._started:.2f} s")
-        parts += [f"loaded in {load_seconds:.2f} s", *peak_memory()]
+        parts += [f"loaded in {load_seconds:.2f} s", *more, *peak_memory()]
         parts += [pair_in_words(session, [session.cost]), drafts_in_words(session)]
         parts.append(threads_in_words(session))
         return ", ".join(parts)

@@ -14,7 +14,16 @@ consistent. Tensor data is never read; a flipped weight is for a hash to find.
 The format is described in https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
 """
 
-from edgeproxy.gguf.file import ModelFile, open_model, read
+from edgeproxy.gguf.file import ModelFile, fingerprint, open_model, read
 from edgeproxy.gguf.header import TENSOR_TYPES, Header, Tensor, TensorType
 
-__all__ = ["TENSOR_TYPES", "Header", "ModelFile", "Tensor", "TensorType", "open_model", "read"]
+__all__ = [
+    "TENSOR_TYPES",
+    "Header",
+    "ModelFile",
+    "Tensor",
+    "TensorType",
+    "fingerprint",
+    "open_model",
+    "read",
+]

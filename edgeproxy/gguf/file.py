@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from io import FileIO
@@ -16,6 +17,7 @@ from edgeproxy.gguf.vocab import check_vocabulary
 
 # A FIFO would block an ordinary open for ever; Windows has neither flag nor such FIFOs.
 _FLAGS = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+_MIB = 1 << 20
 
 
 class ModelFile:
@@ -85,6 +87,28 @@ def read(path: str | os.PathLike[str], *, vocab_only: bool = False) -> Header:
     """Return the validated header of the GGUF file at `path`; see `open_model`."""
     with open_model(path, vocab_only=vocab_only) as file:
         return file.header
+
+
+def fingerprint(header: Header) -> str:
+    """A name for the contents of the file that `header` was read from, to bind other files to it.
+
+    The sha256, in hexadecimal digits, of its size, its modification time, its header, and the first
+    and the last MiB of its weights: milliseconds also for large files. It tells apart models,
+    quantisations and tunings, and a file that was written again; not one that somebody altered in
+    its middle and set the time back. Raises `ModelFileError` where the file is no longer the same.
+    """
+    with _open_regular(header.path) as file:
+        if identity(os.fstat(file.fileno())) != header.identity:
+            raise header.error("it was replaced or altered since it was loaded", "load it again")
+        _, _, size, modified = header.identity
+        digest = hashlib.sha256(f"{size} {modified} ".encode())
+        try:
+            digest.update(file.read(header.data_offset + _MIB))
+            file.seek(max(0, size - _MIB))
+            digest.update(file.read(_MIB))
+        except OSError as error:
+            raise header.error(f"it cannot be read ({error.strerror})") from None
+    return digest.hexdigest()
 
 
 def _open_regular(path: Path) -> FileIO:

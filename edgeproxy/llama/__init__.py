@@ -1,8 +1,8 @@
 """llama.cpp behind the `Model` interface; nothing else in edgeproxy imports `llama_cpp`.
 
 Reads downwards: `library` (the import, logs), `weights` (a file in memory), `tokenizer`, `batch`
-and `branches` (what is evaluated at once), `owner` (one thread at a time), `context` (one `Model`),
-`chain` (samplers on a row of ours).
+and `branches` (what is evaluated at once), `owner` (one thread at a time), `state` (a KV cache as
+bytes), `context` (one `Model`), `chain` (samplers on a row of ours).
 """
 
 from edgeproxy.llama.chain import SamplerChain

@@ -20,6 +20,7 @@ from edgeproxy.llama.batch import RunBatch
 from edgeproxy.llama.branches import Tree, TreeBatch, hold, let_go
 from edgeproxy.llama.library import drain_logs, failure, lib, set_fields
 from edgeproxy.llama.owner import Owner
+from edgeproxy.llama.state import Stateful
 from edgeproxy.llama.weights import Weights
 from edgeproxy.model import Logits
 from edgeproxy.threads import Threads
@@ -34,7 +35,7 @@ _KV_TYPES = {"f16": 1, "q8_0": 8}
 _ABORTED, _NO_ROOM = 2, 1
 
 
-class LlamaModel:
+class LlamaModel(Stateful):
     """A context over `weights`: its own KV cache, its own position, one thread at a time.
 
     `n_ctx` is in tokens (default: what the model was trained with, at most 4,096). `cancel` may be
@@ -58,6 +59,7 @@ class LlamaModel:
         self._batch: Any = None
         self._tree_batch: Any = None
         self._weights = weights
+        self._kv_type = kv_type
         self._lock = threading.Lock()
         self._owner = Owner(self._lock, str(weights.path))
         self._cancel = cancel or threading.Event()

@@ -76,6 +76,17 @@ def version() -> str:
     return str(llama_cpp.__version__)
 
 
+def build() -> str:
+    """Which llama.cpp this is, as exactly as it tells: KV caches change between builds."""
+    name = f"llama-cpp-python {version()}, states {lib.LLAMA_STATE_SEQ_VERSION}"
+    try:
+        commit = lib._lib["ggml_commit"]
+    except AttributeError:  # not every system finds it in a library that this one loads
+        return name
+    commit.restype = ctypes.c_char_p
+    return f"{name}, {(commit() or b'').decode('ascii', 'replace')}"
+
+
 def quantize(source: Path, target: Path, kind: str, *, pure: bool = False) -> None:
     """Quantise a GGUF file of floats to `kind`, for example "Q8_0" or "MOSTLY_Q4_K_M".
 
