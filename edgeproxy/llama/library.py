@@ -1,6 +1,6 @@
 """The only import of `llama_cpp`, its logs sent to `logging`, and its parameters set by name.
 
-May touch: the process environment (one variable), llama.cpp's global log callback.
+May touch: the process environment (two variables), llama.cpp's global log callback.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from edgeproxy.errors import EngineError
 
 # A failed assertion would otherwise start a debugger and write to standard output.
 os.environ.setdefault("GGML_NO_BACKTRACE", "1")
+# OpenMP's idle threads would spin for milliseconds on the processors that the pair needs by then.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 import llama_cpp
 
