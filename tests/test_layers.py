@@ -32,6 +32,7 @@ LAYERS = (
     "prompt",
     "chat",
     "recipe",
+    "memory",
     "loader",
     "evaluate",
     "bench",

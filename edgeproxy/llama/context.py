@@ -17,6 +17,7 @@ import numpy as np
 from edgeproxy.errors import Cancelled, ContextFullError, EngineError, LogitsError, UsageError
 from edgeproxy.llama.batch import RunBatch
 from edgeproxy.llama.branches import Tree, TreeBatch, hold, let_go
+from edgeproxy.llama.kv import KvType, kv_bytes, kv_type_for
 from edgeproxy.llama.library import drain_logs, failure, lib, set_fields
 from edgeproxy.llama.owner import Owner
 from edgeproxy.llama.weights import Weights
@@ -29,7 +30,6 @@ MAX_ROWS = 32
 _BATCH = 256
 _MAX_CONTEXT = 1 << 20
 _MAX_BRANCHES = 16
-_KV_TYPES = {"f16": 1, "q8_0": 8}
 _ABORTED, _NO_ROOM = 2, 1
 
 
@@ -38,6 +38,7 @@ class LlamaModel:
 
     `n_ctx` is in tokens (default: what the model was trained with, at most 4,096). `cancel` may be
     set from any thread or signal handler: an `eval` of several tokens then stops with `Cancelled`.
+    `kv_type` is how the KV cache keeps its numbers; q8_0 halves it, where the model's heads fit it.
     `n_branches` is how many other paths one `branch` may take; recurrent models can take none.
     Raises `UsageError` for impossible settings, `EngineError` when there is not enough memory.
     """
@@ -48,7 +49,7 @@ class LlamaModel:
         *,
         n_ctx: int | None = None,
         n_threads: int = 1,
-        kv_type: str = "f16",
+        kv_type: KvType = "f16",
         n_branches: int = 0,
         cancel: threading.Event | None = None,
     ) -> None:
@@ -65,8 +66,7 @@ class LlamaModel:
         self._n_ctx = _check_context_length(n_ctx, weights)
         if not 1 <= n_threads <= 512:
             raise UsageError(f"threads must be between 1 and 512, not {n_threads}")
-        if kv_type not in _KV_TYPES:
-            raise UsageError(f"the KV cache type must be one of {', '.join(_KV_TYPES)}")
+        kind = kv_type_for(weights.header, kv_type)
         if not 0 <= n_branches <= _MAX_BRANCHES:
             raise UsageError(f"branches must be between 0 and {_MAX_BRANCHES}, not {n_branches}")
         self._n_branches = n_branches if weights.can_rewind else 0
@@ -84,8 +84,8 @@ class LlamaModel:
             n_threads=n_threads,
             n_threads_batch=n_threads,
             flash_attn_type=-1,
-            type_k=_KV_TYPES[kv_type],
-            type_v=_KV_TYPES[kv_type],
+            type_k=kind.id,
+            type_v=kind.id,
             offload_kqv=False,
             op_offload=False,
             swa_full=True,
@@ -96,6 +96,8 @@ class LlamaModel:
         drain_logs()
         self._context = context
         self._owner.is_open = True
+        self.kv_bytes = kv_bytes(weights.header, lib.llama_n_ctx(context), kind)
+        """What the KV cache takes of memory."""
         self._memory = lib.llama_get_memory(context)
         self._batch = RunBatch(_BATCH)
         self._tree_batch = TreeBatch(MAX_ROWS, 1 + self._n_branches)
