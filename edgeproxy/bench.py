@@ -21,11 +21,12 @@ import numpy as np
 from edgeproxy.chat import Speaker
 from edgeproxy.errors import Cancelled
 from edgeproxy.gguf import read
-from edgeproxy.loader import Session, processors
+from edgeproxy.loader import Session
 from edgeproxy.memory import BAR, peak_memory
 from edgeproxy.model import Model
 from edgeproxy.prompt import Message
 from edgeproxy.sample import Sampling
+from edgeproxy.threads import processors
 from edgeproxy.trio import RoleTokens, Trio
 
 PROMPTS = ("What is the capital of Mongolia?", "Tell me about Peru.", "Hello!")
@@ -40,11 +41,12 @@ _READ = 256
 
 @dataclass(frozen=True)
 class Reply:
-    """One reply: its tokens, seconds to the first, and seconds from there to the last."""
+    """One reply: how many tokens, seconds to the first, seconds from there to the last, and ids."""
 
-    tokens: tuple[int, ...]
+    tokens: int
     first: float
     rest: float
+    ids: tuple[int, ...]
 
 
 class Prompt(NamedTuple):
@@ -137,8 +139,8 @@ def _reply(speaker: Speaker[Any], prompt: str, sampling: Sampling, max_tokens: i
     ]
     if not steps:
         raise Cancelled("the measurement was interrupted")
-    tokens, times = zip(*steps, strict=True)
-    return Reply(tokens, times[0] - started, times[-1] - times[0])
+    ids, times = zip(*steps, strict=True)
+    return Reply(len(ids), times[0] - started, times[-1] - times[0], ids)
 
 
 def _read_prompt(session: Session) -> Prompt:
@@ -177,14 +179,14 @@ def _memory(session: Session) -> dict[str, Any]:
 def _figures(rounds: Sequence[Sequence[Reply]]) -> dict[str, Any]:
     """Tokens a second: of each round all its replies together, then the median of the rounds."""
     speeds = [
-        sum(len(reply.tokens) - 1 for reply in replies) / max(sum(r.rest for r in replies), 1e-9)
+        sum(reply.tokens - 1 for reply in replies) / max(sum(r.rest for r in replies), 1e-9)
         for replies in rounds
     ]
     return {
         "tokens_per_second": median(speeds),
         "spread": [min(speeds), max(speeds)],
         "first_token_seconds": median(r.first for replies in rounds for r in replies),
-        "tokens": sum(len(reply.tokens) for reply in rounds[0]),
+        "tokens": sum(reply.tokens for reply in rounds[0]),
     }
 
 
@@ -198,7 +200,7 @@ def _ratios(found: dict[str, Any]) -> dict[str, float]:
 
 
 def _texts(rounds: Sequence[Sequence[Reply]]) -> list[tuple[int, ...]]:
-    return [reply.tokens for replies in rounds for reply in replies]
+    return [reply.ids for replies in rounds for reply in replies]
 
 
 def _bytes_a_token(session: Session) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -26,6 +25,7 @@ from edgeproxy.prompt import Format, Message, make_format
 from edgeproxy.recipe import Recipe, Role, find_recipe, recipe_of_files
 from edgeproxy.sample import Sampling
 from edgeproxy.speculate import Draft, Drafter
+from edgeproxy.threads import Crew, Threads, default_threads
 from edgeproxy.trio import RoleTokens, Trio
 
 Progress = Callable[[str, float], None]
@@ -54,7 +54,8 @@ def load(
 
     With `trio` and a file, the file takes that role's place. `alpha` and `plausibility` default to
     the manifest's; `n_ctx` (tokens) to what the models were trained with, at most 4,096;
-    `n_threads` to the processors there are. `cancel` stops the loading too, with `Cancelled`.
+    `n_threads` to what is fastest while it runs (see `threads`). `cancel` stops the loading too,
+    with `Cancelled`.
 
     `kv_type` "q8_0" halves what a long context takes of memory, nearly without a loss.
 
@@ -149,19 +150,22 @@ class Session:
             self.doubts = doubts(base.vocab, matches)
             if strict and self.doubts:
                 raise VocabularyError(self.doubts[0])
+            pair_params = max(expert.n_params, anti_expert.n_params)
+            self.crew = Crew(base.n_params, pair_params, n_threads)
             branches = MAX_PATHS if any(m.case == "different" for m in matches) else 0
             aligned = align(
-                self._context(expert, branches),
-                self._context(anti_expert, branches),
+                self._context(expert, self.crew.pair, branches),
+                self._context(anti_expert, self.crew.pair, branches),
                 base.vocab,
                 matches,
             )
             self.trio = Trio(
-                self._context(base),
+                self._context(base, self.crew.base),
                 aligned.expert,
                 aligned.anti_expert,
                 recipe.alpha,
                 recipe.plausibility,
+                self.crew.beside,
             )
             self.drafter = Drafter(self.trio, draft)
             self.speaker: Speaker[RoleTokens] = trio_speaker(
@@ -196,12 +200,13 @@ class Session:
             )
         return self._weights[role.path]
 
-    def _context(self, weights: Weights, n_branches: int = 0) -> LlamaModel:
-        threads = self._n_threads
+    def _context(
+        self, weights: Weights, n_threads: int | Threads, n_branches: int = 0
+    ) -> LlamaModel:
         return LlamaModel(
             weights,
             n_ctx=self._n_ctx,
-            n_threads=default_threads(weights.n_params) if threads is None else threads,
+            n_threads=n_threads,
             kv_type=self._kv_type,
             n_branches=n_branches,
             cancel=self._cancel,
@@ -269,9 +274,8 @@ class Session:
             if part is None:
                 raise UsageError(f"the trio {self.recipe.name!r} has no model {role!r}")
             weights = self._weights_of(role, part)
-            self._solo[role] = solo_speaker(
-                self._context(weights), _format(part, weights), weights, self._cancel
-            )
+            model = self._context(weights, self._n_threads or default_threads(weights.n_params))
+            self._solo[role] = solo_speaker(model, _format(part, weights), weights, self._cancel)
         return self._solo[role]
 
     def cancel(self) -> None:
@@ -293,18 +297,3 @@ class Session:
 
 def _format(role: Role, weights: Weights) -> Format:
     return make_format(role.prompt, weights.vocab, str(role.path))
-
-
-def default_threads(n_params: int) -> int:
-    """How many threads a model of `n_params` parameters gets on this machine.
-
-    Below some ten million parameters the threads' meeting costs more than a second one saves.
-    """
-    return 1 if n_params < 20_000_000 else min(processors(), 16)
-
-
-def processors() -> int:
-    """The processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -8,7 +8,7 @@ the pair says of a token that it spells in several takes an evaluation each (see
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +17,7 @@ from edgeproxy.align import ProjectedModel
 from edgeproxy.errors import EngineError, UsageError
 from edgeproxy.fuse import Offset, check_alpha, check_plausibility, fuse
 from edgeproxy.model import Logits, Model
+from edgeproxy.threads import Beside
 from edgeproxy.vocab import Vocab
 
 ROUNDS = 8
@@ -38,7 +39,8 @@ class Trio:
     """Base, expert and anti-expert as one `Model` whose rows are the fused logits.
 
     Expert and anti-expert must speak the base's vocabulary (see `align`). `alpha` and
-    `plausibility` may be changed between evals. Raises `UsageError` for impossible values of them.
+    `plausibility` may be changed between evals. With `beside` the pair may be evaluated at once,
+    the anti-expert in another thread. Raises `UsageError` for impossible values of them.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Trio:
         anti_expert: Model,
         alpha: float = 1.0,
         plausibility: float = 0.0,
+        beside: Beside | None = None,
     ) -> None:
         for role, model in (("expert", expert), ("anti-expert", anti_expert)):
             if len(model.vocab) != len(base.vocab):
@@ -57,6 +60,7 @@ class Trio:
         self.anti_expert = anti_expert
         self.alpha = alpha
         self.plausibility = plausibility
+        self._beside = beside
         self._read: tuple[list[int], list[int], list[int]] = ([], [], [])
         self.expert_rows = np.empty((0, len(base.vocab)), np.float32)
         """What the expert alone said in the last `eval`; valid as long as its rows are."""
@@ -166,12 +170,21 @@ class Trio:
             self._restore(before)
             raise
 
-    def _each(self, shares: Sequence[Sequence[int]], rows: int) -> Iterator[Logits]:
-        for model, tokens, read in zip(self.models, shares, self._read, strict=True):
+    def _each(self, shares: Sequence[Sequence[int]], rows: int) -> tuple[Logits, Logits, Logits]:
+        """The rows of all three, each model having read its share."""
+
+        def read(place: int) -> Logits:
+            model, tokens = self.models[place], shares[place]
             # Noted first: an interrupt after the model has read must still find it to forget.
-            read.extend(tokens)
-            is_ahead = model is self.expert and self._ahead
-            yield self._catch_up(tokens, rows) if is_ahead else model.eval(tokens, rows)
+            self._read[place].extend(tokens)
+            if model is self.expert and self._ahead:
+                return self._catch_up(tokens, rows)
+            return model.eval(tokens, rows)
+
+        if self._beside is None or self._ahead:
+            return read(0), read(1), read(2)
+        work = len(shares[1]), len(shares[2])
+        return read(0), *self._beside.run(work, lambda: read(1), lambda: read(2))
 
     def read_ahead(self, token: int) -> Logits:
         """Let the expert alone read `token`: the row that follows for it, shape (n_vocab,).

@@ -68,7 +68,7 @@ def test_drawn_replies_are_the_same_with_drafts_and_without(
     monkeypatch.setattr(bench, "_reply", noted)
     monkeypatch.setattr(bench, "memory_bandwidth", lambda: (1.0, 1.0))
     found = bench.measure(session, ["Tell me about Peru."], 2, 24, nobody, temperature=1.5)
-    stepwise, drafted, base, _, *rest = [one.tokens for one in replied]
+    stepwise, drafted, base, _, *rest = [one.ids for one in replied]
     assert found["same_text"]
     assert stepwise == drafted
     assert rest[2::4] == rest[3::4] == [stepwise] * 2

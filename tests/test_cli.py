@@ -27,6 +27,7 @@ from edgeproxy.errors import EngineError, ModelFileError, UsageError, Vocabulary
 from edgeproxy.prompt import plain
 from edgeproxy.recipe import Recipe, Role
 from edgeproxy.speculate import Drafter
+from edgeproxy.threads import Crew
 from edgeproxy.trio import Trio
 from tests.fakes import FakeModel, fake_vocab, saying, script
 from tests.gguf_files import draft
@@ -62,6 +63,7 @@ class FakeSession(loader.Session):
         self.trio = Trio(base, expert, anti_expert, alpha, plausibility)
         endings = vocab.end_of_generation
         self.drafter = Drafter(self.trio, asked["draft"])
+        self.crew = Crew(1, 1, asked["n_threads"])
         self.speaker = trio_speaker(
             self.trio, (plain,) * 3, (vocab,) * 3, endings, cancel=cancel, decode=self.drafter
         )
@@ -338,6 +340,7 @@ def test_stats_are_one_line(run: Run) -> None:
     assert err.count("\n") == 1
     assert all(part in err for part in ("7 tokens", "tokens/s", "first token", "loaded in"))
     assert ", pair: same vocabulary, drafts: auto, " in err
+    assert err.endswith(", threads: 1 for the base, 1 for the pair\n")
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ LAYERS = (
     "gguf",
     "vocab",
     "model",
+    "threads",
     "llama",
     "align",
     "fuse",

@@ -19,7 +19,7 @@ from edgeproxy.errors import (
     UsageError,
     VocabularyError,
 )
-from edgeproxy.loader import Session, choose_recipe, default_threads, load, processors
+from edgeproxy.loader import Session, choose_recipe, load
 from edgeproxy.prompt import Message
 from edgeproxy.recipe import Recipe, Role
 from edgeproxy.trio import RoleTokens
@@ -264,11 +264,6 @@ def test_nothing_to_load_is_refused() -> None:
 def test_an_unknown_trio_is_refused() -> None:
     with pytest.raises(ManifestError, match="no trio called 'nothing'"):
         load("nothing")
-
-
-def test_small_models_get_one_thread_and_large_ones_what_there_is() -> None:
-    assert default_threads(1_000_000) == 1
-    assert default_threads(10**9) == min(processors(), 16)
 
 
 # The trio that ships

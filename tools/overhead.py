@@ -25,9 +25,9 @@ import llama_cpp
 from edgeproxy.align import align
 from edgeproxy.complete import complete
 from edgeproxy.llama import LlamaModel, Weights
-from edgeproxy.loader import default_threads
 from edgeproxy.recipe import find_recipe
 from edgeproxy.sample import Sampler, Sampling
+from edgeproxy.threads import default_threads
 from edgeproxy.trio import Trio
 
 BAR = 1.03

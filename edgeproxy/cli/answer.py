@@ -112,7 +112,7 @@ def workers(recipe: Recipe, threads: int | None) -> int:
     """How many systems run at once, so that together they use the processors there are."""
     from edgeproxy.cli.show import count_parameters
     from edgeproxy.gguf import read
-    from edgeproxy.loader import default_threads, processors
+    from edgeproxy.threads import default_threads, processors
 
     threads = threads or default_threads(count_parameters(read(recipe.base.path)))
     return max(1, processors() // threads)

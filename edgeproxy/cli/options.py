@@ -103,7 +103,7 @@ _SETTINGS = (
         "--threads",
         type=click.IntRange(1, 512),
         metavar="N",
-        help="Processors for each model. [default: what suits its size]",
+        help="Processors for each model. [default: what is fastest while it runs]",
     ),
     click.option(
         "--kv",

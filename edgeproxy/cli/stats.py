@@ -41,6 +41,7 @@ class Meter:
             parts.append(f"first token after {self._first - self._started:.2f} s")
         parts += [f"loaded in {load_seconds:.2f} s", *peak_in_words()]
         parts += [pair_in_words(session, [session.cost]), drafts_in_words(session)]
+        parts.append(threads_in_words(session))
         return ", ".join(parts)
 
 
@@ -56,6 +57,13 @@ def drafts_in_words(session: Session) -> str:
         f"{words}, {done.accepted / done.drafted:.0%} of them accepted, "
         f"{done.tokens / done.cycles:.1f} tokens a cycle"
     )
+
+
+def threads_in_words(session: Session) -> str:
+    """How many threads base and pair had last, and whether the pair evaluated at once."""
+    crew = session.crew
+    words = f"threads: {crew.base.choice.best} for the base, {crew.pair.choice.best} for the pair"
+    return words + (", both at once" if crew.beside is not None and crew.beside.choice.best else "")
 
 
 _CASES = ("same", "padded", "permuted", "different")

@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import math
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,13 +23,13 @@ from edgeproxy.llama.library import drain_logs, failure, lib, set_fields
 from edgeproxy.llama.owner import Owner
 from edgeproxy.llama.weights import Weights
 from edgeproxy.model import Logits
+from edgeproxy.threads import Threads
 from edgeproxy.vocab import Vocab
 
 MAX_ROWS = 32
 """The most rows one `eval` or `branch` computes; llama.cpp sizes its output buffer by it."""
 
 _BATCH = 256
-_MAX_CONTEXT = 1 << 20
 _MAX_BRANCHES = 16
 _ABORTED, _NO_ROOM = 2, 1
 
@@ -38,6 +39,7 @@ class LlamaModel:
 
     `n_ctx` is in tokens (default: what the model was trained with, at most 4,096). `cancel` may be
     set from any thread or signal handler: an `eval` of several tokens then stops with `Cancelled`.
+    `n_threads` may be a choice that is still learning, and that other contexts learn from as well.
     `kv_type` is how the KV cache keeps its numbers; q8_0 halves it, where the model's heads fit it.
     `n_branches` is how many other paths one `branch` may take; recurrent models can take none.
     Raises `UsageError` for impossible settings, `EngineError` when there is not enough memory.
@@ -48,7 +50,7 @@ class LlamaModel:
         weights: Weights,
         *,
         n_ctx: int | None = None,
-        n_threads: int = 1,
+        n_threads: int | Threads = 1,
         kv_type: KvType = "f16",
         n_branches: int = 0,
         cancel: threading.Event | None = None,
@@ -63,9 +65,11 @@ class LlamaModel:
         self._interrupt: BaseException | None = None
         self._n_past = 0
         self._evaluated = 0
-        self._n_ctx = _check_context_length(n_ctx, weights)
-        if not 1 <= n_threads <= 512:
-            raise UsageError(f"threads must be between 1 and 512, not {n_threads}")
+        self._n_ctx = weights.context_length(n_ctx)
+        if isinstance(n_threads, int):
+            n_threads = Threads(n_threads, is_fixed=True)
+        self._threads = n_threads
+        self._n_threads = n_threads.choice.best
         kind = kv_type_for(weights.header, kv_type)
         if not 0 <= n_branches <= _MAX_BRANCHES:
             raise UsageError(f"branches must be between 0 and {_MAX_BRANCHES}, not {n_branches}")
@@ -81,8 +85,8 @@ class LlamaModel:
             kv_unified=self._n_branches > 0,
             n_outputs_max=MAX_ROWS,
             n_outputs_max_per_seq=MAX_ROWS,
-            n_threads=n_threads,
-            n_threads_batch=n_threads,
+            n_threads=self._n_threads,
+            n_threads_batch=self._n_threads,
             flash_attn_type=-1,
             type_k=kind.id,
             type_v=kind.id,
@@ -102,6 +106,7 @@ class LlamaModel:
         self._batch = RunBatch(_BATCH)
         self._tree_batch = TreeBatch(MAX_ROWS, 1 + self._n_branches)
         self._n_vocab = len(weights.vocab)
+        self._n_params = weights.n_params
         self._rows = np.empty((MAX_ROWS, self._n_vocab), np.float32)
         self._rows_address = self._rows.ctypes.data
         weights.register(self)
@@ -198,6 +203,12 @@ class LlamaModel:
         armed = n > 1
         if armed:
             lib.llama_set_abort_callback(self._context, self._abort_callback, None)
+        work = self._n_params, n
+        threads = self._threads.pick(work, n)
+        if threads != self._n_threads:
+            lib.llama_set_n_threads(self._context, threads, threads)
+            self._n_threads = threads
+        started = time.perf_counter()
         try:
             result = lib.llama_decode(self._context, batch)
         finally:
@@ -208,6 +219,7 @@ class LlamaModel:
             drain_logs()
             raise interrupt or Cancelled("the evaluation was cancelled")
         if result == 0:
+            self._threads.took(threads, work, n, time.perf_counter() - started)
             self._evaluated += n
             return
         if result == _NO_ROOM:
@@ -285,11 +297,3 @@ class LlamaModel:
     def __del__(self) -> None:
         with contextlib.suppress(Exception):
             self.close()
-
-
-def _check_context_length(n_ctx: int | None, weights: Weights) -> int:
-    if n_ctx is None:
-        return min(weights.n_ctx_train, 4096)
-    if not 1 <= n_ctx <= _MAX_CONTEXT:
-        raise UsageError(f"the context must be 1 to {_MAX_CONTEXT:,} tokens, not {n_ctx}")
-    return n_ctx

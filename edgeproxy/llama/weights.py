@@ -30,6 +30,7 @@ Progress = Callable[[float], None]
 
 _MMAP, _READ = 1, 0
 _MMAP_ALIGNMENT = 32
+_MAX_CONTEXT = 1 << 20
 
 # llama.cpp rearranges most quantised weights for the processor, in memory of its own; a mapped file
 # would be held besides. These it uses as they lie.
@@ -133,6 +134,14 @@ class Weights:
     def n_ctx_train(self) -> int:
         """The context length that the model was trained with, in tokens."""
         return int(lib.llama_model_n_ctx_train(self.pointer))
+
+    def context_length(self, asked: int | None) -> int:
+        """`asked` tokens; without it `n_ctx_train`, at most 4,096. Raises `UsageError`."""
+        if asked is None:
+            return min(self.n_ctx_train, 4096)
+        if not 1 <= asked <= _MAX_CONTEXT:
+            raise UsageError(f"the context must be 1 to {_MAX_CONTEXT:,} tokens, not {asked}")
+        return asked
 
     @property
     def n_params(self) -> int:

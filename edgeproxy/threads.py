@@ -1,0 +1,251 @@
+"""How many threads an evaluation gets, and whether the pair evaluates at once: chosen by the clock.
+
+No setting is best everywhere. llama.cpp's threads wait for each other after every operation, so
+one busy neighbour halves the speed of two threads on two processors, where one thread would lose
+nothing. So what is in use is timed, others are tried now and then, and the fastest one stays.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from statistics import median
+from typing import Generic, TypeVar
+
+from edgeproxy.errors import UsageError
+
+Option = TypeVar("Option")
+_First = TypeVar("_First")
+_Second = TypeVar("_Second")
+
+_KNOWN = 3
+"""So many times must be known of what is in use before another is tried beside it."""
+_KEPT = 7
+_TRIES = 3
+_HOPELESS, _BETTER = 1.3, 0.96
+"""Shares of the known time: a trial is ended above the first, and won below the second."""
+_CHANGED = 1.25
+_SOONEST, _AGAIN = 0.25, 1.0
+"""Seconds between the beginnings of two trials: after a change, and when times seem to change."""
+
+
+class Choice(Generic[Option]):
+    """Which of `options` is the fastest at the moment.
+
+    Neighbours in `options` are alike: the ones beside that in use are tried, `rarest` seconds apart
+    when nothing changes, and at once when evaluations take longer or shorter than they did. Times
+    are compared only of the same work.
+    """
+
+    def __init__(
+        self,
+        options: Sequence[Option],
+        rarest: float = 15.0,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._options = options
+        self._place = 0
+        self._rarest = rarest
+        self._clock = clock
+        self._times: defaultdict[Hashable, deque[float]] = defaultdict(lambda: deque(maxlen=_KEPT))
+        self._trial: int | None = None
+        self._tried: list[tuple[Hashable, float, float]] = []  # work, seconds, share of the known
+        self._direction = 1
+        self._pause = _SOONEST
+        self._begun = self._due = clock()
+        self._changed = 0
+        self.on_change: Callable[[], None] = lambda: None
+        """Called when another option has turned out faster."""
+
+    @property
+    def best(self) -> Option:
+        """The option in use."""
+        return self._options[self._place]
+
+    def pick(self, work: Hashable) -> Option:
+        """The option for the next evaluation, which does `work`."""
+        if len(self._options) == 1 or len(self._times[work]) < _KNOWN:
+            return self.best
+        if self._trial is None and self._clock() >= self._due:
+            self._begin()
+        return self.best if self._trial is None else self._options[self._trial]
+
+    def took(self, option: Option, work: Hashable, seconds: float) -> None:
+        """Note that `work` has taken `seconds` with `option`."""
+        if len(self._options) == 1:
+            return
+        known = self._times[work]
+        if option == self.best:
+            if len(known) >= _KNOWN:
+                self._watch(seconds / median(known))
+            known.append(seconds)
+        elif self._trial is not None and option == self._options[self._trial]:
+            share = seconds / median(known)
+            self._tried.append((work, seconds, share))
+            if share > _HOPELESS or len(self._tried) == _TRIES:
+                self._judge()
+
+    def look_again(self) -> None:
+        """Try the neighbours at once, and often for a while: something has changed."""
+        self._pause = _SOONEST
+        self._due = self._begun
+
+    def _watch(self, share: float) -> None:
+        """Look again when twice running, what is in use took another time than it did."""
+        turn = 1 if share > _CHANGED else -1 if share < 1 / _CHANGED else 0
+        if turn and turn == self._changed:
+            if self._trial is None:
+                self._direction = turn
+            # Where times always vary, this must not make trials the rule.
+            self._due = min(self._due, self._begun + min(self._pause, _AGAIN))
+        self._changed = turn
+
+    def _begin(self) -> None:
+        places = range(len(self._options))
+        if self._place + self._direction not in places:
+            self._direction = -self._direction
+        self._trial = self._place + self._direction
+        self._tried = []
+        self._begun = self._clock()
+
+    def _judge(self) -> None:
+        assert self._trial is not None
+        if median(share for *_, share in self._tried) < _BETTER:
+            self._place = self._trial
+            self._times.clear()
+            for work, seconds, _ in self._tried:
+                self._times[work].append(seconds)
+            self._pause = _SOONEST
+            self.on_change()
+        else:
+            self._direction = -self._direction
+            self._pause = min(self._pause * 2, self._rarest)
+        self._trial = None
+        self._changed = 0
+        self._due = self._clock() + self._pause
+
+
+class Threads:
+    """How many threads evaluations get: at most `most`, or exactly `most` where it `is_fixed`.
+
+    Contexts of like models may share one. Evaluations of more than `WATCHED` tokens are not timed:
+    a trial of theirs would take seconds. Raises `UsageError` for an impossible `most`.
+    """
+
+    WATCHED = 32
+
+    def __init__(
+        self,
+        most: int,
+        *,
+        is_fixed: bool = False,
+        rarest: float = 15.0,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        if not 1 <= most <= 512:
+            raise UsageError(f"threads must be between 1 and 512, not {most}")
+        self.choice = Choice([most] if is_fixed else counts(most), rarest, clock)
+        self.is_halved = False
+        """While two contexts that share this one evaluate at once: half of the threads each."""
+
+    def pick(self, work: Hashable, n_tokens: int) -> int:
+        """How many threads the next evaluation gets; see `Choice.pick`."""
+        if self.is_halved:
+            return max(1, self.choice.best // 2)
+        return self.choice.pick(work) if n_tokens <= self.WATCHED else self.choice.best
+
+    def took(self, count: int, work: Hashable, n_tokens: int, seconds: float) -> None:
+        """Note what the evaluation took; see `Choice.took`."""
+        if not self.is_halved and n_tokens <= self.WATCHED:
+            self.choice.took(count, work, seconds)
+
+
+def counts(most: int) -> list[int]:
+    """The thread counts that are worth a trial, the largest first."""
+    shares = (most, most - 1, most * 3 // 4, most // 2, most // 3, most // 4, most // 8, 1)
+    return sorted({count for count in shares if count >= 1}, reverse=True)
+
+
+class Beside:
+    """Two evaluations at once, in a thread of its own the second, where that is the faster way."""
+
+    def __init__(
+        self, threads: Threads, rarest: float = 5.0, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self._threads = threads
+        self._clock = clock
+        self.choice = Choice([False, True], rarest, clock)
+        self._pool: ThreadPoolExecutor | None = None
+
+    def run(
+        self, work: Hashable, first: Callable[[], _First], second: Callable[[], _Second]
+    ) -> tuple[_First, _Second]:
+        """What both return. Both have ended when this returns or raises, Ctrl-C included."""
+        at_once = self.choice.pick(work)
+        started = self._clock()
+        found = self._at_once(first, second) if at_once else (first(), second())
+        self.choice.took(at_once, work, self._clock() - started)
+        return found
+
+    def _at_once(
+        self, first: Callable[[], _First], second: Callable[[], _Second]
+    ) -> tuple[_First, _Second]:
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(1, "edgeproxy-anti-expert")
+        later: Future[_Second] | None = None
+        interrupt: KeyboardInterrupt | None = None
+        self._threads.is_halved = True
+        try:
+            later = self._pool.submit(second)
+            found = first()
+        finally:
+            # The other context must be at rest before anyone can put it back.
+            while later is not None and not later.done():
+                try:
+                    wait([later])
+                except KeyboardInterrupt as error:
+                    interrupt = error
+            self._threads.is_halved = False
+        if interrupt is not None:
+            raise interrupt
+        return found, later.result()
+
+
+class Crew:
+    """The threads of a trio: the base's, the pair's, and the pair's evaluations at once.
+
+    For models of so many parameters; all have exactly `n_threads` where that is given. What one
+    finds out makes the others look again: most of what changes is what else the machine does.
+    """
+
+    def __init__(self, base_params: int, pair_params: int, n_threads: int | None = None) -> None:
+        self.beside: Beside | None = None
+        if n_threads is not None:
+            self.base = self.pair = Threads(n_threads, is_fixed=True)
+            return
+        self.base = Threads(default_threads(base_params))
+        # A trial of the small models costs little, and tells when the machine is quiet again.
+        self.pair = Threads(default_threads(pair_params), rarest=1.5)
+        # For the smallest models handing over takes longer than the evaluation.
+        if self.pair.choice.best > 1:
+            self.beside = Beside(self.pair)
+        self.base.choice.on_change = self.pair.choice.look_again
+        self.pair.choice.on_change = self.base.choice.look_again
+
+
+def default_threads(n_params: int) -> int:
+    """How many threads a model of `n_params` parameters gets on this machine to begin with.
+
+    Below some ten million parameters the threads' meeting costs more than a second one saves.
+    """
+    return 1 if n_params < 20_000_000 else min(processors(), 16)
+
+
+def processors() -> int:
+    """The processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
