@@ -24,9 +24,9 @@ CHILD = """
 import json, sys
 import edgeproxy
 from edgeproxy.memory import peak_memory
-with edgeproxy.load(sys.argv[1]) as session:
-    # A prompt of more than one batch, and a reply.
-    said = list(session.chat("Hello! " * 60, max_tokens=24))
+with edgeproxy.load(sys.argv[1], n_threads=1) as session:
+    # A prompt that fills a batch, and a reply; one thread is the same on a busy machine.
+    said = list(session.chat("Hello! " * 40, max_tokens=24))
     memory = session.memory
     print(json.dumps([len(said), memory.weights, memory.kv, peak_memory()]))
 """
