@@ -21,6 +21,10 @@ def run(*arguments: str) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
+def nobody(_what: str) -> None:
+    """Hears what is measured."""
+
+
 @pytest.mark.weights
 def test_json_has_what_others_build_on() -> None:
     code, out, err = run("--repeats", "2", "--max-tokens", "12", "--json")
@@ -37,6 +41,40 @@ def test_json_has_what_others_build_on() -> None:
     assert found["prompt"]["tokens_per_second"] > 0
     assert found["machine"]["processors"] >= 1
     assert found["base_bandwidth_share"] > 0
+    assert found["ratios"]["prompt: trio / base"] > 0
+    first = found["drafted"]["first_token_seconds"] / found["base"]["first_token_seconds"]
+    assert found["ratios"]["first token: drafted / base"] == pytest.approx(first)
+    assert found["same_text"]
+
+    # What the models measured alone get, and the buffers that find the bandwidth, come later.
+    memory = found["memory"]
+    if memory["peak"] is not None:
+        assert memory["weights"] + memory["kv"] < memory["peak"] <= memory["bar"] * memory["needed"]
+        assert memory["ratio"] == pytest.approx(memory["peak"] / memory["needed"])
+        assert memory["peak"] < bench.COPIED
+
+
+@pytest.mark.weights
+def test_drawn_replies_are_the_same_with_drafts_and_without(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replied: list[bench.Reply] = []
+    reply = bench._reply
+
+    def noted(*asked: Any) -> bench.Reply:
+        replied.append(reply(*asked))
+        return replied[-1]
+
+    monkeypatch.setattr(bench, "_reply", noted)
+    monkeypatch.setattr(bench, "memory_bandwidth", lambda: (1.0, 1.0))
+    found = bench.measure(session, ["Tell me about Peru."], 2, 24, nobody, temperature=1.5)
+    stepwise, drafted, base, _, *rest = [one.ids for one in replied]
+    assert found["same_text"]
+    assert stepwise == drafted
+    assert rest[2::4] == rest[3::4] == [stepwise] * 2
+    assert rest[0::4] == [base] * 2
+    greedy = session.chat("Tell me about Peru.", max_tokens=24)
+    assert stepwise != tuple(piece.token for piece in greedy)
 
 
 @pytest.mark.weights
@@ -49,12 +87,14 @@ def test_the_table_has_a_line_for_each_system() -> None:
 
 
 @pytest.mark.weights
-def test_a_session_goes_on_as_before(session: Session) -> None:
+def test_a_session_goes_on_as_before(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     mode = session.drafter.mode
     heard: list[str] = []
+    monkeypatch.setattr(bench, "memory_bandwidth", lambda: (1.0, 1.0))
     bench.measure(session, ["Hello!"], 1, 6, heard.append)
     assert session.drafter.mode == mode
-    assert heard[0] == "round 0 of 1: base"
+    assert heard[0] == "warming up: stepwise"
+    assert "round 1 of 1: base" in heard
     text = "".join(piece.text for piece in session.chat("What is the capital of Peru?"))
     assert "Lima" in text
 
@@ -72,3 +112,11 @@ def test_an_unknown_trio_is_one_line_on_stderr() -> None:
     code, out, err = run("no-such-trio")
     assert (code, out) == (2, "")
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("wrong", [("--temperature", "-1"), ("--kv", "q4_0"), ("--ctx", "0")])
+def test_an_impossible_setting_is_one_line_on_stderr(wrong: tuple[str, str]) -> None:
+    code, out, err = run(*wrong)
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert wrong[1] in err

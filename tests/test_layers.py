@@ -35,6 +35,7 @@ LAYERS = (
     "statefile",
     "prefix",
     "recipe",
+    "memory",
     "loader",
     "evaluate",
     "bench",

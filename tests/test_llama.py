@@ -211,7 +211,7 @@ def test_other_impossible_settings_are_refused(tiny: Weights) -> None:
         with pytest.raises(UsageError, match="threads"):
             LlamaModel(tiny, n_threads=threads)
     with pytest.raises(UsageError, match="KV cache type must be one of f16, q8_0"):
-        LlamaModel(tiny, kv_type="q1")
+        LlamaModel(tiny, kv_type="q1")  # type: ignore[arg-type]
 
 
 def test_the_context_is_what_the_model_was_trained_with(tiny: Weights) -> None:

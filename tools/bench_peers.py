@@ -36,7 +36,7 @@ import numpy as np
 from edgeproxy.bench import PROMPTS, Reply, _figures, machine
 from edgeproxy.cli.interrupt import Flag, on_interrupt
 from edgeproxy.cli.output import StatusLine, say, write_json
-from edgeproxy.cli.stats import peak_memory
+from edgeproxy.cli.stats import peak_in_words
 from edgeproxy.errors import (
     Cancelled,
     ContextFullError,
@@ -467,7 +467,7 @@ def measure(
         systems["stepwise"] = edgeproxy(session, "off", temperature, max_tokens)
         systems["drafted"] = edgeproxy(session, mode, temperature, max_tokens)
         rounds = run(systems, questions, endings, repeats, max_tokens, told, interrupted)
-        memory = peak_memory()
+        memory = peak_in_words()
         return {
             "trio": recipe.name,
             "prompts": list(prompts),

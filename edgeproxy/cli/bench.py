@@ -13,7 +13,6 @@ from edgeproxy.cli.interrupt import on_interrupt
 from edgeproxy.cli.opening import opened
 from edgeproxy.cli.options import DEFAULT_TRIO, Models, json_option, model_options
 from edgeproxy.cli.output import StatusLine, write, write_json
-from edgeproxy.cli.stats import peak_memory
 from edgeproxy.errors import Cancelled
 
 _NAMES = {
@@ -31,11 +30,13 @@ _NAMES = {
 Examples:
   edgeproxy bench
   edgeproxy bench mine/trio.toml --repeats 9 --max-tokens 64
-  edgeproxy bench --prompt "Tell me a story." --json
+  edgeproxy bench --prompt "Tell me a story." --temperature 0.8 --json
 
 \b
 Everything runs in turn, REPEATS times; figures are medians. --json has base, expert, stepwise and
-drafted (tokens_per_second, its spread, first_token_seconds), prompt, ratios and machine.""",
+drafted (tokens_per_second, its spread, first_token_seconds), prompt, ratios, memory and machine.
+Peak memory is the trio's, before the models measured alone; it is set beside the weights of each
+file, the KV caches, and 150 MB for everything else.""",
 )
 @click.argument("trio", required=False)
 @click.option(
@@ -57,15 +58,30 @@ drafted (tokens_per_second, its spread, first_token_seconds), prompt, ratios and
     metavar="N",
     help="The longest reply.",
 )
+@click.option(
+    "--temperature",
+    type=float,
+    default=0.0,
+    show_default=True,
+    metavar="T",
+    help="0 takes the most probable token; above, tokens are drawn, always with the same seed.",
+)
 @model_options(trio_flag=False)
 @json_option
 def command(
-    repeats: int, prompts: tuple[str, ...], max_tokens: int, models: Models, as_json: bool
+    repeats: int,
+    prompts: tuple[str, ...],
+    max_tokens: int,
+    temperature: float,
+    models: Models,
+    as_json: bool,
 ) -> None:
-    """Measure tokens a second of TRIO, greedily: each model alone, and all three together."""
+    """Measure tokens a second of TRIO: each model alone, and all three together."""
     from edgeproxy import bench
     from edgeproxy.recipe import find_recipe
+    from edgeproxy.sample import Sampling
 
+    Sampling(temperature=temperature)  # refuses an impossible one before the models are loaded
     recipe = find_recipe(models.trio or DEFAULT_TRIO)
     status = StatusLine()
     with opened(models, recipe) as ready, on_interrupt(ready.session.cancel) as presses:
@@ -77,11 +93,11 @@ def command(
 
         try:
             asked = prompts or bench.PROMPTS
-            found = bench.measure(ready.session, asked, repeats, max_tokens, told)
+            found = bench.measure(ready.session, asked, repeats, max_tokens, told, temperature)
         finally:
             status.clear()
-    memory = peak_memory()
-    found["peak_memory"] = memory[0].removeprefix("peak memory ") if memory else None
+    peak = found["memory"]["peak"]
+    found["peak_memory"] = None if peak is None else _megabytes(peak)
     if as_json:
         write_json(found, indent=2)
     else:
@@ -104,11 +120,29 @@ def _as_text(found: dict[str, Any]) -> str:
         f"{'reading a prompt':<22} {found['prompt']['tokens_per_second']:>9.1f}",
         "",
         f"with drafts ({found['draft']}): {found['ratios']['drafted / stepwise']:.2f}x token by "
-        f"token; peak memory {found['peak_memory'] or 'unknown'}",
-        f"the base reads its file at {found['base_bandwidth_share']:.0%} of the "
-        f"{machine['memory_bandwidth_gb_per_second']:.1f} GB/s that one thread copies",
+        f"token, {'the same' if found['same_text'] else 'another'} text; a prompt of "
+        f"{found['prompt']['tokens']} tokens takes {found['prompt']['seconds']:.2f} s, "
+        f"{found['ratios']['prompt: trio / base']:.2f}x the base alone",
+        _memory_in_words(found["memory"]),
+        f"the base reads its weights at {found['base_bandwidth_share']:.0%} of the "
+        f"{machine['read_bandwidth_gb_per_second']:.1f} GB/s that all processors read; one thread "
+        f"copies {machine['memory_bandwidth_gb_per_second']:.1f} GB/s",
         f"{machine['processor']}, {machine['processors']} processors, load {machine['load']}, "
         f"{machine['system']}, Python {machine['python']}, "
         f"llama-cpp-python {machine['llama_cpp_python']}",
     ]
     return "".join(f"{line}\n" for line in lines)
+
+
+def _memory_in_words(memory: dict[str, Any]) -> str:
+    needed = (
+        f"{_megabytes(memory['weights'])} of weights, {_megabytes(memory['kv'])} of KV caches "
+        f"and {_megabytes(memory['needed'] - memory['weights'] - memory['kv'])}"
+    )
+    if memory["peak"] is None:
+        return f"needed: {needed}; this system does not tell the peak"
+    return f"peak memory {_megabytes(memory['peak'])}, {memory['ratio']:.2f}x of {needed}"
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.0f} MB"

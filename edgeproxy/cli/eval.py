@@ -26,7 +26,7 @@ from edgeproxy.cli.options import (
     stats_option,
 )
 from edgeproxy.cli.output import clean_message, say, write, write_json
-from edgeproxy.cli.stats import pair_in_words, peak_memory
+from edgeproxy.cli.stats import pair_in_words, peak_in_words
 from edgeproxy.errors import UsageError
 from edgeproxy.evaluate import (
     MAX_REPLY_TOKENS,
@@ -119,7 +119,7 @@ def command(
     if stats:
         count = len(asked) * len(chosen)
         parts = [f"{count} replies in {seconds:.1f} s", f"{count / seconds:.1f} replies/s"]
-        parts += [f"loaded in {ready.load_seconds:.2f} s", *peak_memory()]
+        parts += [f"loaded in {ready.load_seconds:.2f} s", *peak_in_words()]
         say(", ".join([*parts, pair_in_words(session, costs)]))
 
 

@@ -59,6 +59,7 @@ def opened(models: Models, recipe: Recipe | None = None) -> Iterator[Opened]:
                 plausibility=models.plausibility,
                 n_ctx=models.ctx,
                 n_threads=models.threads,
+                kv_type=models.kv,
                 strict=models.strict,
                 draft=models.draft,
                 progress=progress,

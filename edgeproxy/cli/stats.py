@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
+
+from edgeproxy.memory import peak_memory
 
 if TYPE_CHECKING:
     from edgeproxy.align import Cost
@@ -38,7 +39,7 @@ class Meter:
             parts.append(f"{(self.tokens - 1) / (self._last - self._first):.1f} tokens/s")
         if self.tokens:
             parts.append(f"first token after {self._first - self._started:.2f} s")
-        parts += [f"loaded in {load_seconds:.2f} s", *more, *peak_memory()]
+        parts += [f"loaded in {load_seconds:.2f} s", *more, *peak_in_words()]
         parts += [pair_in_words(session, [session.cost]), drafts_in_words(session)]
         parts.append(threads_in_words(session))
         return ", ".join(parts)
@@ -85,12 +86,7 @@ def pair_in_words(session: Session, costs: Iterable[Cost | None]) -> str:
     )
 
 
-def peak_memory() -> list[str]:
+def peak_in_words() -> list[str]:
     """The most memory this process has held, where the system tells."""
-    if sys.platform == "win32":
-        return []
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    # Linux counts in kilobytes, macOS in bytes.
-    return [f"peak memory {peak / (1e6 if sys.platform == 'darwin' else 1e3):.0f} MB"]
+    peak = peak_memory()
+    return [] if peak is None else [f"peak memory {peak / 1e6:.0f} MB"]

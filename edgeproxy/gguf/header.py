@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from edgeproxy.errors import ModelFileError
@@ -81,6 +82,15 @@ class Header:
     def architecture(self) -> str:
         """The family of models, such as `llama`; it prefixes the hyper-parameters' keys."""
         return self.text("general.architecture")
+
+    def without_tokenizer_lists(self) -> Header:
+        """The same header without the tokenizer's tokens and merges, tens of megabytes of it."""
+        kept = {
+            key: value
+            for key, value in self.metadata.items()
+            if not (key.startswith("tokenizer.") and isinstance(value, tuple))
+        }
+        return replace(self, metadata=MappingProxyType(kept))
 
     def error(self, what: str, remedy: str = AGAIN) -> ModelFileError:
         """An error that names this file, what is wrong with it, and what to do."""

@@ -7,10 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from edgeproxy.errors import EngineError
+from edgeproxy.errors import EngineError, UsageError
 from edgeproxy.llama.batch import Batch
 from edgeproxy.llama.library import lib
 from edgeproxy.model import Logits
+
+_MOST = 16
+
+
+def check_branches(n: int) -> None:
+    """Raise `UsageError` unless a context can take `n` other paths beside its own."""
+    if not 0 <= n <= _MOST:
+        raise UsageError(f"branches must be between 0 and {_MOST}, not {n}")
 
 
 class Tree:

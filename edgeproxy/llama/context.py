@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from edgeproxy.errors import Cancelled, ContextFullError, EngineError, LogitsError, UsageError
+from edgeproxy.errors import Cancelled, ContextFullError, EngineError, LogitsError
 from edgeproxy.llama.batch import RunBatch
-from edgeproxy.llama.branches import Tree, TreeBatch, hold, let_go
+from edgeproxy.llama.branches import Tree, TreeBatch, check_branches, hold, let_go
+from edgeproxy.llama.kv import KvType, kv_bytes, kv_type_for
 from edgeproxy.llama.library import drain_logs, failure, lib, set_fields
 from edgeproxy.llama.owner import Owner
 from edgeproxy.llama.state import Stateful
@@ -30,8 +31,6 @@ MAX_ROWS = 32
 """The most rows one `eval` or `branch` computes; llama.cpp sizes its output buffer by it."""
 
 _BATCH = 256
-_MAX_BRANCHES = 16
-_KV_TYPES = {"f16": 1, "q8_0": 8}
 _ABORTED, _NO_ROOM = 2, 1
 
 
@@ -41,6 +40,7 @@ class LlamaModel(Stateful):
     `n_ctx` is in tokens (default: what the model was trained with, at most 4,096). `cancel` may be
     set from any thread or signal handler: an `eval` of several tokens then stops with `Cancelled`.
     `n_threads` may be a choice that is still learning, and that other contexts learn from as well.
+    `kv_type` is how the KV cache keeps its numbers; q8_0 halves it, where the model's heads fit it.
     `n_branches` is how many other paths one `branch` may take; recurrent models can take none.
     Raises `UsageError` for impossible settings, `EngineError` when there is not enough memory.
     """
@@ -51,7 +51,7 @@ class LlamaModel(Stateful):
         *,
         n_ctx: int | None = None,
         n_threads: int | Threads = 1,
-        kv_type: str = "f16",
+        kv_type: KvType = "f16",
         n_branches: int = 0,
         cancel: threading.Event | None = None,
     ) -> None:
@@ -71,10 +71,8 @@ class LlamaModel(Stateful):
             n_threads = Threads(n_threads, is_fixed=True)
         self._threads = n_threads
         self._n_threads = n_threads.choice.best
-        if kv_type not in _KV_TYPES:
-            raise UsageError(f"the KV cache type must be one of {', '.join(_KV_TYPES)}")
-        if not 0 <= n_branches <= _MAX_BRANCHES:
-            raise UsageError(f"branches must be between 0 and {_MAX_BRANCHES}, not {n_branches}")
+        kind = kv_type_for(weights.header, kv_type)
+        check_branches(n_branches)
         self._n_branches = n_branches if weights.can_rewind else 0
         self._abort_callback = lib.ggml_abort_callback(self._should_abort)
         self._no_callback = lib.ggml_abort_callback()
@@ -90,8 +88,8 @@ class LlamaModel(Stateful):
             n_threads=self._n_threads,
             n_threads_batch=self._n_threads,
             flash_attn_type=-1,
-            type_k=_KV_TYPES[kv_type],
-            type_v=_KV_TYPES[kv_type],
+            type_k=kind.id,
+            type_v=kind.id,
             offload_kqv=False,
             op_offload=False,
             swa_full=True,
@@ -102,6 +100,8 @@ class LlamaModel(Stateful):
         drain_logs()
         self._context = context
         self._owner.is_open = True
+        self.kv_bytes = kv_bytes(weights.header, lib.llama_n_ctx(context), kind)
+        """What the KV cache takes of memory."""
         self._memory = lib.llama_get_memory(context)
         self._batch = RunBatch(_BATCH)
         self._tree_batch = TreeBatch(MAX_ROWS, 1 + self._n_branches)

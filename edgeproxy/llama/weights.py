@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import dataclasses
 import os
+import platform
 import threading
 import weakref
 from collections.abc import Callable
@@ -31,6 +32,12 @@ _MMAP, _READ = 1, 0
 _MMAP_ALIGNMENT = 32
 _MAX_CONTEXT = 1 << 20
 
+# llama.cpp rearranges most quantised weights for the processor, in memory of its own; a mapped file
+# would be held besides. These it uses as they lie.
+_IN_PLACE = {"f32", "f16", "bf16"}
+if platform.machine().lower() in ("x86_64", "amd64"):
+    _IN_PLACE.add("q8_0")
+
 
 class Weights:
     """The weights of one GGUF file, validated and then loaded from the same open file.
@@ -39,6 +46,9 @@ class Weights:
     `cancel` stops it with `Cancelled`. Raises `ModelFileError` for a file that is not a sound
     model, `EngineError` when llama.cpp refuses it. Close when done, or use as a context manager:
     contexts that are still open are closed first.
+
+    With `mmap` the file is mapped, and shared with other processes, without it read; by default it
+    is mapped where llama.cpp uses the weights as they lie in the file, so that they are held once.
 
     With `vocab_only` the file needs no weights and none are read: there is `vocab` with its
     tokenizer, and everything that takes a model raises `UsageError`.
@@ -50,16 +60,20 @@ class Weights:
         *,
         progress: Progress | None = None,
         cancel: threading.Event | None = None,
-        mmap: bool = True,
+        mmap: bool | None = None,
         vocab_only: bool = False,
     ) -> None:
         self.path = Path(path)
         self._vocab_only = vocab_only
+        self.header: Header
         self._pointer: Any = None
         self._contexts: weakref.WeakSet[LlamaModel] = weakref.WeakSet()
         with open_model(self.path, vocab_only=vocab_only) as file:
-            self.header: Header = file.header
-            vocab = from_header(self.header)
+            vocab = from_header(file.header)
+            # Let go before llama.cpp makes its own of them.
+            file.header = self.header = file.header.without_tokenizer_lists()
+            if mmap is None:
+                mmap = all(tensor.type.name in _IN_PLACE for tensor in self.header.tensors)
             self._pointer = _load(file, progress, cancel, mmap, vocab_only)
             try:
                 file.check_unchanged()
@@ -133,6 +147,16 @@ class Weights:
     def n_params(self) -> int:
         """The number of parameters."""
         return int(lib.llama_model_n_params(self.pointer))
+
+    @property
+    def n_bytes(self) -> int:
+        """What the weights take of memory."""
+        return sum(tensor.size for tensor in self.header.tensors)
+
+    @property
+    def kv_bytes(self) -> int:
+        """What the KV caches of all open contexts take of memory."""
+        return sum(context.kv_bytes for context in self._contexts)
 
     @property
     def can_rewind(self) -> bool:
