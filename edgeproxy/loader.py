@@ -160,7 +160,7 @@ class Session:
                 sum(weights.n_bytes for weights in held), sum(weights.kv_bytes for weights in held)
             )
         except BaseException:
-            self.close()
+            self._close_weights()
             raise
 
     def _weights_of(self, name: str, role: Role) -> Weights:
@@ -272,6 +272,10 @@ class Session:
 
     def close(self) -> None:
         """Give all memory back. A second call does nothing."""
+        self.trio.let_go()
+        self._close_weights()
+
+    def _close_weights(self) -> None:
         for weights in self._weights.values():
             weights.close()
         self._weights.clear()

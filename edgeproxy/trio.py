@@ -231,6 +231,10 @@ class Trio:
             raise EngineError(f"cannot forget {n} tokens of {self.n_past}")
         self._restore([len(read) - n for read in self._read])
 
+    def let_go(self) -> None:
+        """Have replies under way leave the models as they are: they are about to be closed."""
+        self.version += 1
+
     def resume(self, prompt: RoleTokens) -> RoleTokens:
         """Forget what differs from `prompt`, role by role; the rest of it, still to be evaluated.
 

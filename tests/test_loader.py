@@ -307,3 +307,14 @@ def test_a_second_turn_reads_only_what_is_new(
     list(conversation.say("And its currency?", max_tokens=30))
     base = b"".join(session.trio.vocab.tokens[token] for token in left[0].base)
     assert base.strip() == b"And its currency?"
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("taken", [1, 2, 3, 5])
+def test_a_reply_that_outlives_its_session_ends_in_silence(taken: int) -> None:
+    """Also between the tokens of a draft, which would otherwise be taken back."""
+    with load("factbook") as session:
+        pieces = session.chat("What is the capital of Peru?")
+        for _ in range(taken):
+            next(pieces)
+    pieces.close()  # type: ignore[attr-defined]
