@@ -62,7 +62,7 @@ def test_each_of_ten_turns_reads_only_what_is_new(observed: context.Observed, lo
     turns = context.measure_chat(observed, TURNS, longest, nobody)
     tried = 8 if observed.trio.is_stepwise else 0
     for turn in turns:
-        assert turn.again[0] == 0
+        # Such a pair may also have the base write what its tokenizer would have cut otherwise.
         assert max(map(abs, turn.again)) <= tried
     # What a turn adds is a message and the template around it, however long the talk has become.
     assert all(1 <= count <= 50 for turn in turns for count in turn.evaluated)

@@ -32,7 +32,7 @@ from edgeproxy.trio import Trio
 
 BAR = 1.03
 PROMPT_TOKENS = 32
-_BATCH = 256
+_BATCH, _AT_ONCE = 256, 64  # as the engine has them
 
 lib: Any = llama_cpp.llama_cpp
 
@@ -71,7 +71,8 @@ class BareContext:
 
     def __init__(self, weights: Weights, n_ctx: int, n_threads: int) -> None:
         params = lib.llama_context_default_params()
-        params.n_ctx, params.n_batch, params.n_ubatch = n_ctx, _BATCH, _BATCH
+        params.n_ctx, params.n_batch, params.n_ubatch = n_ctx, _BATCH, _AT_ONCE
+        params.flash_attn_type = 0
         params.n_threads = params.n_threads_batch = n_threads
         self._context = lib.llama_init_from_model(weights.pointer, params)
         self._batch = lib.llama_batch_init(_BATCH, 0, 1)

@@ -18,7 +18,7 @@ import numpy as np
 from edgeproxy.errors import Cancelled, ContextFullError, EngineError, LogitsError
 from edgeproxy.llama.batch import RunBatch
 from edgeproxy.llama.branches import Tree, TreeBatch, check_branches, hold, let_go
-from edgeproxy.llama.kv import KvType, kv_bytes, kv_type_for
+from edgeproxy.llama.kv import KvType, flash_attention, kv_bytes, kv_type_for
 from edgeproxy.llama.library import drain_logs, failure, lib, set_fields
 from edgeproxy.llama.owner import Owner
 from edgeproxy.llama.state import Stateful
@@ -30,7 +30,7 @@ from edgeproxy.vocab import Vocab
 MAX_ROWS = 32
 """The most rows one `eval` or `branch` computes; llama.cpp sizes its output buffer by it."""
 
-_BATCH = 256
+_BATCH, _AT_ONCE = 256, 64
 _ABORTED, _NO_ROOM = 2, 1
 
 
@@ -80,14 +80,14 @@ class LlamaModel(Stateful):
             lib.llama_context_default_params(),
             n_ctx=self._n_ctx,
             n_batch=_BATCH,
-            n_ubatch=_BATCH,
+            n_ubatch=_AT_ONCE,
             n_seq_max=1 + self._n_branches,
             kv_unified=self._n_branches > 0,
             n_outputs_max=MAX_ROWS,
             n_outputs_max_per_seq=MAX_ROWS,
             n_threads=self._n_threads,
             n_threads_batch=self._n_threads,
-            flash_attn_type=-1,
+            flash_attn_type=flash_attention(kind, self._n_ctx),
             type_k=kind.id,
             type_v=kind.id,
             offload_kqv=False,
