@@ -478,7 +478,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="for the models [default: what is fastest]",
     )
-    parser.add_argument("--seed", type=int, default=1, metavar="N", help="of the draws")
+    parser.add_argument("--seed", type=_at_least(0), default=1, metavar="N", help="of the draws")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
 
