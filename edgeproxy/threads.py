@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from statistics import median
 from typing import Generic, TypeVar
@@ -21,13 +21,13 @@ Option = TypeVar("Option")
 _First = TypeVar("_First")
 _Second = TypeVar("_Second")
 
-_KNOWN = 3
+_KNOWN = 2
 """So many times must be known of what is in use before another is tried beside it."""
 _KEPT = 7
 _TRIES = 3
 _HOPELESS, _BETTER = 1.3, 0.96
 """Shares of the known time: a trial is ended above the first, and won below the second."""
-_CHANGED = 1.25
+_CHANGED, _IN_A_ROW = 1.25, 3
 _SOONEST, _AGAIN = 0.25, 1.0
 """Seconds between the beginnings of two trials: after a change, and when times seem to change."""
 
@@ -53,6 +53,7 @@ class Choice(Generic[Option]):
         self._times: defaultdict[Hashable, deque[float]] = defaultdict(lambda: deque(maxlen=_KEPT))
         self._trial: int | None = None
         self._tried: list[tuple[Hashable, float, float]] = []  # work, seconds, share of the known
+        self._lately: deque[tuple[Hashable, float]] = deque(maxlen=_IN_A_ROW)
         self._direction = 1
         self._pause = _SOONEST
         self._begun = self._due = clock()
@@ -79,9 +80,10 @@ class Choice(Generic[Option]):
             return
         known = self._times[work]
         if option == self.best:
-            if len(known) >= _KNOWN:
-                self._watch(seconds / median(known))
+            share = seconds / median(known) if len(known) >= _KNOWN else 1.0
             known.append(seconds)
+            self._lately.append((work, seconds))
+            self._watch(share)
         elif self._trial is not None and option == self._options[self._trial]:
             share = seconds / median(known)
             self._tried.append((work, seconds, share))
@@ -94,14 +96,23 @@ class Choice(Generic[Option]):
         self._due = self._begun
 
     def _watch(self, share: float) -> None:
-        """Look again when twice running, what is in use took another time than it did."""
+        """Look again when three times running what is in use took another time than it did."""
         turn = 1 if share > _CHANGED else -1 if share < 1 / _CHANGED else 0
-        if turn and turn == self._changed:
+        self._changed = self._changed + turn if turn * self._changed > 0 else turn
+        if abs(self._changed) >= _IN_A_ROW:
             if self._trial is None:
                 self._direction = turn
+            # What was known is no measure any more.
+            self._know(self._lately)
+            self._changed = 0
             # Where times always vary, this must not make trials the rule.
             self._due = min(self._due, self._begun + min(self._pause, _AGAIN))
-        self._changed = turn
+
+    def _know(self, times: Iterable[tuple[Hashable, float]]) -> None:
+        """Forget all that was known but `times`, of what is in use."""
+        self._times.clear()
+        for work, seconds in times:
+            self._times[work].append(seconds)
 
     def _begin(self) -> None:
         places = range(len(self._options))
@@ -115,14 +126,13 @@ class Choice(Generic[Option]):
         assert self._trial is not None
         if median(share for *_, share in self._tried) < _BETTER:
             self._place = self._trial
-            self._times.clear()
-            for work, seconds, _ in self._tried:
-                self._times[work].append(seconds)
+            self._know([(work, seconds) for work, seconds, _ in self._tried])
             self._pause = _SOONEST
             self.on_change()
         else:
             self._direction = -self._direction
-            self._pause = min(self._pause * 2, self._rarest)
+            is_hopeless = self._tried[-1][2] > _HOPELESS
+            self._pause = min(self._pause * (4 if is_hopeless else 2), self._rarest)
         self._trial = None
         self._changed = 0
         self._due = self._clock() + self._pause
