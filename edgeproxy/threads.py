@@ -28,8 +28,8 @@ _TRIES = 3
 _HOPELESS, _BETTER = 1.3, 0.96
 """Shares of the known time: a trial is ended above the first, and won below the second."""
 _CHANGED, _IN_A_ROW = 1.25, 3
-_SOONEST, _AGAIN = 0.25, 1.0
-"""Seconds between the beginnings of two trials: after a change, and when times seem to change."""
+_SOONEST, _AGAIN, _BACK = 0.25, 1.0, 4.0
+"""Seconds between two trials: while it climbs, when times seem to change, and of what was left."""
 
 
 class Choice(Generic[Option]):
@@ -91,9 +91,9 @@ class Choice(Generic[Option]):
                 self._judge()
 
     def look_again(self) -> None:
-        """Try the neighbours at once, and often for a while: something has changed."""
-        self._pause = _SOONEST
-        self._due = self._begun
+        """Try the neighbours soon: something has changed."""
+        self._pause = min(self._pause, _AGAIN)
+        self._due = min(self._due, self._begun + _AGAIN)
 
     def _watch(self, share: float) -> None:
         """Look again when three times running what is in use took another time than it did."""
@@ -127,7 +127,8 @@ class Choice(Generic[Option]):
         if median(share for *_, share in self._tried) < _BETTER:
             self._place = self._trial
             self._know([(work, seconds) for work, seconds, _ in self._tried])
-            self._pause = _SOONEST
+            goes_on = 0 <= self._place + self._direction < len(self._options)
+            self._pause = _SOONEST if goes_on else min(_BACK, self._rarest)
             self.on_change()
         else:
             self._direction = -self._direction
