@@ -184,7 +184,7 @@ class Beside:
     """Two evaluations at once, in a thread of its own the second, where that is the faster way."""
 
     def __init__(
-        self, threads: Threads, rarest: float = 5.0, clock: Callable[[], float] = time.perf_counter
+        self, threads: Threads, rarest: float = 15.0, clock: Callable[[], float] = time.perf_counter
     ) -> None:
         self._threads = threads
         self._clock = clock
@@ -237,8 +237,9 @@ class Crew:
         if n_threads is not None:
             self.base = self.pair = Threads(n_threads, is_fixed=True)
             return
-        self.base = Threads(default_threads(base_params))
-        # A trial of the small models costs little, and tells when the machine is quiet again.
+        # A trial of the large model costs as much as many tokens; those of the small ones cost
+        # little, and tell when the machine is quiet again.
+        self.base = Threads(default_threads(base_params), rarest=120.0)
         self.pair = Threads(default_threads(pair_params), rarest=1.5)
         # For the smallest models handing over takes longer than the evaluation.
         if self.pair.choice.best > 1:
