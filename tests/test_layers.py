@@ -34,6 +34,7 @@ LAYERS = (
     "chat",
     "statefile",
     "prefix",
+    "home",
     "recipe",
     "memory",
     "loader",
