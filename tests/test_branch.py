@@ -124,7 +124,8 @@ def check_rows(weights: Weights, case: str, atol: float) -> None:
 
 @cases
 def test_rows_are_those_of_eval_and_leave_no_trace(weights: Weights, case: str) -> None:
-    check_rows(weights, case, atol=1e-6)
+    # Batches of other shapes add up the attention in another order.
+    check_rows(weights, case, atol=1e-4)
 
 
 @pytest.mark.weights

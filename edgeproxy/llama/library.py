@@ -16,9 +16,10 @@ from edgeproxy.errors import EngineError
 
 # A failed assertion would otherwise start a debugger and write to standard output.
 os.environ.setdefault("GGML_NO_BACKTRACE", "1")
-# OpenMP's idle threads would spin for milliseconds on the processors that the pair needs by then.
+# OpenMP's idle threads would spin for milliseconds on the processors that the pair needs by then;
+# ones that sleep at once are slow to wake between two operations.
 if "OMP_WAIT_POLICY" not in os.environ:
-    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+    os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 import llama_cpp
 
