@@ -1,6 +1,6 @@
 """How much memory a trio needs, by its parts, and the most that this process has held.
 
-May touch: /proc/self/status, read-only.
+May touch: /proc/*/status, read-only.
 """
 
 from __future__ import annotations
@@ -29,17 +29,22 @@ class Memory:
         return self.weights + self.kv + REST
 
 
-def peak_memory() -> int | None:
-    """The most bytes that this process has held at once, or None where the system does not tell."""
+def peak_memory(process: int | None = None) -> int | None:
+    """The most bytes that this process has held at once, or None where the system does not tell.
+
+    Of another process, given by its id, only Linux tells.
+    """
     try:
         # Linux's `getrusage` begins with what the parent held when it started this process.
-        status = Path("/proc/self/status").read_text(encoding="utf-8", errors="replace")
+        status = Path(f"/proc/{process or 'self'}/status").read_text(
+            encoding="utf-8", errors="replace"
+        )
     except OSError:
         status = ""
     for line in status.splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
-    if sys.platform == "win32":
+    if process is not None or sys.platform == "win32":
         return None
     import resource
 

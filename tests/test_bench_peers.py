@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from edgeproxy.llama import LlamaModel, Weights
 from edgeproxy.model import Logits
 from edgeproxy.recipe import Recipe, find_recipe
 from edgeproxy.trio import RoleTokens
-from tools import bench_peers
+from tools import bench_peers, llama_peers
 from tools.bench_peers import Agreement, Question, Said, System
 
 PROMPTS = ("What is the capital of Mongolia?", "Hello!")
@@ -143,7 +144,7 @@ def test_rows_are_fused_as_edgeproxy_does(alpha: float, plausibility: float) -> 
     random = np.random.default_rng(0)
     base, expert, anti = random.normal(scale=4, size=(3, 500)).astype(np.float32)
     wanted = fuse(base, [Offset(expert, anti, alpha)], plausibility)
-    row = bench_peers.fused(base, expert, anti, alpha, plausibility)
+    row = llama_peers.fused(base, expert, anti, alpha, plausibility)
     np.testing.assert_array_equal(row, wanted)
     assert row.dtype == np.float32
 
@@ -151,10 +152,10 @@ def test_rows_are_fused_as_edgeproxy_does(alpha: float, plausibility: float) -> 
 def test_tokens_are_drawn_by_their_probability() -> None:
     row = np.array([1.0, -np.inf, 3.0, 2.0], np.float32)
     random = np.random.default_rng(0)
-    drawn = [bench_peers.draw(row, 0.5, random) for _ in range(20_000)]
+    drawn = [llama_peers.draw(row, 0.5, random) for _ in range(20_000)]
     shares = np.exp(row / 0.5) / np.exp(row / 0.5).sum()
     np.testing.assert_allclose(np.bincount(drawn, minlength=4) / 20_000, shares, atol=0.015)
-    assert bench_peers.draw(row, 0.0, random) == 2
+    assert llama_peers.draw(row, 0.0, random) == 2
 
 
 def rows_like(*best: int) -> Logits:
@@ -236,7 +237,7 @@ class FakeTrio:
         while True:
             rows = [one.model.eval(p)[-1] for one, p in zip(self.models, parts, strict=True)]
             base, expert, anti = rows
-            row = bench_peers.fused(base, expert, anti, self.recipe.alpha, self.recipe.plausibility)
+            row = llama_peers.fused(base, expert, anti, self.recipe.alpha, self.recipe.plausibility)
             token = int(row.argmax())
             yield token
             parts = [[token]] * 3
@@ -324,3 +325,23 @@ def test_an_interrupt_has_its_own_exit_code(
     monkeypatch.setattr(sys, "argv", ["bench_peers", "factbook"])
     assert bench_peers.main() == 130
     assert capsys.readouterr().err.endswith("interrupted\n")
+
+
+def test_a_file_that_llama_cpp_python_refuses_is_told(
+    factbook_recipe: Recipe, tmp_path: Path
+) -> None:
+    (tmp_path / "none.gguf").write_bytes(b"no model")
+    wrong = replace(
+        factbook_recipe, base=replace(factbook_recipe.base, path=tmp_path / "none.gguf")
+    )
+    with pytest.raises(EngineError, match="llama-cpp-python"):
+        bench_peers.Peers(wrong, [64, 64, 64], 1)
+
+
+@pytest.mark.weights
+def test_a_process_that_has_ended_is_told(factbook_recipe: Recipe) -> None:
+    peers = bench_peers.Peers(factbook_recipe, [64, 64, 64], 1)
+    peers.close()
+    peers.close()
+    with pytest.raises(EngineError, match="has ended"):
+        next(peers.system("loop")(Question("", RoleTokens([5], [5], [5]))))

@@ -8,6 +8,8 @@ All of them read the same tokens and step the same three files:
 - `loop`: three `Llama`s of llama-cpp-python; after `eval`, the rows are fused in NumPy. Without
   `logits_all` its `scores` stay empty, so a row is read where llama.cpp has it.
 - `logits_processor`: the base's `Llama.generate`, with a logits processor that evaluates the pair.
+  Both have a process of their own (see `tools.llama_peers`), without edgeproxy's settings of
+  OpenMP; each token crosses a pipe, which takes about a tenth of a millisecond.
 - `torch float32`, `torch bfloat16` (with --torch): the paper's way, see `tools.torch_peer`. Its
   logits are compared with llama.cpp's first; what does not compute the same is not timed.
 - `stepwise`, `drafted`: edgeproxy, token by token and with drafts.
@@ -20,7 +22,10 @@ others get their prompts in tokens; edgeproxy lays them out within the time to i
 from __future__ import annotations
 
 import argparse
-import math
+import contextlib
+import json
+import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -30,13 +35,11 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import llama_cpp
 import numpy as np
 
 from edgeproxy.bench import PROMPTS, Reply, _figures, machine
 from edgeproxy.cli.interrupt import Flag, on_interrupt
 from edgeproxy.cli.output import StatusLine, say, write_json
-from edgeproxy.cli.stats import peak_in_words
 from edgeproxy.errors import (
     Cancelled,
     ContextFullError,
@@ -48,17 +51,18 @@ from edgeproxy.errors import (
 from edgeproxy.gguf import read
 from edgeproxy.llama import LlamaModel, Weights
 from edgeproxy.loader import Session, load
+from edgeproxy.memory import peak_memory
 from edgeproxy.model import Logits
 from edgeproxy.prompt import Message, encode, make_format
 from edgeproxy.recipe import Recipe, find_recipe
 from edgeproxy.sample import Sampling
 from edgeproxy.speculate import Draft
 from edgeproxy.trio import RoleTokens
+from tools.llama_peers import SEED
 
 if TYPE_CHECKING:
     from tools.torch_peer import TorchTrio
 
-SEED = 1
 LIKELY = 10.0
 """Logits are compared of tokens at most so many nats below the best one."""
 
@@ -75,6 +79,7 @@ _SPOKEN = {
     "drafted": "edgeproxy, with drafts",
 }
 _OURS = ("stepwise", "drafted")
+_ENDED = "the process with llama-cpp-python has ended; is there enough memory?"
 
 
 class Question(NamedTuple):
@@ -109,82 +114,91 @@ class Agreement:
 
 
 class Peers:
-    """Three `Llama`s as llama-cpp-python has them, and two ways to fuse what they say."""
+    """`tools.llama_peers` in a process of its own; a context manager."""
 
     def __init__(
-        self, llamas: Sequence[llama_cpp.Llama], recipe: Recipe, temperature: float = 0.0
+        self,
+        recipe: Recipe,
+        contexts: Sequence[int],
+        n_threads: int,
+        temperature: float = 0.0,
     ) -> None:
-        self._llamas = llamas
-        self._settings = recipe.alpha, recipe.plausibility
-        self._temperature = temperature
-        self._n_vocab = llamas[0].n_vocab()
-
-    def loop(self, question: Question) -> Generator[int, Any, None]:
-        """A loop over all three."""
-        random = np.random.default_rng(SEED)
-        for llama, tokens in zip(self._llamas, question.prompt, strict=True):
-            llama.reset()
-            llama.eval(tokens)
-        while True:
-            base, expert, anti_expert = map(self._row, self._llamas)
-            row = fused(base, expert, anti_expert, *self._settings)
-            token = draw(row, self._temperature, random)
-            yield token
-            for llama in self._llamas:
-                llama.eval([token])
-
-    def logits_processor(self, question: Question) -> Generator[int, Any, None]:
-        """The base's own loop, in which a logits processor asks the pair."""
-        base, expert, anti_expert = self._llamas
-        for llama in self._llamas:
-            llama.reset()
-
-        def steer(input_ids: Any, scores: Any) -> Any:
-            if expert.n_tokens:
-                expert.eval(input_ids[-1:].tolist())
-                anti_expert.eval(input_ids[-1:].tolist())
-            else:
-                expert.eval(question.prompt.expert)
-                anti_expert.eval(question.prompt.anti_expert)
-            return fused(scores, self._row(expert), self._row(anti_expert), *self._settings)
-
-        base.set_seed(SEED)
-        tokens: Generator[int, Any, None] = base.generate(
-            question.prompt.base,
-            top_k=0,
-            top_p=1.0,
-            min_p=0.0,
-            temp=self._temperature,
-            logits_processor=llama_cpp.LogitsProcessorList([steer]),
+        # edgeproxy has set this for itself; a person without it would not know it.
+        environment = {k: v for k, v in os.environ.items() if k != "GOMP_SPINCOUNT"}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tools.llama_peers"],
+            cwd=Path(__file__).parent.parent,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            # Ctrl-C is the parent's, which closes it.
+            start_new_session=True,
         )
-        return tokens
+        try:
+            paths = [str(part.path.absolute()) for part in recipe.roles.values()]
+            self._say(
+                {
+                    "models": list(zip(paths, contexts, strict=True)),
+                    "n_threads": n_threads,
+                    "alpha": recipe.alpha,
+                    "plausibility": recipe.plausibility,
+                    "temperature": temperature,
+                }
+            )
+            error = self._hear()["error"]
+            if error:
+                raise EngineError(f"llama-cpp-python: {error}")
+        except BaseException:
+            self.close()
+            raise
 
-    def _row(self, llama: llama_cpp.Llama) -> Logits:
-        """The row that follows what was read, where llama.cpp has it until it reads on."""
-        pointer = llama_cpp.llama_get_logits_ith(llama.ctx, -1)
-        row: Logits = np.ctypeslib.as_array(pointer, shape=(self._n_vocab,))
-        return row
+    def system(self, name: str) -> System:
+        """The way called `name`, a method of `llama_peers.Peers`."""
 
+        def reply(question: Question) -> Generator[int, Any, None]:
+            self._say([name, *question.prompt])
+            while (token := self._hear()) is not None:
+                goes_on = False
+                try:
+                    yield token
+                    goes_on = True
+                finally:
+                    self._say(goes_on)
+                    if not goes_on:
+                        self._hear()
 
-def fused(
-    base: Logits, expert: Logits, anti_expert: Logits, alpha: float, plausibility: float
-) -> Logits:
-    """The equation and the mask of `edgeproxy.fuse` for a row, as one writes them in NumPy."""
-    if not alpha:
-        return base
-    row: Logits = base + np.float32(alpha) * (expert - anti_expert)
-    if plausibility:
-        least = expert.max() + np.float32(math.log(plausibility))
-        row[expert < least] = -np.inf
-    return row
+        return reply
 
+    def _say(self, what: object) -> None:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(what) + "\n")
+            self._process.stdin.flush()
+        except (OSError, ValueError):  # a pipe that nobody reads; one that `close` closed
+            raise EngineError(_ENDED) from None
 
-def draw(row: Logits, temperature: float, random: np.random.Generator) -> int:
-    """A token by its probability at `temperature`; at 0 the most probable one."""
-    if not temperature:
-        return int(row.argmax())
-    sums = np.cumsum(np.exp((row - row.max()) / temperature, dtype=np.float64))
-    return int(np.searchsorted(sums, random.random() * sums[-1], side="right"))
+    def _hear(self) -> Any:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise EngineError(_ENDED)
+        return json.loads(line)
+
+    @property
+    def peak_memory(self) -> int | None:
+        """The most bytes that it has held at once, or None where the system does not tell."""
+        return peak_memory(self._process.pid)
+
+    def close(self) -> None:
+        """End the process. A second call does nothing."""
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout):
+            with contextlib.suppress(OSError):
+                assert stream is not None
+                stream.close()
 
 
 def edgeproxy(session: Session, mode: Draft, temperature: float, max_tokens: int) -> System:
@@ -403,15 +417,6 @@ def _load_torch(recipe: Recipe) -> Any:
     return torch_peer
 
 
-def _open_llama(path: Path, n_ctx: int, threads: int) -> llama_cpp.Llama:
-    try:
-        return llama_cpp.Llama(
-            str(path), n_ctx=n_ctx, n_threads=threads, n_threads_batch=threads, verbose=False
-        )
-    except ValueError as error:
-        raise EngineError(f"llama-cpp-python: {error}") from None
-
-
 def measure(
     recipe: Recipe,
     prompts: Sequence[str] = PROMPTS,
@@ -441,15 +446,11 @@ def measure(
         models = session.trio.models
         endings = models[0].vocab.end_of_generation | models[1].vocab.end_of_generation
         questions = [ask(session, text, max_tokens) for text in prompts]
-        llamas = []
-        for model, (role, part) in zip(models, recipe.roles.items(), strict=True):
-            told(f"loading {role} with llama-cpp-python")
-            llama = _open_llama(part.path, model.n_ctx, threads)
-            llamas.append(stack.enter_context(closing(llama)))
-        peers = Peers(llamas, recipe, temperature)
+        told("loading with llama-cpp-python")
+        contexts = [model.n_ctx for model in models]
+        peers = stack.enter_context(closing(Peers(recipe, contexts, threads, temperature)))
         systems: dict[str, System] = {
-            "loop": peers.loop,
-            "logits_processor": peers.logits_processor,
+            name: peers.system(name) for name in ("loop", "logits_processor")
         }
         agreement = {}
         if torch_peer is not None:
@@ -467,7 +468,7 @@ def measure(
         systems["stepwise"] = edgeproxy(session, "off", temperature, max_tokens)
         systems["drafted"] = edgeproxy(session, mode, temperature, max_tokens)
         rounds = run(systems, questions, endings, repeats, max_tokens, told, interrupted)
-        memory = peak_in_words()
+        memory = peak_memory(), peers.peak_memory
         return {
             "trio": recipe.name,
             "prompts": list(prompts),
@@ -478,7 +479,7 @@ def measure(
             "draft": mode,
             **figures(rounds, greedy=not temperature),
             "torch_agreement": agreement or None,
-            "peak_memory": memory[0].removeprefix("peak memory ") if memory else None,
+            "peak_memory": dict(zip(("edgeproxy", "llama_cpp_python"), memory, strict=True)),
             "machine": machine() | {"torch": torch_peer and torch_peer.VERSION},
         }
 
@@ -515,13 +516,20 @@ def table(found: Mapping[str, Any]) -> str:
     machine = found["machine"]
     lines += [
         f"with drafts ({found['draft']}); the others' models on {found['peer_threads']} threads "
-        f"each; peak memory {found['peak_memory'] or 'unknown'}",
+        f"each; {_memory(found['peak_memory'])}",
         f"{machine['processor']}, {machine['processors']} processors, load {machine['load']}, "
         f"{machine['system']}, Python {machine['python']}, "
         f"llama-cpp-python {machine['llama_cpp_python']}"
         + (f", PyTorch {machine['torch']}" if machine["torch"] else ""),
     ]
     return "\n".join(lines)
+
+
+def _memory(peaks: Mapping[str, int | None]) -> str:
+    ours, theirs = (
+        "unknown" if peak is None else f"{peak / 1e6:,.0f} MB" for peak in peaks.values()
+    )
+    return f"peak memory {ours}, llama-cpp-python {theirs}"
 
 
 def _parser() -> argparse.ArgumentParser:
