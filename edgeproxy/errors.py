@@ -5,6 +5,7 @@
     │   └── PromptError       a prompt is empty, not text, or too large to tokenise
     ├── ModelFileError        a model file is missing, damaged, or not what it claims
     ├── ManifestError         a trio.toml is missing or wrong
+    ├── StoreError            an installed trio or the store is damaged, or cannot be changed
     ├── VocabularyError       two vocabularies cannot be combined
     ├── EngineError           llama.cpp failed, or was used wrongly
     │   ├── ContextFullError  the text no longer fits the context
@@ -40,6 +41,10 @@ class ModelFileError(EdgeproxyError):
 
 class ManifestError(EdgeproxyError):
     """A trio's manifest is missing, malformed, or points outside its folder."""
+
+
+class StoreError(EdgeproxyError):
+    """An installed trio is missing or damaged, or the store cannot be read or changed."""
 
 
 class VocabularyError(EdgeproxyError):

@@ -1,6 +1,7 @@
 """Fixtures that need files: real vocabularies, and the trio that ships.
 
-May touch: the environment variables EDGEPROXY_VOCABS and CI, read only; EDGEPROXY_CACHE is set.
+May touch: the environment variables EDGEPROXY_VOCABS and CI, read only; EDGEPROXY_CACHE and
+EDGEPROXY_HOME are set.
 """
 
 from __future__ import annotations
@@ -29,10 +30,11 @@ settings.load_profile("edgeproxy")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Alignments are kept in a folder of these tests', not in the user's."""
+def _own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Alignments and installed trios are kept in folders of these tests', not in the user's."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EDGEPROXY_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("EDGEPROXY_HOME", str(tmp_path_factory.mktemp("home")))
         yield
 
 

@@ -35,6 +35,8 @@ LAYERS = (
     "statefile",
     "prefix",
     "home",
+    "manifest",
+    "store",
     "recipe",
     "memory",
     "loader",

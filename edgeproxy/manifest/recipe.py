@@ -1,0 +1,85 @@
+"""What a trio is made of, as frozen dataclasses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+MANIFEST = "trio.toml"
+ROLES = ("base", "expert", "anti_expert")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where on a hub a file is: a repository, a commit (40 hexadecimal digits), a path in it."""
+
+    repo: str
+    revision: str
+    file: str
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """About how many bytes of memory a trio needs with a context of so many tokens."""
+
+    bytes: int
+    context: int
+
+
+@dataclass(frozen=True)
+class Role:
+    """One model of a trio: its file, how it reads a conversation, and what the file must be.
+
+    `file` is what a person calls it, where its path does not say that. `size` is in bytes and
+    exact; `approximate_size` is what is known where it is not. `architecture`, `vocabulary` (tokens
+    in the file) and `blocks` are what the file's header has to say.
+    """
+
+    path: Path
+    prompt: str = "plain"
+    size: int | None = None
+    sha256: str | None = None
+    file: str | None = None
+    source: Source | None = None
+    licence: str = ""
+    approximate_size: int | None = None
+    architecture: str | None = None
+    vocabulary: int | None = None
+    blocks: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The file's name as a person knows it."""
+        return self.file or self.path.name
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a trio is made of. `tuned` is the base tuned directly, kept only for measuring.
+
+    `verified` says whether somebody has pulled these very files and let them answer.
+    """
+
+    name: str
+    base: Role
+    expert: Role
+    anti_expert: Role
+    tuned: Role | None = None
+    description: str = ""
+    licence: str = ""
+    alpha: float = 1.0
+    plausibility: float = 0.0
+    temperature: float = 0.0
+    verified: bool = False
+    memory: Footprint | None = None
+
+    @property
+    def roles(self) -> Mapping[str, Role]:
+        """The three that answer together, by their manifest names."""
+        return {"base": self.base, "expert": self.expert, "anti_expert": self.anti_expert}
+
+    @property
+    def files(self) -> Mapping[str, Role]:
+        """The roles with a file of their own, `tuned` included where there is one."""
+        return {**self.roles, "tuned": self.tuned} if self.tuned else self.roles

@@ -1,0 +1,150 @@
+"""What the store does to a disk: locks, things that last, free space, hashes."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from edgeproxy.errors import StoreError
+
+CHUNK = 1 << 20
+
+Heard = Callable[[int], None]
+"""Called with how many bytes have been read so far."""
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextlib.contextmanager
+def telling(what: object) -> Iterator[None]:
+    """Raise `StoreError` for an `OSError` inside, naming the file, or else `what`."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"{error.filename or what}: {reason(error)}") from None
+
+
+def reason(error: OSError) -> str:
+    """What the system says, and what to do where that is known."""
+    if error.errno in _FULL:
+        return "the disk is full; free some space and do it again (nothing installed was harmed)"
+    if isinstance(error, PermissionError):
+        return f"{error.strerror}; check its permissions, or name another folder as EDGEPROXY_HOME"
+    return error.strerror or str(error)
+
+
+def lock(path: Path) -> FileLock:
+    """A lock between processes, and threads, in the file at `path`. Killed holders let go."""
+    return FileLock(path, thread_local=False)
+
+
+def try_lock(path: Path) -> FileLock | None:
+    """The lock at `path`, taken; None where somebody holds it."""
+    taken = lock(path)
+    try:
+        taken.acquire(timeout=0)
+    except Timeout:
+        return None
+    return taken
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in `folder` last through a power cut, where the platform can."""
+    if os.name == "nt":
+        return  # NTFS keeps a journal of names, and opens no folders
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a new file that lasts. Raises `OSError`."""
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def make_folders(folder: Path) -> None:
+    """Create `folder` and its parents, lastingly. Raises `OSError`."""
+    if not folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        sync_folder(folder.parent)
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file, also a read-only one; nothing where it is gone already."""
+    with contextlib.suppress(FileNotFoundError):
+        if os.name == "nt":
+            path.chmod(stat.S_IWRITE)  # Windows removes no read-only file
+        path.unlink()
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder and all in it, as far as the system lets us."""
+    for path in folder.rglob("*") if os.name == "nt" else ():
+        with contextlib.suppress(OSError):
+            path.chmod(stat.S_IWRITE)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def tree_size(path: Path) -> int:
+    """The bytes of the regular files at and below `path`."""
+    total = 0
+    for each in (path, *path.rglob("*")):
+        with contextlib.suppress(OSError):
+            status = each.lstat()
+            total += status.st_size if stat.S_ISREG(status.st_mode) else 0
+    return total
+
+
+def regular_size(path: Path) -> int | None:
+    """The size of the regular file at `path`; None where there is none. Raises `OSError`."""
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+
+def check_space(folder: Path, needed: int) -> None:
+    """Raise `StoreError` where the disk of `folder`, which may not exist yet, lacks the room."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    with telling(there):
+        free = shutil.disk_usage(there).free
+    if free < needed:
+        raise StoreError(
+            f"{folder}: not enough disk space: {in_units(needed)} are needed and {in_units(free)} "
+            "are free; free some, or name a folder on another disk as EDGEPROXY_HOME"
+        )
+
+
+def hash_file(path: Path, heard: Heard | None = None) -> str:
+    """The sha256 of the file at `path`, in hexadecimal digits. Raises `OSError`."""
+    digest, done = hashlib.sha256(), 0
+    buffer = memoryview(bytearray(CHUNK))
+    with path.open("rb", buffering=0) as file:
+        while count := file.readinto(buffer):
+            digest.update(buffer[:count])
+            done += count
+            if heard:
+                heard(done)
+    return digest.hexdigest()
+
+
+def in_units(size: int) -> str:
+    """`size` bytes in the unit that a person would take."""
+    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if size >= unit:
+            return f"{size / unit:.1f} {name}"
+    return f"{size} bytes"
