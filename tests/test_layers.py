@@ -38,6 +38,7 @@ LAYERS = (
     "manifest",
     "store",
     "recipe",
+    "listing",
     "memory",
     "loader",
     "evaluate",

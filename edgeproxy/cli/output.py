@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any, TextIO
 
 _CONTROLS = [*range(0x20), *range(0x7F, 0xA0)]
@@ -61,6 +62,24 @@ def write(text: str) -> None:
         raise BrokenPipeError
     sys.stdout.write(clean(text) if is_terminal(sys.stdout) else text)
     sys.stdout.flush()
+
+
+def write_lines(lines: Sequence[str]) -> None:
+    """Put lines on standard output, their columns kept and all else made safe."""
+    write("".join(_one_line(line) + "\n" for line in lines))
+
+
+def _one_line(line: str) -> str:
+    return "".join(clean_message(c) if not c.isspace() else " " for c in line).rstrip()
+
+
+def columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """A line for each row, with what is above each other aligned."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        for row in rows
+    ]
 
 
 def write_json(content: Any, indent: int | None = None) -> None:

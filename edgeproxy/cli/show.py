@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeproxy.cli.options import DEFAULT_TRIO, json_option
-from edgeproxy.cli.output import clean_message, write, write_json
+from edgeproxy.cli.output import columns, write_json, write_lines
 
 if TYPE_CHECKING:
     from edgeproxy.gguf import Header
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     epilog="""\b
 Examples:
   edgeproxy show
-  edgeproxy show models/factbook/trio.toml --json""",
+  edgeproxy show models/factbook/trio.toml --json
+  edgeproxy show qwen2.5-7b""",
 )
 @click.argument("trio", default=DEFAULT_TRIO)
 @json_option
@@ -31,15 +32,21 @@ def command(trio: str, as_json: bool) -> None:
     """Tell what TRIO (a name, or the path of a trio.toml) is made of.
 
     Files, sizes, architectures, vocabularies and whether they fit, prompt formats and settings.
-    Reads the files' headers only.
+    Reads the files' headers only. Of a recipe that has not been pulled it tells what a pull would
+    get.
     """
+    from edgeproxy.cli import show_recipe
     from edgeproxy.recipe import find_recipe
 
-    found = describe(find_recipe(trio))
+    recipe = show_recipe.not_pulled(trio)
+    if recipe is not None:
+        found, as_text = show_recipe.describe(recipe), show_recipe.as_text
+    else:
+        found, as_text = describe(find_recipe(trio)), _as_text
     if as_json:
         write_json(found, indent=2)
     else:
-        write(_as_text(found))
+        write_lines(as_text(found))
 
 
 def describe(recipe: Recipe) -> dict[str, Any]:
@@ -72,6 +79,7 @@ def describe(recipe: Recipe) -> dict[str, Any]:
 
 def _model(role: Role, header: Header) -> dict[str, Any]:
     return {
+        "name": role.name,
         "file": str(role.path),
         "size": header.file_size,
         "architecture": header.architecture,
@@ -129,12 +137,12 @@ _COLUMNS = (
 )
 
 
-def _as_text(found: dict[str, Any]) -> str:
+def _as_text(found: dict[str, Any]) -> list[str]:
     lines = [found["trio"]]
     lines += [found["description"]] if found["description"] else []
     lines += ["", *_table(found["models"]), ""]
     for name, model in found["models"].items():
-        lines.append(f"{_spoken(name) + ' file':<18} {model['file']}")
+        lines.append(f"{_spoken(name) + ' file':<18} {_file(model)}")
     for name, alignment in found["alignment"].items():
         lines.append(f"{_spoken(name) + ' fits':<18} {_fits(alignment)}")
         if alignment["unspelled"]:
@@ -146,16 +154,17 @@ def _as_text(found: dict[str, Any]) -> str:
         f"{'temperature':<18} {found['temperature']:g}",
         f"{'licence':<18} {found['licence'] or 'not given'}",
     ]
-    return "".join(_one_line(line) + "\n" for line in lines)
-
-
-def _one_line(line: str) -> str:
-    """`line` made safe, its columns kept."""
-    return "".join(clean_message(c) if not c.isspace() else " " for c in line).rstrip()
+    return lines
 
 
 def _spoken(role: str) -> str:
     return role.replace("_", "-")
+
+
+def _file(model: dict[str, Any]) -> str:
+    """Where the file is; its name too, where that is not the end of its path."""
+    name, path = model["name"], model["file"]
+    return path if path.endswith(name) else f"{name}: {path}"
 
 
 def _fits(alignment: dict[str, Any]) -> str:
@@ -193,11 +202,7 @@ def _table(models: dict[str, dict[str, Any]]) -> list[str]:
                 model["prompt"],
             )
         )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        for row in rows
-    ]
+    return columns(rows)
 
 
 def _count(parameters: int) -> str:

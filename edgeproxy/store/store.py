@@ -15,6 +15,7 @@ from edgeproxy.store.incoming import Incoming
 from edgeproxy.store.installed import Installed
 
 _POLL_SECONDS = 0.1
+_PART = "part"
 
 
 class Freed(NamedTuple):
@@ -54,7 +55,7 @@ class Store(Installed):
         keep = True
         try:
             with disk.telling(taken.folder):
-                part = Incoming(taken.folder / "part", blob, size, self._aside(sha256), heard)
+                part = Incoming(taken.folder / _PART, blob, size, self._aside(sha256), heard)
             with contextlib.closing(part):
                 try:
                     yield part
@@ -62,6 +63,11 @@ class Store(Installed):
                     keep = not part.complete and part.have > 0
         finally:
             self._end(taken, keep)
+
+    def received(self, sha256: str) -> int:
+        """How many bytes of the file with that hash an unfinished try has left."""
+        with disk.telling(self.tmp):
+            return disk.regular_size(self.tmp / sha256 / _PART) or 0
 
     @contextlib.contextmanager
     def hold(self, sha256s: Iterable[str]) -> Iterator[None]:

@@ -1,0 +1,91 @@
+"""`edgeproxy rm`: installed trios leave, and what unfinished work has left.
+
+May touch: the store.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from edgeproxy.cli.options import json_option
+from edgeproxy.cli.output import is_terminal, say, write, write_json
+from edgeproxy.errors import UsageError
+
+if TYPE_CHECKING:
+    from edgeproxy.store import Store
+
+
+@click.command(
+    "rm",
+    short_help="Remove installed trios.",
+    epilog="""\b
+Examples:
+  edgeproxy rm qwen2.5-7b
+  edgeproxy rm --leftovers --yes""",
+)
+@click.argument("names", metavar="[TRIO]...", nargs=-1)
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option(
+    "--leftovers", is_flag=True, help="Without a TRIO: remove what unfinished pulls have left."
+)
+@json_option
+def command(names: tuple[str, ...], yes: bool, leftovers: bool, as_json: bool) -> int | None:
+    """Remove each installed TRIO, and those of its files that no other trio uses.
+
+    What unfinished pulls and installs have left goes too, unless they are still under way.
+    """
+    from edgeproxy.store import Store
+    from edgeproxy.store.disk import in_units
+
+    store = Store()
+    chosen = list(dict.fromkeys(names))
+    if not chosen and not leftovers:
+        raise UsageError("name the trios to remove; edgeproxy ls tells which there are")
+    _check_all(chosen, store)
+    if not yes and not _agreed(chosen, store):
+        say("nothing was removed")
+        return 1
+    freed = [file for name in chosen for file in store.remove(name)]
+    left = store.clean()
+    total = sum(file.size for file in [*freed, *left])
+    if as_json:
+        files = [{"name": file.name, "size": file.size} for file in [*freed, *left]]
+        write_json({"removed": chosen, "freed": total, "files": files}, indent=2)
+        return None
+    removed = f"removed {', '.join(chosen)}; " if chosen else ""
+    unfinished = sum(file.size for file in left)
+    of_which = f", of which {in_units(unfinished)} left by unfinished work" if unfinished else ""
+    write(f"{removed}{in_units(total)} freed{of_which}\n")
+    return None
+
+
+def _check_all(names: list[str], store: Store) -> None:
+    """Raise `UsageError` for a name that cannot be removed, before any is."""
+    from edgeproxy.recipe import pullable_names, shipped_names
+
+    installed = store.names()
+    for name in names:
+        if name in installed:
+            continue
+        if name in shipped_names():
+            raise UsageError(f"{name} comes with edgeproxy and cannot be removed by itself")
+        if name in pullable_names():
+            raise UsageError(f"{name} is a recipe that has not been pulled: nothing to remove")
+        known = ", ".join(installed) or "none"
+        raise UsageError(f"no trio called {name!r} is installed (there are: {known})")
+
+
+def _agreed(names: list[str], store: Store) -> bool:
+    from edgeproxy.listing import installed
+    from edgeproxy.store.disk import in_units
+
+    if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
+        raise UsageError("there is no terminal to ask at; --yes removes without asking")
+    sizes = {listed.name: listed.size for listed in installed(store)}
+    trios = [f"{name} ({in_units(sizes.get(name) or 0)})" for name in names]
+    rubbish = store.rubbish()
+    left = [f"what unfinished work has left ({in_units(rubbish)})"] if rubbish or not names else []
+    return click.confirm(f"Remove {' and '.join([*trios, *left])}?", err=True)

@@ -1,0 +1,110 @@
+"""`edgeproxy verify`: whether the models are still, byte for byte, what their manifests say.
+
+May touch: the model files, read only; a damaged one of the store's is moved aside.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgeproxy.cli.options import json_option
+from edgeproxy.cli.output import StatusLine, columns, write_json, write_lines
+from edgeproxy.errors import ManifestError
+
+if TYPE_CHECKING:
+    from edgeproxy.listing import Listed
+    from edgeproxy.store import Finding, Store
+
+
+@click.command(
+    "verify",
+    short_help="Read every byte of the models again and compare the hashes.",
+    epilog="""\b
+Examples:
+  edgeproxy verify
+  edgeproxy verify factbook qwen2.5-7b --json""",
+)
+@click.argument("names", metavar="[TRIO]...", nargs=-1)
+@json_option
+def command(names: tuple[str, ...], as_json: bool) -> int:
+    """Read every file of each TRIO (or of all that are here) again and compare its sha256.
+
+    Exit code 1 says that something is wrong. A damaged file of an installed trio is put aside, so
+    that pulling or installing the trio again gets a sound one.
+    """
+    from edgeproxy.listing import installed, shipped
+    from edgeproxy.store import Store, check
+
+    store = Store()
+    chosen = _chosen(names, shipped() + installed(store))
+    status, started = StatusLine(), time.monotonic()
+
+    def progress(file: str, done: int, total: int) -> None:
+        from edgeproxy.store.disk import in_units
+
+        rate = done / max(time.monotonic() - started, 1e-3)
+        status.show(
+            f"{file}: {done / max(total, 1):.0%} of {in_units(total)} read, {in_units(int(rate))}/s"
+        )
+
+    try:
+        findings = check([listed.recipe for listed in chosen if listed.recipe], progress)
+    finally:
+        status.clear()
+    told = {finding: _told(finding, store) for finding in findings}
+    broken = [listed for listed in chosen if listed.recipe is None]
+    if as_json:
+        write_json(_as_json(told, broken), indent=2)
+    else:
+        rows = [(f.trio, f.role.replace("_", "-"), f.file, said) for f, said in told.items()]
+        rows += [(listed.name, "manifest", "", listed.problem or "") for listed in broken]
+        write_lines(columns(rows))
+    return 1 if broken or any(finding.problem for finding in findings) else 0
+
+
+def _chosen(names: tuple[str, ...], there: list[Listed]) -> list[Listed]:
+    known = {listed.name for listed in there}
+    for name in names:
+        if name not in known:
+            raise ManifestError(
+                f"there is no trio called {name!r} here (there are: {', '.join(sorted(known))})"
+            )
+    return [listed for listed in there if not names or listed.name in names]
+
+
+def _told(finding: Finding, store: Store) -> str:
+    """What to say of a file; a wrong one of the store's is put aside first."""
+    from edgeproxy.errors import StoreError
+
+    if finding.problem is None:
+        return "sound"
+    again = "install edgeproxy again"
+    if finding.path.parent == store.blobs:
+        again = f"edgeproxy pull {finding.trio}, or install its bundle again"
+        if finding.wrong:
+            # Another trio's file may be the same, and the store may be read only.
+            with contextlib.suppress(StoreError):
+                again = f"put aside as {store.set_aside(finding.path.name)}; {again}"
+    return f"{finding.problem}; {again}"
+
+
+def _as_json(told: dict[Finding, str], broken: list[Listed]) -> dict[str, Any]:
+    return {
+        "sound": not broken and not any(finding.problem for finding in told),
+        "files": [
+            {
+                "trio": finding.trio,
+                "role": finding.role,
+                "name": finding.file,
+                "file": str(finding.path),
+                "size": finding.size,
+                "problem": said if finding.problem else None,
+            }
+            for finding, said in told.items()
+        ],
+        "damaged": [{"trio": listed.name, "problem": listed.problem} for listed in broken],
+    }
