@@ -10,10 +10,12 @@ import shutil
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
-
-from filelock import FileLock, Timeout
+from typing import TYPE_CHECKING
 
 from edgeproxy.errors import StoreError
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 CHUNK = 1 << 20
 
@@ -41,13 +43,17 @@ def reason(error: OSError) -> str:
     return error.strerror or str(error)
 
 
-def lock(path: Path) -> FileLock:
+def lock(path: Path) -> BaseFileLock:
     """A lock between processes, and threads, in the file at `path`. Killed holders let go."""
+    from filelock import FileLock  # not needed by those who only read
+
     return FileLock(path, thread_local=False)
 
 
-def try_lock(path: Path) -> FileLock | None:
+def try_lock(path: Path) -> BaseFileLock | None:
     """The lock at `path`, taken; None where somebody holds it."""
+    from filelock import Timeout
+
     taken = lock(path)
     try:
         taken.acquire(timeout=0)

@@ -10,11 +10,13 @@ import contextlib
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-
-from filelock import FileLock
+from typing import TYPE_CHECKING
 
 from edgeproxy.store import disk
 from edgeproxy.store.naming import hashes_in
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 _LOCK = "lock"
 _HOLD, _BLOBS = "hold-", "blobs"
@@ -23,7 +25,7 @@ _HOLD, _BLOBS = "hold-", "blobs"
 class Work:
     """A folder in tmp/ that this process holds, until `release`."""
 
-    def __init__(self, folder: Path, lock: FileLock) -> None:
+    def __init__(self, folder: Path, lock: BaseFileLock) -> None:
         self.folder = folder
         self._lock = lock
 
