@@ -64,12 +64,12 @@ class Incoming:
         Raises `StoreError` for more bytes than the file should have, which puts it aside as
         `commit` does, and for a full disk; what came before is kept then.
         """
-        rest = memoryview(chunk).cast("B")
+        file, rest = self._open, memoryview(chunk).cast("B")
         if self.have + len(rest) > self.size:
             self._refuse(f"more than the {self.size:,} bytes came that it should have")
         with disk.telling(self._part):
             while rest:
-                written = self._open.write(rest) or 0
+                written = file.write(rest) or 0
                 self._digest.update(rest[:written])
                 self.have += written
                 rest = rest[written:]
