@@ -67,7 +67,7 @@ def test_one_file_has_one_hash_in_all_recipes() -> None:
     [
         ("verified = false", "verified = 0", "verified must be true or false"),
         ("memory = {", "memory = 3 #", "memory must be a table"),
-        ("context = 4096", "", "memory.context is missing"),
+        (", context = 4096", "", "memory.context is missing"),
         ("context = 4096", "context = 0", "memory.context must be 1 or more"),
         ("context = 4096", "context = 1, more = 1", "unknown key memory.more"),
         ("memory =", "# ", "memory is missing, and a recipe has to say it"),
