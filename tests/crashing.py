@@ -186,7 +186,7 @@ def break_the_store() -> None:
     def put(self: Store, name: str, files: Mapping[str, bytes], folder: Path) -> None:
         trio = self.trios / name
         trio.mkdir(parents=True, exist_ok=True)
-        for file, data in reversed(files.items()):
+        for file, data in reversed(list(files.items())):
             (trio / file).write_bytes(data)
 
     def remove(self: Store, name: str) -> list[Any]:

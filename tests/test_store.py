@@ -23,7 +23,7 @@ def store(tmp_path: Path) -> Store:
 
 def test_a_store_is_below_home_and_creates_nothing_to_be_read(store: Store) -> None:
     assert Store().root == home()
-    assert store.names() == store.verify() == store.clean() == []
+    assert [*store.names(), *store.verify(), *store.clean()] == []
     assert store.rubbish() == 0
     assert not store.has("ab" * 32)
     with pytest.raises(StoreError, match=r"no trio called 'x' is installed \(there are: none\)"):
@@ -51,7 +51,8 @@ def test_an_installed_trio_is_found_and_its_files_are_blobs(
 
 
 def test_what_came_before_is_gone_on_with(store: Store) -> None:
-    data, heard = b"0123456789" * 10, []
+    data = b"0123456789" * 10
+    heard: list[int] = []
     with store.incoming(sha256(data), len(data)) as incoming:
         incoming.write(data[:30])
         with pytest.raises(StoreError, match="30 of 100 bytes have come; do it again"):
@@ -190,7 +191,7 @@ def test_a_removal_leaves_what_another_trio_uses(store: Store) -> None:
     )
     assert problems(store, "two") == []
     assert len(store.remove("two")) == 3
-    assert list(store.blobs.iterdir()) == list(store.tmp.iterdir()) == store.names() == []
+    assert [*store.blobs.iterdir(), *store.tmp.iterdir(), *store.names()] == []
 
 
 def test_a_damaged_manifest_keeps_its_files(store: Store) -> None:

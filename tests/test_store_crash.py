@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -198,7 +199,7 @@ def test_a_disk_that_fills_up_harms_nothing(
         assert problems(store, "kept", "other") == []
 
 
-class FullFile(incoming.FileIO):
+class FullFile(FileIO):
     """A file on a disk with room for 500 bytes."""
 
     def write(self, data: Any) -> int:

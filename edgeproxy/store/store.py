@@ -52,17 +52,13 @@ class Store(Installed):
             if waiting:
                 waiting()
             time.sleep(_POLL_SECONDS)
-        keep = True
         try:
             with disk.telling(taken.folder):
                 part = Incoming(taken.folder / _PART, blob, size, self._aside(sha256), heard)
             with contextlib.closing(part):
-                try:
-                    yield part
-                finally:
-                    keep = not part.complete and part.have > 0
+                yield part
         finally:
-            self._end(taken, keep)
+            self._end(taken, keep=self.received(sha256) > 0)
 
     def received(self, sha256: str) -> int:
         """How many bytes of the file with that hash an unfinished try has left."""
