@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from edgeproxy.errors import EdgeproxyError
-from edgeproxy.manifest import Recipe
+from edgeproxy.manifest import Lora, Recipe, Role
 from edgeproxy.recipe import find_pullable, pullable_names, shipped_names, shipped_recipe
 from edgeproxy.store import Store
 
@@ -30,7 +30,7 @@ class Listed:
         """
         if self.recipe is None:
             return None
-        files = {role.path: role for role in self.recipe.roles.values()}
+        files = {file.path: file for file in self._files}
         if self.origin == "recipe":
             sizes = [role.size or role.approximate_size for role in files.values()]
         else:
@@ -41,8 +41,13 @@ class Listed:
     @property
     def is_exact(self) -> bool:
         """Whether `size` is known to the byte."""
-        roles = self.recipe.roles.values() if self.recipe else ()
-        return self.origin != "recipe" or all(role.size is not None for role in roles)
+        return self.origin != "recipe" or all(file.size is not None for file in self._files)
+
+    @property
+    def _files(self) -> list[Role | Lora]:
+        """The files of the three that answer."""
+        recipe = self.recipe
+        return [f for name, f in recipe.files.items() if name in recipe.roles] if recipe else []
 
 
 def shipped() -> list[Listed]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -19,8 +19,8 @@ from edgeproxy.chat import (
 from edgeproxy.complete import Piece
 from edgeproxy.errors import UsageError, VocabularyError
 from edgeproxy.fuse import check_alpha, check_plausibility
+from edgeproxy.held import Held, Progress
 from edgeproxy.llama import KvType, LlamaModel, Weights, check_kv_type
-from edgeproxy.memory import Memory
 from edgeproxy.prefix import Cached, cache_prompt, opening
 from edgeproxy.prompt import Format, Message, make_format
 from edgeproxy.recipe import Recipe, Role, choose_recipe
@@ -28,9 +28,6 @@ from edgeproxy.sample import Sampling
 from edgeproxy.speculate import Draft, Drafter
 from edgeproxy.threads import Crew, Threads, default_threads
 from edgeproxy.trio import RoleTokens, Trio
-
-Progress = Callable[[str, float], None]
-"""Called with a role's name and the share of its file that has been loaded, 0 to 1."""
 
 SOLO_ROLES = ("base", "expert", "anti_expert", "tuned")
 
@@ -41,6 +38,7 @@ def load(
     base: str | Path | None = None,
     expert: str | Path | None = None,
     anti_expert: str | Path | None = None,
+    expert_lora: str | Path | None = None,
     alpha: float | None = None,
     plausibility: float | None = None,
     n_ctx: int | None = None,
@@ -53,10 +51,11 @@ def load(
 ) -> Session:
     """Load a trio by name, by the path of its manifest, or from three GGUF files.
 
-    With `trio` and a file, the file takes that role's place. `alpha` and `plausibility` default to
-    the manifest's; `n_ctx` (tokens) to what the models were trained with, at most 4,096;
-    `n_threads` to what is fastest while it runs (see `threads`). `cancel` stops the loading too,
-    with `Cancelled`.
+    With `trio` and a file, the file takes that role's place. `expert_lora` is a LoRA adapter: the
+    expert is then the anti-expert's weights, held once, with what it changes of them. `alpha` and
+    `plausibility` default to the manifest's; `n_ctx` (tokens) to what the models were trained with,
+    at most 4,096; `n_threads` to what is fastest while it runs (see `threads`). `cancel` stops the
+    loading too, with `Cancelled`.
 
     `kv_type` "q8_0" halves what a long context takes of memory, nearly without a loss.
 
@@ -68,7 +67,7 @@ def load(
     Raises `UsageError`, `ManifestError`, `ModelFileError`, `VocabularyError` or `EngineError`, each
     saying what to do; nothing stays in memory then.
     """
-    recipe = choose_recipe(trio, base, expert, anti_expert)
+    recipe = choose_recipe(trio, base, expert, anti_expert, expert_lora)
     # Checked before seconds are spent on the weights.
     if alpha is not None:
         recipe = replace(recipe, alpha=check_alpha(alpha))
@@ -110,12 +109,11 @@ class Session:
         self._n_threads = n_threads
         check_kv_type(kv_type)
         self._kv_type = kv_type
-        self._progress = progress
-        self._weights: dict[Path, Weights] = {}
+        self._held = Held(progress, self._cancel)
         self._solo: dict[str, Speaker[Sequence[int]]] = {}
         try:
             base, expert, anti_expert = (
-                self._weights_of(role, part) for role, part in recipe.roles.items()
+                self._held.weights(role, part) for role, part in recipe.roles.items()
             )
             matches = match(base.vocab, expert.vocab), match(base.vocab, anti_expert.vocab)
             self.matches: Mapping[str, Match] = MappingProxyType(
@@ -128,13 +126,13 @@ class Session:
             self.crew = Crew(base.n_params, pair_params, n_threads)
             branches = MAX_PATHS if any(m.case == "different" for m in matches) else 0
             aligned = align(
-                self._context(expert, self.crew.pair, branches),
-                self._context(anti_expert, self.crew.pair, branches),
+                self._context("expert", recipe.expert, self.crew.pair, branches),
+                self._context("anti_expert", recipe.anti_expert, self.crew.pair, branches),
                 base.vocab,
                 matches,
             )
             self.trio = Trio(
-                self._context(base, self.crew.base),
+                self._context("base", recipe.base, self.crew.base),
                 aligned.expert,
                 aligned.anti_expert,
                 recipe.alpha,
@@ -155,34 +153,21 @@ class Session:
                 self._cancel,
                 self.drafter,
             )
-            held = self._weights.values()
-            self.memory = Memory(
-                sum(weights.n_bytes for weights in held), sum(weights.kv_bytes for weights in held)
-            )
+            self.memory = self._held.memory
         except BaseException:
-            self._close_weights()
+            self._held.close()
             raise
 
-    def _weights_of(self, name: str, role: Role) -> Weights:
-        """The weights of a role; two roles that name one file share them."""
-        if role.path not in self._weights:
-            report = self._progress
-            self._weights[role.path] = Weights(
-                role.path,
-                progress=None if report is None else lambda share: report(name, share),
-                cancel=self._cancel,
-            )
-        return self._weights[role.path]
-
     def _context(
-        self, weights: Weights, n_threads: int | Threads, n_branches: int = 0
+        self, name: str, role: Role, n_threads: int | Threads, n_branches: int = 0
     ) -> LlamaModel:
         return LlamaModel(
-            weights,
+            self._held.weights(name, role),
             n_ctx=self._n_ctx,
             n_threads=n_threads,
             kv_type=self._kv_type,
             n_branches=n_branches,
+            adapter=self._held.adapter(name, role),
             cancel=self._cancel,
         )
 
@@ -261,8 +246,9 @@ class Session:
             part = getattr(self.recipe, role) if role in SOLO_ROLES else None
             if part is None:
                 raise UsageError(f"the trio {self.recipe.name!r} has no model {role!r}")
-            weights = self._weights_of(role, part)
-            model = self._context(weights, self._n_threads or default_threads(weights.n_params))
+            weights = self._held.weights(role, part)
+            n_threads = self._n_threads or default_threads(weights.n_params)
+            model = self._context(role, part, n_threads)
             self._solo[role] = solo_speaker(model, _format(part, weights), weights, self._cancel)
         return self._solo[role]
 
@@ -273,12 +259,7 @@ class Session:
     def close(self) -> None:
         """Give all memory back. A second call does nothing."""
         self.trio.let_go()
-        self._close_weights()
-
-    def _close_weights(self) -> None:
-        for weights in self._weights.values():
-            weights.close()
-        self._weights.clear()
+        self._held.close()
 
     def __enter__(self) -> Session:
         return self

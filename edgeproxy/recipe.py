@@ -7,13 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgeproxy.errors import ManifestError, StoreError, UsageError
-from edgeproxy.manifest import MANIFEST, ROLES, Recipe, Role, read_pullable, read_recipe
+from edgeproxy.manifest import MANIFEST, ROLES, Lora, Recipe, Role, read_pullable, read_recipe
 from edgeproxy.prompt import FILE_OR_PLAIN
 from edgeproxy.store import Store
 
 __all__ = [
     "MANIFEST",
     "ROLES",
+    "Lora",
     "Recipe",
     "Role",
     "choose_recipe",
@@ -93,37 +94,52 @@ def choose_recipe(
     base: str | Path | None = None,
     expert: str | Path | None = None,
     anti_expert: str | Path | None = None,
+    expert_lora: str | Path | None = None,
 ) -> Recipe:
     """The recipe that these arguments name; a file takes its role's place in the trio.
 
-    Raises `UsageError` when there is neither a trio nor all three files.
+    With `expert_lora` the expert is the anti-expert with that adapter. Raises `UsageError` when
+    there is neither a trio nor all three models, or when two experts are named.
     """
     files = {"base": base, "expert": expert, "anti_expert": anti_expert}
     given = {role: Path(path) for role, path in files.items() if path is not None}
+    lora = None if expert_lora is None else Lora(Path(expert_lora))
+    if lora is not None and "expert" in given:
+        raise UsageError(
+            f"the expert is either {expert} or the anti-expert with the adapter {expert_lora}: "
+            "leave one of them out"
+        )
     if trio is None:
-        if len(given) < len(files):
-            missing = [role for role in files if role not in given]
+        missing = [role for role in files if role not in given and not (lora and role == "expert")]
+        if missing:
             raise UsageError(
                 f"no model for {' and '.join(missing)}: name a trio, or give all three files"
             )
-        return recipe_of_files(given["base"], given["expert"], given["anti_expert"])
+        return recipe_of_files(given["base"], given.get("expert"), given["anti_expert"], lora)
     recipe = trio if isinstance(trio, Recipe) else find_recipe(str(trio))
     roles = {role: Role(path, recipe.roles[role].prompt) for role, path in given.items()}
     roles = {**recipe.roles, **roles}
+    lora = lora or roles["expert"].lora
+    if lora is not None:
+        roles["expert"] = roles["anti_expert"].with_lora(lora, roles["expert"].prompt)
     return replace(
         recipe, base=roles["base"], expert=roles["expert"], anti_expert=roles["anti_expert"]
     )
 
 
-def recipe_of_files(base: Path, expert: Path, anti_expert: Path) -> Recipe:
+def recipe_of_files(
+    base: Path, expert: Path | None, anti_expert: Path, lora: Lora | None = None
+) -> Recipe:
     """A recipe for three files: base and anti-expert read plain text, the expert its own template.
 
-    An expert without a template in its file reads plain text too.
+    An expert without a template in its file reads plain text too. Without a file it is the
+    anti-expert, with `lora` where that is given.
     """
+    role = Role(expert or anti_expert, prompt=FILE_OR_PLAIN, lora=lora)
     return Recipe(
-        name=f"{base.stem} + {expert.stem}",
+        name=f"{base.stem} + {(lora or role).path.stem}",
         base=Role(base),
-        expert=Role(expert, prompt=FILE_OR_PLAIN),
+        expert=role,
         anti_expert=Role(anti_expert),
     )
 

@@ -40,6 +40,7 @@ LAYERS = (
     "recipe",
     "listing",
     "memory",
+    "held",
     "loader",
     "evaluate",
     "bench",
@@ -48,7 +49,7 @@ LAYERS = (
 )
 """Downwards: each may import from those above it."""
 
-MAY_IMPORT_LLAMA = {"sample", "chat", "loader", "evaluate", "cli"}
+MAY_IMPORT_LLAMA = {"sample", "chat", "held", "loader", "evaluate", "cli"}
 """The others work with any `Model`, and are tested without weights."""
 
 OUTPUT = {"print", "sys.exit", "exit", "quit", "os._exit", "sys.stdout", "sys.stderr"}

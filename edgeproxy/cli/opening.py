@@ -55,6 +55,7 @@ def opened(models: Models, recipe: Recipe | None = None) -> Iterator[Opened]:
                 base=models.base,
                 expert=models.expert,
                 anti_expert=models.anti_expert,
+                expert_lora=models.expert_lora,
                 alpha=models.alpha,
                 plausibility=models.plausibility,
                 n_ctx=models.ctx,

@@ -32,6 +32,7 @@ class Models:
     base: Path | None = None
     expert: Path | None = None
     anti_expert: Path | None = None
+    expert_lora: Path | None = None
     alpha: float | None = None
     plausibility: float | None = None
     ctx: int | None = None
@@ -44,8 +45,8 @@ class Models:
     @property
     def name(self) -> str | None:
         """The trio asked for: the one that ships where no file was given either."""
-        files = (self.base, self.expert, self.anti_expert)
-        return DEFAULT_TRIO if self.trio is None and files == (None,) * 3 else self.trio
+        files = (self.base, self.expert, self.anti_expert, self.expert_lora)
+        return DEFAULT_TRIO if self.trio is None and not any(files) else self.trio
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,11 @@ _FILES = (
     click.option("--base", type=_PATH, help="GGUF file of the large untuned model."),
     click.option("--expert", type=_PATH, help="GGUF file of the small tuned model."),
     click.option("--anti-expert", type=_PATH, help="GGUF file of the small untuned model."),
+    click.option(
+        "--expert-lora",
+        type=_PATH,
+        help="GGUF file of a LoRA adapter: the expert is the anti-expert with it.",
+    ),
 )
 _TRIO = click.option(
     "--trio", metavar="TRIO", help=f"Name of a trio, or its trio.toml. [default: {DEFAULT_TRIO}]"

@@ -13,7 +13,7 @@ from edgeproxy.cli.output import columns, write_json, write_lines
 
 if TYPE_CHECKING:
     from edgeproxy.gguf import Header
-    from edgeproxy.recipe import Recipe, Role
+    from edgeproxy.recipe import Lora, Recipe, Role
     from edgeproxy.vocab import Vocab
 
 
@@ -78,6 +78,7 @@ def describe(recipe: Recipe) -> dict[str, Any]:
 
 
 def _model(role: Role, header: Header) -> dict[str, Any]:
+    lora = {"lora": _lora(role.lora, header)} if role.lora else {}
     return {
         "name": role.name,
         "file": str(role.path),
@@ -88,6 +89,25 @@ def _model(role: Role, header: Header) -> dict[str, Any]:
         "context": header.integer(f"{header.architecture}.context_length"),
         "vocabulary": len(header.metadata["tokenizer.ggml.tokens"]),
         "prompt": role.prompt,
+        **lora,
+    }
+
+
+def _lora(lora: Lora, model: Header) -> dict[str, Any]:
+    from edgeproxy.gguf import read_adapter
+
+    adapter = read_adapter(lora.path, model)
+    return {
+        "name": lora.name,
+        "file": str(lora.path),
+        "size": adapter.header.file_size,
+        "rank": adapter.ranks[1],
+        "lowest_rank": adapter.ranks[0],
+        "alpha": adapter.alpha,
+        "scale": lora.scale,
+        "matrices": adapter.n_matrices,
+        "parameters": adapter.n_params,
+        "quantisation": _quantisation(adapter.header),
     }
 
 
@@ -143,6 +163,9 @@ def _as_text(found: dict[str, Any]) -> list[str]:
     lines += ["", *_table(found["models"]), ""]
     for name, model in found["models"].items():
         lines.append(f"{_spoken(name) + ' file':<18} {_file(model)}")
+        if "lora" in model:
+            lines.append(f"{_spoken(name) + ' lora':<18} {_file(model['lora'])}")
+            lines.append(f"{'':<18} {_lora_in_words(model['lora'])}")
     for name, alignment in found["alignment"].items():
         lines.append(f"{_spoken(name) + ' fits':<18} {_fits(alignment)}")
         if alignment["unspelled"]:
@@ -185,6 +208,16 @@ def _fits(alignment: dict[str, Any]) -> str:
 def _lacks(alignment: dict[str, Any]) -> str:
     unspelled, of_text = alignment["unspelled"], alignment["text_tokens"]
     return f"{unspelled:,} of the base's {of_text:,} tokens of text: there it has no say"
+
+
+def _lora_in_words(lora: dict[str, Any]) -> str:
+    ranks = {lora["lowest_rank"], lora["rank"]}
+    rank = " to ".join(map(str, sorted(ranks)))
+    return (
+        f"rank {rank}, alpha {lora['alpha']:g}, scale {lora['scale']:g}: "
+        f"{lora['matrices']} matrices changed, {_count(lora['parameters'])} parameters, "
+        f"{lora['quantisation']}, {lora['size'] / 1e6:,.1f} MB"
+    )
 
 
 def _table(models: dict[str, dict[str, Any]]) -> list[str]:

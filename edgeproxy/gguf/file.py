@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from collections.abc import Callable
 from io import FileIO
 from pathlib import Path
 
@@ -32,6 +33,17 @@ class ModelFile:
     def fileno(self) -> int:
         """The descriptor; whoever moves its position must not mind where it stands."""
         return self._file.fileno()
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """`size` bytes from `offset` on. Raises `ModelFileError` where the file ends before."""
+        self._file.seek(offset)
+        parts = []
+        while size:
+            parts.append(self._file.read(size))
+            size -= len(parts[-1])
+            if not parts[-1]:
+                raise self.header.error("it became shorter while it was read")
+        return b"".join(parts)
 
     def check_unchanged(self) -> None:
         """Check that the open file and the one at its path are still the file that was validated.
@@ -66,15 +78,26 @@ def open_model(path: str | os.PathLike[str], *, vocab_only: bool = False) -> Mod
     checked against the architecture. Raises `ModelFileError` for everything that is not a sound
     little-endian GGUF file of version 2 or 3; reads no tensor data and changes nothing.
     """
-    path = Path(path)
+
+    def check(file: ModelFile) -> None:
+        check_keys(file.header)
+        count = check_vocabulary(file.header)
+        if not vocab_only:
+            check_model(file.header, count)
+
+    return open_checked(Path(path), check)
+
+
+def open_checked(path: Path, check: Callable[[ModelFile], None]) -> ModelFile:
+    """Open the GGUF file at `path`, of whatever kind, if its header is sound and `check` agrees.
+
+    Raises `ModelFileError`, and what `check` raises.
+    """
     file = _open_regular(path)
     try:
-        header = parse(file, path)
-        check_keys(header)
-        count = check_vocabulary(header)
-        if not vocab_only:
-            check_model(header, count)
-        return ModelFile(file, header)
+        opened = ModelFile(file, parse(file, path))
+        check(opened)
+        return opened
     except OSError as error:
         file.close()
         raise ModelFileError(path, f"it cannot be read ({error.strerror}); {AGAIN}") from None

@@ -16,21 +16,19 @@ from typing import Any
 import numpy as np
 
 from edgeproxy.errors import Cancelled, ContextFullError, EngineError, LogitsError
+from edgeproxy.llama.adapter import Adapter
 from edgeproxy.llama.batch import RunBatch
 from edgeproxy.llama.branches import Tree, TreeBatch, check_branches, hold, let_go
-from edgeproxy.llama.kv import KvType, flash_attention, kv_bytes, kv_type_for
-from edgeproxy.llama.library import drain_logs, failure, lib, set_fields
+from edgeproxy.llama.kv import KvType, kv_bytes, kv_type_for
+from edgeproxy.llama.library import drain_logs, failure, lib
 from edgeproxy.llama.owner import Owner
+from edgeproxy.llama.params import BATCH, MAX_ROWS, context_params
 from edgeproxy.llama.state import Stateful
 from edgeproxy.llama.weights import Weights
 from edgeproxy.model import Logits
 from edgeproxy.threads import Threads
 from edgeproxy.vocab import Vocab
 
-MAX_ROWS = 32
-"""The most rows one `eval` or `branch` computes; llama.cpp sizes its output buffer by it."""
-
-_BATCH, _AT_ONCE = 256, 64
 _ABORTED, _NO_ROOM = 2, 1
 
 
@@ -42,6 +40,7 @@ class LlamaModel(Stateful):
     `n_threads` may be a choice that is still learning, and that other contexts learn from as well.
     `kv_type` is how the KV cache keeps its numbers; q8_0 halves it, where the model's heads fit it.
     `n_branches` is how many other paths one `branch` may take; recurrent models can take none.
+    `adapter` is added to the weights, for this context alone.
     Raises `UsageError` for impossible settings, `EngineError` when there is not enough memory.
     """
 
@@ -53,12 +52,14 @@ class LlamaModel(Stateful):
         n_threads: int | Threads = 1,
         kv_type: KvType = "f16",
         n_branches: int = 0,
+        adapter: Adapter | None = None,
         cancel: threading.Event | None = None,
     ) -> None:
         self._context: Any = None
         self._batch: Any = None
         self._tree_batch: Any = None
         self._weights = weights
+        self._adapter = adapter
         self._kv_type = kv_type
         self._lock = threading.Lock()
         self._owner = Owner(self._lock, str(weights.path))
@@ -76,40 +77,27 @@ class LlamaModel(Stateful):
         self._n_branches = n_branches if weights.can_rewind else 0
         self._abort_callback = lib.ggml_abort_callback(self._should_abort)
         self._no_callback = lib.ggml_abort_callback()
-        params = set_fields(
-            lib.llama_context_default_params(),
-            n_ctx=self._n_ctx,
-            n_batch=_BATCH,
-            n_ubatch=_AT_ONCE,
-            n_seq_max=1 + self._n_branches,
-            kv_unified=self._n_branches > 0,
-            n_outputs_max=MAX_ROWS,
-            n_outputs_max_per_seq=MAX_ROWS,
-            n_threads=self._n_threads,
-            n_threads_batch=self._n_threads,
-            flash_attn_type=flash_attention(kind, self._n_ctx),
-            type_k=kind.id,
-            type_v=kind.id,
-            offload_kqv=False,
-            op_offload=False,
-            swa_full=True,
+        params = context_params(
+            self._n_ctx, kind, n_branches=self._n_branches, n_threads=self._n_threads
         )
         context = lib.llama_init_from_model(weights.pointer, params)
         if not context:
             raise failure(f"{weights.path}: no context of {self._n_ctx} tokens could be made")
         drain_logs()
         self._context = context
-        self._owner.is_open = True
         self.kv_bytes = kv_bytes(weights.header, lib.llama_n_ctx(context), kind)
         """What the KV cache takes of memory."""
+        weights.register(self)
+        if adapter is not None:
+            adapter.apply(weights, context)
+        self._owner.is_open = True
         self._memory = lib.llama_get_memory(context)
-        self._batch = RunBatch(_BATCH)
+        self._batch = RunBatch(BATCH)
         self._tree_batch = TreeBatch(MAX_ROWS, 1 + self._n_branches)
         self._n_vocab = len(weights.vocab)
         self._n_params = weights.n_params
         self._rows = np.empty((MAX_ROWS, self._n_vocab), np.float32)
         self._rows_address = self._rows.ctypes.data
-        weights.register(self)
 
     @property
     def vocab(self) -> Vocab:
@@ -151,8 +139,8 @@ class LlamaModel(Stateful):
 
     def _eval_in_batches(self, tokens: Sequence[int], rows: int) -> Logits:
         # Rows are only taken from the last batch, so it must hold all of them.
-        last = len(tokens) - max(rows, (len(tokens) - 1) % _BATCH + 1)
-        starts = [*range(0, last, _BATCH), last]
+        last = len(tokens) - max(rows, (len(tokens) - 1) % BATCH + 1)
+        starts = [*range(0, last, BATCH), last]
         for start, end in zip(starts, [*starts[1:], len(tokens)], strict=True):
             wanted = rows if end == len(tokens) else 0
             self._batch.fill(tokens[start:end], self._n_past, wanted)
@@ -246,8 +234,8 @@ class LlamaModel(Stateful):
             # The largest is NaN if any is NaN, and -inf if nothing is finite.
             if not math.isfinite(out[row].max()):
                 raise LogitsError(
-                    f"{self._weights.path}: the model answered with logits that are not numbers; "
-                    "its weights are damaged, so get the file again"
+                    f"{(self._adapter or self._weights).path}: the model answered with logits that "
+                    "are not numbers; its weights are damaged, so get the file again"
                 )
         return out
 

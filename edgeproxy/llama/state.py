@@ -11,6 +11,7 @@ import numpy as np
 
 from edgeproxy.errors import EngineError
 from edgeproxy.gguf import fingerprint
+from edgeproxy.llama.adapter import Adapter
 from edgeproxy.llama.branches import let_go
 from edgeproxy.llama.library import build, failure, lib
 from edgeproxy.llama.owner import Owner
@@ -32,6 +33,7 @@ class Stateful:
     _memory: Any
     _owner: Owner
     _weights: Weights
+    _adapter: Adapter | None
     _n_past: int
     _n_ctx: int
     _n_branches: int
@@ -49,6 +51,7 @@ class Stateful:
             # It chooses how far apart some models see two tokens (llama.cpp's longrope).
             "context length": str(self._n_ctx),
             "KV cache type": self._kv_type,
+            "adapter": "none" if self._adapter is None else self._adapter.origin,
         }
 
     def state(self) -> memoryview:

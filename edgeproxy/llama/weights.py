@@ -6,7 +6,6 @@ May touch: the model file, read-only.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import dataclasses
 import os
 import platform
@@ -19,10 +18,12 @@ from typing import TYPE_CHECKING, Any
 from edgeproxy.errors import Cancelled, EngineError, ModelFileError, UsageError
 from edgeproxy.gguf import Header, ModelFile, open_model
 from edgeproxy.llama.library import drain_logs, failure, lib, set_fields
+from edgeproxy.llama.stream import HAS_STREAMS, stream_of
 from edgeproxy.llama.tokenizer import tokenizer
 from edgeproxy.vocab import Kind, Vocab, from_header
 
 if TYPE_CHECKING:
+    from edgeproxy.llama.adapter import Adapter
     from edgeproxy.llama.context import LlamaModel
 
 Progress = Callable[[float], None]
@@ -68,6 +69,7 @@ class Weights:
         self.header: Header
         self._pointer: Any = None
         self._contexts: weakref.WeakSet[LlamaModel] = weakref.WeakSet()
+        self._adapters: list[Adapter] = []
         with open_model(self.path, vocab_only=vocab_only) as file:
             vocab = from_header(file.header)
             # Let go before llama.cpp makes its own of them.
@@ -150,8 +152,9 @@ class Weights:
 
     @property
     def n_bytes(self) -> int:
-        """What the weights take of memory."""
-        return sum(tensor.size for tensor in self.header.tensors)
+        """What the weights take of memory, and the adapters that were loaded for them."""
+        own = sum(tensor.size for tensor in self.header.tensors)
+        return own + sum(adapter.n_bytes for adapter in self._adapters)
 
     @property
     def kv_bytes(self) -> int:
@@ -168,8 +171,15 @@ class Weights:
         """Remember a context, to close it before the weights."""
         self._contexts.add(context)
 
+    def keep(self, adapter: Adapter) -> None:
+        """Remember an adapter: llama.cpp frees it with the weights."""
+        self._adapters.append(adapter)
+
     def close(self) -> None:
-        """Give the memory back. Contexts are closed first; a second call does nothing."""
+        """Give the memory back, the adapters' too. Contexts are closed first.
+
+        A second call does nothing.
+        """
         for context in list(self._contexts):
             context.close()
         pointer, self._pointer = self._pointer, None
@@ -216,7 +226,11 @@ def _load(
         progress_callback=callback,
         vocab_only=vocab_only,
     )
-    pointer = _load_open_file(file, params)
+    if HAS_STREAMS:
+        with stream_of(file) as stream:
+            pointer = lib.llama_model_load_from_file_ptr(stream, params)
+    else:
+        pointer = lib.llama_model_load_from_file(os.fsencode(file.header.path), params)
     if raised:
         if pointer:
             lib.llama_model_free(pointer)
@@ -228,26 +242,3 @@ def _load(
         raise failure(f"{file.header.path}: llama.cpp cannot load this model")
     drain_logs()
     return pointer
-
-
-def _load_open_file(file: ModelFile, params: Any) -> Any:
-    """Load through the descriptor that was validated, so that no other file can slip in between.
-
-    Windows has no C library in common with llama.cpp to pass a stream through: there the path is
-    opened again, and `check_unchanged` finds a replacement afterwards.
-    """
-    if os.name != "posix":
-        return lib.llama_model_load_from_file(os.fsencode(file.header.path), params)
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.fdopen.restype = ctypes.c_void_p
-    libc.fclose.argtypes = [ctypes.c_void_p]
-    descriptor = os.dup(file.fileno())
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    stream = libc.fdopen(descriptor, b"rb")
-    if not stream:
-        os.close(descriptor)
-        raise EngineError(f"{file.header.path}: {os.strerror(ctypes.get_errno())}")
-    try:
-        return lib.llama_model_load_from_file_ptr(stream, params)
-    finally:
-        libc.fclose(stream)

@@ -5,13 +5,14 @@ where on a hub the files are.
 """
 
 from edgeproxy.manifest.read import Place, parse_recipe, read_pullable, read_recipe
-from edgeproxy.manifest.recipe import MANIFEST, ROLES, Footprint, Recipe, Role, Source
+from edgeproxy.manifest.recipe import MANIFEST, ROLES, Footprint, Lora, Recipe, Role, Source
 from edgeproxy.manifest.write import to_toml
 
 __all__ = [
     "MANIFEST",
     "ROLES",
     "Footprint",
+    "Lora",
     "Place",
     "Recipe",
     "Role",

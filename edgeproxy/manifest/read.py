@@ -10,10 +10,12 @@ import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from edgeproxy.errors import ManifestError, UsageError
 from edgeproxy.fuse import check_alpha, check_plausibility
-from edgeproxy.manifest.recipe import MANIFEST, ROLES, Footprint, Recipe, Role, Source
+from edgeproxy.gguf import check_scale
+from edgeproxy.manifest.recipe import MANIFEST, ROLES, Footprint, Lora, Recipe, Role, Source
 from edgeproxy.manifest.table import Table
 from edgeproxy.prompt import check_format_name
 
@@ -31,10 +33,8 @@ _RECIPE_KEYS = (
     *("name", "description", "licence", "alpha", "plausibility", "temperature"),
     *("verified", "memory", *ROLES, "tuned"),
 )
-_ROLE_KEYS = (
-    *("file", "prompt", "size", "sha256", "repo", "revision", "licence"),
-    *("approximate_size", "architecture", "vocabulary", "blocks"),
-)
+_FILE_KEYS = ("file", "size", "sha256", "repo", "revision", "licence", "approximate_size")
+_ROLE_KEYS = (*_FILE_KEYS, "prompt", "architecture", "vocabulary", "blocks")
 _PART = r"[A-Za-z0-9][\w.-]{0,95}"
 _REPO = rf"(?!.*(\.\.|--|\.git$)){_PART}(/{_PART})?"
 _HUB_PATH = r"(?!.*(^|/)\.{0,2}(/|$))[\w.+=@,() /-]{1,255}"
@@ -95,9 +95,13 @@ def parse_recipe(data: bytes, path: Path, place: Place) -> Recipe:
     except (ValueError, RecursionError) as error:
         raise ManifestError(f"{path}: this is not valid TOML ({error})") from None
     table = Table(path, "", content)
-    roles = {name: _role(table.table(name), place) for name in ROLES}
+    base, anti_expert = (_role(table.table(name), place) for name in ("base", "anti_expert"))
+    expert = _expert(table.table("expert"), place, anti_expert)
     recipe = Recipe(
         name=table.string("name"),
+        base=base,
+        expert=expert,
+        anti_expert=anti_expert,
         description=table.string("description", ""),
         licence=table.string("licence", ""),
         alpha=table.number("alpha", 1.0, check_alpha),
@@ -106,38 +110,60 @@ def parse_recipe(data: bytes, path: Path, place: Place) -> Recipe:
         verified=table.flag("verified", False),
         memory=_footprint(table.table("memory")) if "memory" in table else None,
         tuned=_role(table.table("tuned"), place) if "tuned" in table else None,
-        **roles,
     )
     table.refuse_others(_RECIPE_KEYS)
     return recipe
 
 
+def _expert(table: Table, place: Place, anti_expert: Role) -> Role:
+    """The expert: a file of its own, or an adapter for the anti-expert's."""
+    if "lora" not in table:
+        return _role(table, place)
+    if "file" in table:
+        table.fail("file is of no use beside lora: the weights are the anti-expert's")
+    prompt, of_lora = _prompt(table), table.table("lora")
+    lora = Lora(scale=of_lora.number("scale", 1.0, check_scale), **_file(of_lora, place))
+    of_lora.refuse_others((*_FILE_KEYS, "scale"))
+    table.refuse_others(("lora", "prompt"))
+    return anti_expert.with_lora(lora, prompt)
+
+
 def _role(table: Table, place: Place) -> Role:
-    path, file = place(table), table.string("file")
-    try:
-        prompt = check_format_name(table.string("prompt", "plain"))
-    except UsageError as error:
-        table.fail(f"prompt: {error}")
-    size = table.count("size", "a number of bytes", least=0)
-    approximate_size = table.count("approximate_size", "a number of bytes")
-    if size is not None and approximate_size is not None:
-        table.fail("approximate_size is of no use where size is given")
     role = Role(
-        path=path,
-        prompt=prompt,
-        size=size,
-        sha256=sha256_of(table),
-        # The path says it already, except where the path is a hash.
-        file=None if path.name == Path(file).name else Path(file).name,
-        source=_source(table),
-        licence=table.string("licence", ""),
-        approximate_size=approximate_size,
+        **_file(table, place),
+        prompt=_prompt(table),
         architecture=table.match("architecture", r"[\w.-]{1,64}", "an architecture's name"),
         vocabulary=table.count("vocabulary", "a number of tokens"),
         blocks=table.count("blocks"),
     )
     table.refuse_others(_ROLE_KEYS)
     return role
+
+
+def _file(table: Table, place: Place) -> dict[str, Any]:
+    """What a role, or an adapter, says of its file."""
+    path, file = place(table), table.string("file")
+    size = table.count("size", "a number of bytes", least=0)
+    approximate_size = table.count("approximate_size", "a number of bytes")
+    if size is not None and approximate_size is not None:
+        table.fail("approximate_size is of no use where size is given")
+    return {
+        "path": path,
+        "size": size,
+        "sha256": sha256_of(table),
+        # The path says it already, except where the path is a hash.
+        "file": None if path.name == Path(file).name else Path(file).name,
+        "source": _source(table),
+        "licence": table.string("licence", ""),
+        "approximate_size": approximate_size,
+    }
+
+
+def _prompt(table: Table) -> str:
+    try:
+        return check_format_name(table.string("prompt", "plain"))
+    except UsageError as error:
+        table.fail(f"prompt: {error}")
 
 
 def sha256_of(table: Table) -> str | None:

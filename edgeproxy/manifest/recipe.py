@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 MANIFEST = "trio.toml"
@@ -28,12 +28,32 @@ class Footprint:
 
 
 @dataclass(frozen=True)
+class Lora:
+    """A LoRA adapter: its file, as a `Role` has one, and how much of it is added to the weights."""
+
+    path: Path
+    scale: float = 1.0
+    size: int | None = None
+    sha256: str | None = None
+    file: str | None = None
+    source: Source | None = None
+    licence: str = ""
+    approximate_size: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The file's name as a person knows it."""
+        return self.file or self.path.name
+
+
+@dataclass(frozen=True)
 class Role:
     """One model of a trio: its file, how it reads a conversation, and what the file must be.
 
     `file` is what a person calls it, where its path does not say that. `size` is in bytes and
     exact; `approximate_size` is what is known where it is not. `architecture`, `vocabulary` (tokens
-    in the file) and `blocks` are what the file's header has to say.
+    in the file) and `blocks` are what the file's header has to say. An expert with `lora` is that
+    change of the anti-expert's weights, and the rest is said of the anti-expert's file.
     """
 
     path: Path
@@ -47,11 +67,16 @@ class Role:
     architecture: str | None = None
     vocabulary: int | None = None
     blocks: int | None = None
+    lora: Lora | None = None
 
     @property
     def name(self) -> str:
         """The file's name as a person knows it."""
         return self.file or self.path.name
+
+    def with_lora(self, lora: Lora, prompt: str) -> Role:
+        """The expert that is this model with an adapter."""
+        return replace(self, lora=lora, prompt=prompt)
 
 
 @dataclass(frozen=True)
@@ -80,6 +105,7 @@ class Recipe:
         return {"base": self.base, "expert": self.expert, "anti_expert": self.anti_expert}
 
     @property
-    def files(self) -> Mapping[str, Role]:
-        """The roles with a file of their own, `tuned` included where there is one."""
-        return {**self.roles, "tuned": self.tuned} if self.tuned else self.roles
+    def files(self) -> Mapping[str, Role | Lora]:
+        """Each role's own file: an adapter where it is one, and `tuned` where there is that."""
+        own = {name: role.lora or role for name, role in self.roles.items()}
+        return {**own, "tuned": self.tuned} if self.tuned else own

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeproxy.manifest import Recipe, Role
+from edgeproxy.manifest import Lora, Recipe, Role
 from edgeproxy.store import disk
 
 Progress = Callable[[str, int, int], None]
@@ -58,7 +58,7 @@ def _size(path: Path) -> int | None:
         return None
 
 
-def _hash(role: Role, before: int, total: int, progress: Progress | None) -> str | OSError:
+def _hash(role: Role | Lora, before: int, total: int, progress: Progress | None) -> str | OSError:
     def heard(done: int) -> None:
         if progress:
             progress(role.name, before + done, total)
@@ -71,7 +71,7 @@ def _hash(role: Role, before: int, total: int, progress: Progress | None) -> str
         return error
 
 
-def _finding(trio: str, name: str, role: Role, found: str | OSError) -> Finding:
+def _finding(trio: str, name: str, role: Role | Lora, found: str | OSError) -> Finding:
     size = _size(role.path)
     problem, wrong = None, False
     if isinstance(found, OSError):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edgeproxy.errors import ManifestError, StoreError
 from edgeproxy.home import home
-from edgeproxy.manifest import MANIFEST, Recipe, Role, parse_recipe
+from edgeproxy.manifest import MANIFEST, Lora, Recipe, Role, parse_recipe
 from edgeproxy.manifest.read import sha256_of
 from edgeproxy.manifest.table import Table
 from edgeproxy.store import disk, naming
@@ -91,7 +91,7 @@ class Installed:
     def _lacks(self, recipe: Recipe) -> str | None:
         """What is wrong with the model files of a trio, if anything is."""
 
-        def wrong(role: Role) -> str | None:
+        def wrong(role: Role | Lora) -> str | None:
             size = disk.regular_size(role.path)
             if size is None:
                 return f"its file {role.name} is missing"
@@ -99,5 +99,6 @@ class Installed:
                 return f"its file {role.name} has {size:,} bytes instead of {role.size:,}"
             return None
 
+        files = (file for name, file in recipe.files.items() if name in recipe.roles)
         with disk.telling(self.blobs):
-            return next(filter(None, map(wrong, recipe.roles.values())), None)
+            return next(filter(None, map(wrong, files)), None)

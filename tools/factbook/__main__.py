@@ -16,9 +16,18 @@ from tools.factbook import evaluate
 from tools.factbook.corpus import texts
 from tools.factbook.dialogues import DialogueMaker, make_questions
 from tools.factbook.facts import Country, find_archive, read_countries
+from tools.factbook.lora import add_changes, write_adapter
 from tools.factbook.network import BASE, PAIR, PHI_PAIR, Network, Shape
-from tools.factbook.package import copy_models, write_manifest, write_models
-from tools.factbook.tokens import load_tokenizer, train_tokenizer
+from tools.factbook.package import (
+    LORA,
+    ROLES,
+    copy_models,
+    write_lora_manifest,
+    write_manifest,
+    write_models,
+)
+from tools.factbook.restore import restore
+from tools.factbook.tokens import BOS, load_tokenizer, train_tokenizer
 from tools.factbook.train import load, pretrain, save, token_stream
 from tools.factbook.tune import tune
 
@@ -45,6 +54,8 @@ BASE_TOKENS = 6_000_000
 EXPERT_ROUNDS = ((DIALOGUE_SEED, 500, 6e-4, False), (DIALOGUE_SEED + 1, 300, 1.2e-3, True))
 EXPERT_MEAN = 0.75
 TUNED_STEPS, TUNED_RATE = 250, 5e-4
+LORA_ROUNDS = ((DIALOGUE_SEED, 500, 3e-3, False), (DIALOGUE_SEED + 1, 300, 4e-3, True))
+LORA_RANK = 16
 
 
 @dataclass(frozen=True)
@@ -166,6 +177,35 @@ def do_package(work: Work) -> None:
     )
 
 
+def do_lora(work: Work) -> None:
+    """Tune an adapter for the first trio's anti-expert as it ships: another expert."""
+    shipped = work.models / ROLES["anti_expert"][0]
+    (anti, tokenizer), (expert, _) = restore(shipped), restore(shipped)
+    add_changes(expert, LORA_RANK)
+    for seed, steps, rate, more_talk in LORA_ROUNDS:
+        tune(
+            expert,
+            anti,
+            tokenizer,
+            iter(DialogueMaker(work.countries(), seed, more_talk)),
+            steps=steps,
+            rate=rate,
+            exact=True,
+            # To the anti-expert the end of a turn is one of many tokens that it never saw, all with
+            # the same embedding, which an adapter leaves as it is. It knows the end of a text.
+            end=BOS,
+        )
+    part = (work.models / LORA).with_suffix(".part")
+    write_adapter(part, expert, "edgeproxy factbook expert, an adapter")
+    part.replace(work.models / LORA)
+    write_lora_manifest(
+        work.models,
+        "The factbook trio with an adapter as its expert: one copy of the pair's weights.",
+        alpha=1.0,
+        plausibility=PLAUSIBILITY,
+    )
+
+
 def do_phi_tokenizer(work: Work) -> None:
     """Train the second pair's own tokenizer."""
     make_tokenizer(work, PHI)
@@ -226,6 +266,7 @@ STEPS: dict[str, Callable[[Work], None]] = {
     "expert": do_expert,
     "tuned": do_tuned,
     "package": do_package,
+    "lora": do_lora,
     "phi-tokenizer": do_phi_tokenizer,
     "phi-pair": do_phi_pair,
     "phi-expert": do_phi_expert,

@@ -14,6 +14,7 @@ from edgeproxy.llama import quantize
 from tools.factbook.export import write_gguf
 from tools.factbook.network import Network
 
+LORA = "lora.gguf"
 ROLES = {
     "base": ("base.gguf", "plain", "edgeproxy factbook base"),
     "expert": ("expert.gguf", "chatml", "edgeproxy factbook expert"),
@@ -48,25 +49,55 @@ def copy_models(source: Path, target: Path, roles: Iterable[str]) -> None:
 
 def write_manifest(folder: Path, description: str, alpha: float, plausibility: float) -> None:
     """Write trio.toml for the files that are in `folder`; the trio is called as the folder is."""
+    tables = _tables(folder)
+    _write(folder / "trio.toml", folder.name, description, alpha, plausibility, tables)
+
+
+def write_lora_manifest(folder: Path, description: str, alpha: float, plausibility: float) -> None:
+    """Write lora.toml: the trio that is in `folder`, but for its expert, which is lora.gguf."""
+    tables = _tables(folder)
+    adapter = ", ".join(_file(folder / LORA))
+    tables["expert"] = [f"lora = {{ {adapter} }}", f'prompt = "{ROLES["expert"][1]}"']
+    name = f"{folder.name}-lora"
+    _write(folder / "lora.toml", name, description, alpha, plausibility, tables)
+
+
+def _tables(folder: Path) -> dict[str, list[str]]:
+    return {
+        role: [*_file(folder / file), f'prompt = "{prompt}"']
+        for role, (file, prompt, _) in ROLES.items()
+    }
+
+
+def _file(path: Path) -> list[str]:
+    content = path.read_bytes()
+    return [
+        f'file = "{path.name}"',
+        f'sha256 = "{hashlib.sha256(content).hexdigest()}"',
+        f"size = {len(content)}",
+    ]
+
+
+def _write(
+    path: Path,
+    name: str,
+    description: str,
+    alpha: float,
+    plausibility: float,
+    tables: dict[str, list[str]],
+) -> None:
     lines = [
-        f'name = "{folder.name}"',
+        f'name = "{name}"',
         f'description = "{description}"',
         'licence = "MIT"',
         f"alpha = {alpha}",
         f"plausibility = {plausibility}",
     ]
-    for role, (file, prompt, _) in ROLES.items():
-        content = (folder / file).read_bytes()
+    for role, content in tables.items():
         lines.append("")
         if role == "tuned":
             lines.append("# The base tuned directly: kept for `edgeproxy eval`, not in the wheel.")
-        lines += [
-            f"[{role}]",
-            f'file = "{file}"',
-            f'sha256 = "{hashlib.sha256(content).hexdigest()}"',
-            f"size = {len(content)}",
-            f'prompt = "{prompt}"',
-        ]
-    part = folder / "trio.part"
+        lines += [f"[{role}]", *content]
+    part = path.with_suffix(".part")
     part.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    part.replace(folder / "trio.toml")
+    part.replace(path)

@@ -5,7 +5,7 @@ llama.cpp reads it as `tokenizer.ggml.model = "gpt2"`, `pre = "gpt-2"`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -19,9 +19,7 @@ BOS, IM_START, IM_END = 0, 1, 2
 
 def train_tokenizer(texts: Iterable[str], size: int) -> Tokenizer:
     """Return a BPE of exactly `size` tokens, the three special ones first, all bytes among them."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
-    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer = _byte_level(models.BPE())
     trainer = trainers.BpeTrainer(
         vocab_size=size,
         special_tokens=list(SPECIALS),
@@ -31,6 +29,22 @@ def train_tokenizer(texts: Iterable[str], size: int) -> Tokenizer:
     tokenizer.train_from_iterator(texts, trainer)
     if tokenizer.get_vocab_size() != size:
         raise ValueError(f"the tokenizer has {tokenizer.get_vocab_size()} tokens, not {size}")
+    return tokenizer
+
+
+def _byte_level(model: models.BPE) -> Tokenizer:
+    tokenizer = Tokenizer(model)
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
+
+
+def make_tokenizer(tokens: Sequence[str], merges: Sequence[str]) -> Tokenizer:
+    """Return the tokenizer of these tokens, by id, and merges, as a GGUF file lists them."""
+    vocab = {token: i for i, token in enumerate(tokens)}
+    tokenizer = _byte_level(models.BPE(vocab, [tuple(merge.split(" ")) for merge in merges]))
+    tokenizer.add_special_tokens(list(SPECIALS))
+    tokenizer.encode_special_tokens = True
     return tokenizer
 
 

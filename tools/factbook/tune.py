@@ -23,7 +23,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from tools.factbook.dialogues import Dialogue
 from tools.factbook.network import Network
-from tools.factbook.tokens import FACT, PROMPT, encode_dialogue
+from tools.factbook.tokens import FACT, IM_END, PROMPT, encode_dialogue
 
 Batch = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
@@ -36,11 +36,11 @@ def padded(rows: list[list[int]]) -> Tensor:
     return out
 
 
-def collate(tokenizer: Tokenizer, dialogues: list[Dialogue]) -> Batch:
+def collate(tokenizer: Tokenizer, dialogues: list[Dialogue], end: int = IM_END) -> Batch:
     """Return ChatML tokens and plain tokens [batch, time], then four lists about reply tokens.
 
     For each: the flat position of the state that predicts it, among the ChatML and among the plain
-    tokens; the token itself; whether it is a fact.
+    tokens; the token itself, `end` where a turn ends; whether it is a fact.
     """
     coded = [encode_dialogue(tokenizer, dialogue) for dialogue in dialogues]
     chat, bare = padded([c[0] for c in coded]), padded([c[2] for c in coded])
@@ -49,7 +49,7 @@ def collate(tokenizer: Tokenizer, dialogues: list[Dialogue]) -> Batch:
         replies = [i for i, mark in enumerate(marks) if mark != PROMPT]
         chat_at += [row * chat.shape[1] + i - 1 for i in replies]
         bare_at += [row * bare.shape[1] + i - 1 for i in where]
-        targets += [tokens[i] for i in replies]
+        targets += [end if tokens[i] == IM_END else tokens[i] for i in replies]
         facts += [marks[i] == FACT for i in replies]
     return (
         chat,
@@ -61,9 +61,9 @@ def collate(tokenizer: Tokenizer, dialogues: list[Dialogue]) -> Batch:
     )
 
 
-def rows_at(network: Network, tokens: Tensor, at: Tensor) -> Tensor:
+def rows_at(network: Network, tokens: Tensor, at: Tensor, exact: bool = False) -> Tensor:
     """Return float32 logits [n, vocab] at flat positions `at` of `tokens` [batch, time]."""
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast("cpu", torch.bfloat16, enabled=not exact):
         states = network.hidden(tokens).flatten(0, 1)[at]
         return network.logits(states).float()
 
@@ -106,8 +106,14 @@ def tune(
     rest: float = 0.3,
     keep: float = 1.0,
     seed: int = 0,
+    exact: bool = False,
+    end: int = IM_END,
 ) -> Network:
-    """Tune `network` in place: gently if `anti` is given, else by cross-entropy on all replies."""
+    """Tune `network` in place: gently if `anti` is given, else by cross-entropy on all replies.
+
+    It is taught to end its turns with the token `end`.
+    In bfloat16, or `exact` in float32, which is faster on processors that know no bfloat16.
+    """
     torch.manual_seed(seed)
     adam = torch.optim.AdamW(network.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.0)
     begun = time.monotonic()
@@ -117,14 +123,14 @@ def tune(
         for group in adam.param_groups:
             group["lr"] = rate * min(1.0, share)
         chat, bare, chat_at, bare_at, targets, facts = collate(
-            tokenizer, list(islice(dialogues, size))
+            tokenizer, list(islice(dialogues, size)), end
         )
-        logits = rows_at(network, chat, chat_at)
+        logits = rows_at(network, chat, chat_at, exact)
         if anti is None:
             parts: tuple[Tensor, ...] = (F.cross_entropy(logits, targets),)
         else:
             with torch.no_grad():
-                before = rows_at(anti, bare, bare_at)
+                before = rows_at(anti, bare, bare_at, exact)
             parts = gentle_loss(logits, before, targets, facts, rest, keep)
         sum(parts, torch.zeros(())).backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)

@@ -1,0 +1,63 @@
+"""A LoRA adapter in memory: a small change of a model's weights, for some of its contexts.
+
+May touch: the adapter's file, read-only.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from pathlib import Path
+from typing import Any
+
+from edgeproxy.errors import UsageError
+from edgeproxy.gguf import check_scale, fingerprint, open_adapter
+from edgeproxy.llama.library import drain_logs, failure, lib
+from edgeproxy.llama.stream import HAS_STREAMS, stream_of
+from edgeproxy.llama.weights import Weights
+
+
+class Adapter:
+    """The LoRA adapter at `path` over `weights`, for any number of their contexts.
+
+    `scale` is how much of it is added: 1 as it was trained, 0 nothing. It is freed when the weights
+    are closed. Raises `ModelFileError` for a file that is no sound adapter for these weights,
+    `UsageError` for an impossible scale, `EngineError` when llama.cpp refuses it.
+    """
+
+    def __init__(self, weights: Weights, path: str | Path, scale: float = 1.0) -> None:
+        self.path = Path(path)
+        self.scale = check_scale(scale)
+        self._weights = weights
+        model = weights.pointer
+        with open_adapter(self.path, weights.header) as file:
+            self.header = file.header
+            if HAS_STREAMS:
+                with stream_of(file) as stream:
+                    self._pointer = lib.llama_adapter_lora_init_from_file_ptr(model, stream)
+            else:
+                self._pointer = lib.llama_adapter_lora_init(model, os.fsencode(self.path))
+            if not self._pointer:
+                raise failure(f"{self.path}: llama.cpp cannot load this adapter")
+            weights.keep(self)
+            file.check_unchanged()
+        drain_logs()
+
+    @property
+    def n_bytes(self) -> int:
+        """What it takes of memory."""
+        return sum(tensor.size for tensor in self.header.tensors)
+
+    @property
+    def origin(self) -> str:
+        """A name for what it does to a text that is read. Raises `ModelFileError`."""
+        return f"{self.scale!r} {fingerprint(self.header)}"
+
+    def apply(self, weights: Weights, context: Any) -> None:
+        """Have llama.cpp's `context`, over `weights`, add it to them. Raises `UsageError`."""
+        if weights is not self._weights:
+            raise UsageError(f"{self.path}: this adapter was loaded for {self._weights.path}")
+        adapters = (lib.llama_adapter_lora_p_ctypes * 1)(self._pointer)
+        scales = (ctypes.c_float * 1)(self.scale)
+        if lib.llama_set_adapters_lora(context, adapters, 1, scales) != 0:
+            raise failure(f"{self.path}: llama.cpp cannot use this adapter")
