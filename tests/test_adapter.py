@@ -210,7 +210,7 @@ FAULTS: dict[str, tuple[Callable[[Draft], object], str]] = {
     "alpha infinite": (put(adapter__lora__alpha=float("inf")), "not a finite number"),
     "alpha 0": (put(adapter__lora__alpha=0.0), "alpha is 0, not above 0"),
     "alpha negative": (put(adapter__lora__alpha=-1.0), "alpha is -1, not above 0"),
-    "alpha enormous": (put(adapter__lora__alpha=1e9), "not above 0 to 1,000,000"),
+    "alpha enormous": (put(adapter__lora__alpha=1e9), "not above 0 and at most 10^6"),
     "another kind of LoRA": (
         put(adapter__alora__invocation_tokens=[5, 6]),
         "has adapter.alora.invocation_tokens",
