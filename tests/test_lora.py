@@ -323,13 +323,13 @@ def held():
 models, others = [], []
 first, *rest = sys.argv[1:]
 weights = Weights(first)
-models.append(LlamaModel(weights, n_ctx=1024))
+models.append(LlamaModel(weights, n_ctx=512))
 for path in rest:
     if "lora" in path:
-        models.append(LlamaModel(weights, n_ctx=1024, adapter=Adapter(weights, path)))
+        models.append(LlamaModel(weights, n_ctx=512, adapter=Adapter(weights, path)))
     else:
         others.append(Weights(path))
-        models.append(LlamaModel(others[-1], n_ctx=1024))
+        models.append(LlamaModel(others[-1], n_ctx=512))
 for model in models:
     model.eval(list(range(5, 205)))
     for token in range(20):
