@@ -204,8 +204,8 @@ def test_a_scale_of_nothing_is_the_base_alone(trio: Path) -> None:
 
 
 def test_files_alone_will_do(trio: Path) -> None:
-    files = {"base": trio / "base.gguf", "anti_expert": trio / "raw.gguf"}
-    with edgeproxy.load(**files, expert_lora=trio / "sub" / "lora.gguf") as session:
+    base, raw, lora = (trio / name for name in ("base.gguf", "raw.gguf", "sub/lora.gguf"))
+    with edgeproxy.load(base=base, anti_expert=raw, expert_lora=lora) as session:
         assert says(session)
         assert session.recipe.name == "base + lora"
 
