@@ -20,9 +20,10 @@ import numpy as np
 
 from edgeproxy.chat import Speaker
 from edgeproxy.errors import Cancelled
+from edgeproxy.estimate import BAR
 from edgeproxy.gguf import read
 from edgeproxy.loader import Session
-from edgeproxy.memory import BAR, peak_memory
+from edgeproxy.memory import peak_memory
 from edgeproxy.model import Model
 from edgeproxy.prompt import Message
 from edgeproxy.sample import Sampling
@@ -164,8 +165,8 @@ def _read_prompt(session: Session) -> Prompt:
 
 
 def _memory(session: Session) -> dict[str, Any]:
-    """The peak until now beside what the trio needs, in bytes."""
-    needed, peak = session.memory.needed, peak_memory()
+    """The peak until now beside what was estimated of the trio, in bytes."""
+    needed, peak = session.memory.total, peak_memory()
     return {
         "peak": peak,
         "weights": session.memory.weights,

@@ -7,6 +7,7 @@
     ├── ManifestError         a trio.toml is missing or wrong
     ├── StoreError            an installed trio or the store is damaged, or cannot be changed
     ├── VocabularyError       two vocabularies cannot be combined
+    ├── OutOfMemoryError      a trio takes more memory than is free
     ├── EngineError           llama.cpp failed, or was used wrongly
     │   ├── ContextFullError  the text no longer fits the context
     │   └── LogitsError       a model answered with NaN, or with nothing finite
@@ -49,6 +50,10 @@ class StoreError(EdgeproxyError):
 
 class VocabularyError(EdgeproxyError):
     """Two vocabularies have no text in common, or lose some where that was refused."""
+
+
+class OutOfMemoryError(EdgeproxyError):
+    """A trio takes more memory than is free; the message says how much, and what would fit."""
 
 
 class EngineError(EdgeproxyError):

@@ -9,8 +9,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from edgeproxy.llama import Adapter, Weights
-from edgeproxy.memory import Memory
+from edgeproxy.llama import Adapter, Unloaded, Weights
 from edgeproxy.recipe import Lora, Role
 
 Progress = Callable[[str, float], None]
@@ -23,15 +22,22 @@ class Held:
     def __init__(self, progress: Progress | None, cancel: threading.Event) -> None:
         self._progress = progress
         self._cancel = cancel
+        self._unloaded: dict[Path, Unloaded] = {}
         self._weights: dict[Path, Weights] = {}
         self._adapters: dict[tuple[Path, Lora], Adapter] = {}
+
+    def check(self, role: Role) -> Unloaded:
+        """The file of `role`, opened and validated, to be loaded later. Raises `ModelFileError`."""
+        if role.path not in self._unloaded:
+            self._unloaded[role.path] = Unloaded(role.path)
+        return self._unloaded[role.path]
 
     def weights(self, name: str, role: Role) -> Weights:
         """The weights of the role called `name`; two roles that name one file share them."""
         if role.path not in self._weights:
             report = self._progress
             self._weights[role.path] = Weights(
-                role.path,
+                self._unloaded.pop(role.path, role.path),
                 progress=None if report is None else lambda share: report(name, share),
                 cancel=self._cancel,
             )
@@ -47,17 +53,10 @@ class Held:
             self._adapters[key] = Adapter(weights, role.lora.path, role.lora.scale)
         return self._adapters[key]
 
-    @property
-    def memory(self) -> Memory:
-        """What all of it takes, and the contexts that are open."""
-        held = self._weights.values()
-        return Memory(
-            sum(weights.n_bytes for weights in held), sum(weights.kv_bytes for weights in held)
-        )
-
     def close(self) -> None:
         """Give all of it back. A second call does nothing."""
         self._adapters.clear()
-        for weights in self._weights.values():
-            weights.close()
-        self._weights.clear()
+        for held in (self._unloaded, self._weights):
+            for file in held.values():
+                file.close()
+            held.clear()

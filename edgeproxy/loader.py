@@ -18,9 +18,11 @@ from edgeproxy.chat import (
 )
 from edgeproxy.complete import Piece
 from edgeproxy.errors import UsageError, VocabularyError
+from edgeproxy.estimate import Part, Plan
 from edgeproxy.fuse import check_alpha, check_plausibility
 from edgeproxy.held import Held, Progress
 from edgeproxy.llama import KvType, LlamaModel, Weights, check_kv_type
+from edgeproxy.memory import free_memory
 from edgeproxy.prefix import Cached, cache_prompt, opening
 from edgeproxy.prompt import Format, Message, make_format
 from edgeproxy.recipe import Recipe, Role, choose_recipe
@@ -46,6 +48,7 @@ def load(
     kv_type: KvType = "f16",
     strict: bool = False,
     draft: Draft = "auto",
+    force: bool = False,
     progress: Progress | None = None,
     cancel: threading.Event | None = None,
 ) -> Session:
@@ -64,8 +67,8 @@ def load(
     The pair may have a vocabulary of its own. What it then cannot say is in `Session.doubts`; with
     `strict` it is a `VocabularyError`.
 
-    Raises `UsageError`, `ManifestError`, `ModelFileError`, `VocabularyError` or `EngineError`, each
-    saying what to do; nothing stays in memory then.
+    Raises `UsageError`, `ManifestError`, `ModelFileError`, `VocabularyError`, `OutOfMemoryError` or
+    `EngineError`, each saying what to do; nothing stays in memory then.
     """
     recipe = choose_recipe(trio, base, expert, anti_expert, expert_lora)
     # Checked before seconds are spent on the weights.
@@ -80,6 +83,7 @@ def load(
         kv_type=kv_type,
         strict=strict,
         draft=draft,
+        force=force,
         progress=progress,
         cancel=cancel,
     )
@@ -100,6 +104,7 @@ class Session:
         kv_type: KvType = "f16",
         strict: bool = False,
         draft: Draft = "auto",
+        force: bool = False,
         progress: Progress | None = None,
         cancel: threading.Event | None = None,
     ) -> None:
@@ -112,6 +117,12 @@ class Session:
         self._held = Held(progress, self._cancel)
         self._solo: dict[str, Speaker[Sequence[int]]] = {}
         try:
+            parts = {name: Part.of(self._held.check(r)) for name, r in recipe.roles.items()}
+            plan = Plan(parts, n_ctx, kv_type, drafts=draft != "off")
+            self.memory = plan.estimate()
+            """What the trio takes of memory."""
+            if not force:
+                plan.check(free_memory())
             base, expert, anti_expert = (
                 self._held.weights(role, part) for role, part in recipe.roles.items()
             )
@@ -153,7 +164,6 @@ class Session:
                 self._cancel,
                 self.drafter,
             )
-            self.memory = self._held.memory
         except BaseException:
             self._held.close()
             raise

@@ -41,15 +41,26 @@ LAYERS = (
     "listing",
     "memory",
     "held",
+    "estimate",
     "loader",
     "evaluate",
     "bench",
+    "diagnose",
     "cli",
     "__main__",
 )
 """Downwards: each may import from those above it."""
 
-MAY_IMPORT_LLAMA = {"sample", "chat", "held", "loader", "evaluate", "cli"}
+MAY_IMPORT_LLAMA = {
+    "sample",
+    "chat",
+    "held",
+    "estimate",
+    "loader",
+    "evaluate",
+    "diagnose",
+    "cli",
+}
 """The others work with any `Model`, and are tested without weights."""
 
 OUTPUT = {"print", "sys.exit", "exit", "quit", "os._exit", "sys.stdout", "sys.stderr"}

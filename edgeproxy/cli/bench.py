@@ -35,8 +35,8 @@ Examples:
 \b
 Everything runs in turn, REPEATS times; figures are medians. --json has base, expert, stepwise and
 drafted (tokens_per_second, its spread, first_token_seconds), prompt, ratios, memory and machine.
-Peak memory is the trio's, before the models measured alone; it is set beside the weights of each
-file, the KV caches, and 150 MB for everything else.""",
+Peak memory is the trio's, before the models measured alone; it is set beside the estimate that
+is made before a load: weights, KV caches, and everything else.""",
 )
 @click.argument("trio", required=False)
 @click.option(
@@ -137,11 +137,14 @@ def _as_text(found: dict[str, Any]) -> str:
 def _memory_in_words(memory: dict[str, Any]) -> str:
     needed = (
         f"{_megabytes(memory['weights'])} of weights, {_megabytes(memory['kv'])} of KV caches "
-        f"and {_megabytes(memory['needed'] - memory['weights'] - memory['kv'])}"
+        f"and {_megabytes(memory['needed'] - memory['weights'] - memory['kv'])} of everything else"
     )
     if memory["peak"] is None:
-        return f"needed: {needed}; this system does not tell the peak"
-    return f"peak memory {_megabytes(memory['peak'])}, {memory['ratio']:.2f}x of {needed}"
+        return f"estimated: {needed}; this system does not tell the peak"
+    return (
+        f"peak memory {_megabytes(memory['peak'])}, {memory['ratio']:.2f}x of what was estimated: "
+        f"{needed}"
+    )
 
 
 def _megabytes(size: int) -> str:

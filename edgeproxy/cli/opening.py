@@ -63,6 +63,7 @@ def opened(models: Models, recipe: Recipe | None = None) -> Iterator[Opened]:
                 kv_type=models.kv,
                 strict=models.strict,
                 draft=models.draft,
+                force=models.force,
                 progress=progress,
                 cancel=cancel,
             )

@@ -40,6 +40,7 @@ class Models:
     kv: KvType = "f16"
     strict: bool = False
     draft: Draft = "auto"
+    force: bool = False
     verbose: int = 0
 
     @property
@@ -128,6 +129,7 @@ _SETTINGS = (
         show_default=True,
         help="What drafts tokens for the base to check several at once; the text is the same.",
     ),
+    click.option("--force", is_flag=True, help="Load also what takes more memory than is free."),
     click.option("-v", "--verbose", count=True, help="Log to standard error; -vv logs more."),
 )
 _SAMPLING = (

@@ -91,6 +91,11 @@ def build() -> str:
     return f"{name}, {(commit() or b'').decode('ascii', 'replace')}"
 
 
+def system_info() -> str:
+    """What llama.cpp was compiled with, as it says: `CPU : SSE3 = 1 | AVX = 1 | ...`."""
+    return (lib.llama_print_system_info() or b"").decode("ascii", "replace")
+
+
 def quantize(source: Path, target: Path, kind: str, *, pure: bool = False) -> None:
     """Quantise a GGUF file of floats to `kind`, for example "Q8_0" or "MOSTLY_Q4_K_M".
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from edgeproxy.gguf import TensorType
+from edgeproxy.llama.footprint import AT_ONCE
 from edgeproxy.llama.kv import flash_attention
 from edgeproxy.llama.library import lib, set_fields
 
@@ -14,8 +15,6 @@ MAX_ROWS = 32
 BATCH = 256
 """The most tokens of one call; longer texts take several."""
 
-_AT_ONCE = 64
-
 
 def context_params(n_ctx: int, kind: TensorType, *, n_branches: int, n_threads: int) -> Any:
     """llama.cpp's parameters for a context of `n_ctx` tokens whose KV cache is of this `kind`."""
@@ -23,7 +22,7 @@ def context_params(n_ctx: int, kind: TensorType, *, n_branches: int, n_threads: 
         lib.llama_context_default_params(),
         n_ctx=n_ctx,
         n_batch=BATCH,
-        n_ubatch=_AT_ONCE,
+        n_ubatch=AT_ONCE,
         n_seq_max=1 + n_branches,
         kv_unified=n_branches > 0,
         n_outputs_max=MAX_ROWS,

@@ -40,6 +40,30 @@ if platform.machine().lower() in ("x86_64", "amd64"):
     _IN_PLACE.add("q8_0")
 
 
+class Unloaded:
+    """A model file that is open and validated, and its vocabulary; no weights are in memory yet.
+
+    Raises `ModelFileError` for a file that is not a sound model. Close it, or hand it to `Weights`,
+    which does.
+    """
+
+    def __init__(self, path: str | Path, *, vocab_only: bool = False) -> None:
+        self.file = open_model(path, vocab_only=vocab_only)
+        try:
+            header = self.file.header
+            self.vocab = from_header(header)
+            self.n_merges = len(header.metadata.get("tokenizer.ggml.merges", ()))
+            # Let go before llama.cpp makes its own of them.
+            self.file.header = self.header = header.without_tokenizer_lists()
+        except BaseException:
+            self.file.close()
+            raise
+
+    def close(self) -> None:
+        """Close the file; a second call does nothing."""
+        self.file.close()
+
+
 class Weights:
     """The weights of one GGUF file, validated and then loaded from the same open file.
 
@@ -51,35 +75,35 @@ class Weights:
     With `mmap` the file is mapped, and shared with other processes, without it read; by default it
     is mapped where llama.cpp uses the weights as they lie in the file, so that they are held once.
 
+    A file that was opened as `Unloaded` already is taken as it is, and closed.
+
     With `vocab_only` the file needs no weights and none are read: there is `vocab` with its
     tokenizer, and everything that takes a model raises `UsageError`.
     """
 
     def __init__(
         self,
-        path: str | Path,
+        path: str | Path | Unloaded,
         *,
         progress: Progress | None = None,
         cancel: threading.Event | None = None,
         mmap: bool | None = None,
         vocab_only: bool = False,
     ) -> None:
-        self.path = Path(path)
+        found = path if isinstance(path, Unloaded) else Unloaded(path, vocab_only=vocab_only)
+        self.path = found.header.path
+        self.header = found.header
         self._vocab_only = vocab_only
-        self.header: Header
         self._pointer: Any = None
         self._contexts: weakref.WeakSet[LlamaModel] = weakref.WeakSet()
         self._adapters: list[Adapter] = []
-        with open_model(self.path, vocab_only=vocab_only) as file:
-            vocab = from_header(file.header)
-            # Let go before llama.cpp makes its own of them.
-            file.header = self.header = file.header.without_tokenizer_lists()
+        with found.file as file:
             if mmap is None:
-                mmap = all(tensor.type.name in _IN_PLACE for tensor in self.header.tensors)
+                mmap = is_mapped(self.header)
             self._pointer = _load(file, progress, cancel, mmap, vocab_only)
             try:
                 file.check_unchanged()
-                self._vocab = self._complete(vocab)
+                self._vocab = self._complete(found.vocab)
             except BaseException:
                 self.close()
                 raise
@@ -138,12 +162,8 @@ class Weights:
         return int(lib.llama_model_n_ctx_train(self.pointer))
 
     def context_length(self, asked: int | None) -> int:
-        """`asked` tokens; without it `n_ctx_train`, at most 4,096. Raises `UsageError`."""
-        if asked is None:
-            return min(self.n_ctx_train, 4096)
-        if not 1 <= asked <= _MAX_CONTEXT:
-            raise UsageError(f"the context must be 1 to {_MAX_CONTEXT:,} tokens, not {asked}")
-        return asked
+        """As the function of this name, for this model."""
+        return context_length(self.n_ctx_train, asked)
 
     @property
     def n_params(self) -> int:
@@ -196,6 +216,20 @@ class Weights:
     def __del__(self) -> None:
         with contextlib.suppress(Exception):
             self.close()
+
+
+def context_length(trained: int, asked: int | None) -> int:
+    """`asked` tokens; without it `trained`, at most 4,096. Raises `UsageError`."""
+    if asked is None:
+        return min(trained, 4096)
+    if not 1 <= asked <= _MAX_CONTEXT:
+        raise UsageError(f"the context must be 1 to {_MAX_CONTEXT:,} tokens, not {asked}")
+    return asked
+
+
+def is_mapped(header: Header) -> bool:
+    """Whether the weights are used as they lie in the file, and need not be read."""
+    return all(tensor.type.name in _IN_PLACE for tensor in header.tensors)
 
 
 def _load(
