@@ -26,6 +26,7 @@ from edgeproxy.llama import (
 )
 from edgeproxy.memory import Free
 from edgeproxy.pace import LONGEST
+from edgeproxy.store.disk import in_units
 from edgeproxy.vocab import Vocab, from_header
 
 BAR = 1.05
@@ -164,9 +165,9 @@ class Plan:
         if free is None or estimate.more <= free.bytes:
             return
         raise OutOfMemoryError(
-            f"this trio takes {_spoken(estimate.more)} more memory ({_spoken(estimate.weights)} of "
-            f"weights, {_spoken(estimate.kv)} of KV caches) and {free.limit} "
-            f"{_spoken(free.bytes)}: {self._remedies(free.bytes, estimate)}"
+            f"this trio takes {in_units(estimate.more)} more memory "
+            f"({in_units(estimate.weights)} of weights, {in_units(estimate.kv)} of KV caches) and {free.limit} "
+            f"{in_units(free.bytes)}: {self._remedies(free.bytes, estimate)}"
         )
 
     def _remedies(self, free: int, estimate: Estimate) -> str:
@@ -188,8 +189,8 @@ class Plan:
         room = estimate.weights - (estimate.more - free)
         if room > 0:
             found.append(
-                f"use files of another quantisation, of {_spoken(room)} or less instead of "
-                f"{_spoken(estimate.weights)}"
+                f"use files of another quantisation, of {in_units(room)} or less instead of "
+                f"{in_units(estimate.weights)}"
             )
         else:
             found.append("use smaller models")
@@ -214,8 +215,3 @@ class Plan:
 def _vocabulary(part: Part) -> int:
     tokens = part.vocab.tokens
     return vocabulary_bytes(len(tokens), sum(map(len, tokens)), part.n_merges)
-
-
-def _spoken(size: int) -> str:
-    """Bytes in the unit in which a person thinks of them."""
-    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{max(size, 0) / 1e6:,.0f} MB"

@@ -62,20 +62,31 @@ def _machine(proc: Path) -> Iterator[Free]:
 
 def _groups(proc: Path, mounted: Path) -> Iterator[Free]:
     """What each memory limit leaves of the groups that this process is in, and of those above."""
+    for folder, version in group_folders("memory", proc, mounted):
+        if version == 1:
+            yield from _group(folder, ("memory.limit_in_bytes",), "memory.usage_in_bytes", "total_")
+        else:
+            yield from _group(folder, ("memory.max", "memory.high"), "memory.current", "")
+
+
+def group_folders(
+    controller: str, proc: Path = _PROC, mounted: Path = _CGROUP
+) -> Iterator[tuple[Path, int]]:
+    """The folders of this process's control groups and those above, with the version, 1 or 2."""
     for line in _read(proc / "self/cgroup").splitlines():
         number, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
-        if "memory" in controllers.split(","):
-            root = mounted / "memory"
-            names = (("memory.limit_in_bytes",), "memory.usage_in_bytes", "total_")
+        if controller in controllers.split(","):
+            root, version = mounted / controller, 1
         elif number == "0":
-            root, names = mounted, (("memory.max", "memory.high"), "memory.current", "")
+            root, version = mounted, 2
         else:
             continue
         # Inside a container its own group is the root that is mounted, whatever the path says.
-        folders = [root / path.lstrip("/"), *(root / path.lstrip("/")).parents]
-        for folder in (f for f in folders if f.is_relative_to(root)):
-            yield from _group(folder, *names)
+        own = root / path.lstrip("/")
+        for folder in (own, *own.parents):
+            if folder.is_relative_to(root):
+                yield folder, version
 
 
 def _group(folder: Path, limits: tuple[str, ...], usage: str, prefix: str) -> Iterator[Free]:

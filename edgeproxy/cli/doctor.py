@@ -1,0 +1,96 @@
+"""`edgeproxy doctor`: what this machine can run, what is slow and why, and what to do.
+
+May touch: headers of model files, /proc, /sys and the environment, read-only.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+
+from edgeproxy.cli.options import json_option
+from edgeproxy.cli.output import StatusLine, columns, write_json, write_lines
+
+
+@click.command(
+    "doctor",
+    short_help="Tell what this machine can run, what is slow, and what to do.",
+    epilog="""\b
+Examples:
+  edgeproxy doctor
+  edgeproxy doctor qwen2.5-7b --json
+
+\b
+Exit code 1 says that something needs attention: a trio that does not fit into memory or is
+damaged, or something that makes models several times slower. Lesser hints leave it at 0.""",
+)
+@click.argument("trio", required=False)
+@json_option
+def command(trio: str | None, as_json: bool) -> int:
+    """Tell what this machine can run, what is slow and why, and what to do.
+
+    Versions, the processor and what llama.cpp was compiled for, memory and disk, and what TRIO (or
+    each trio that is here) takes of memory at its usual context. No weights are read.
+    """
+    environment = dict(os.environ)  # before llama.cpp's library adds to it
+    from edgeproxy.diagnose import examine
+    from edgeproxy.listing import Listed, installed, shipped
+    from edgeproxy.recipe import find_recipe
+    from edgeproxy.store import Store
+
+    if trio is None:
+        trios = shipped() + installed(Store())
+    else:
+        trios = [Listed(trio, "installed", find_recipe(trio))]
+    status = StatusLine()
+    try:
+        found = examine(trios, environment, status.show)
+    finally:
+        status.clear()
+    if as_json:
+        write_json(found, indent=2)
+    else:
+        write_lines(_as_lines(found))
+    return 0 if found["ok"] else 1
+
+
+def _as_lines(found: dict[str, Any]) -> list[str]:
+    from edgeproxy.store.disk import in_units
+
+    def spoken(size: int | None) -> str:
+        return "unknown" if size is None else in_units(size)
+
+    versions, cpu, memory, disk = (
+        found[key] for key in ("versions", "processor", "memory", "disk")
+    )
+    load = "unknown" if cpu["load"] is None else f"{cpu['load']:.1f}"
+    rows = [
+        ("edgeproxy", f"{versions['edgeproxy']}, Python {versions['python']}"),
+        ("llama.cpp", versions["llama_cpp"]),
+        ("compiled for", ", ".join(cpu["compiled"]) or "unknown"),
+        ("processor", f"{cpu['name']}, {cpu['usable']} usable, load {load}"),
+        ("memory free", f"{spoken(memory['free'])}"),
+        ("disk free", f"{spoken(disk['free'])} in {disk['folder']}"),
+        *((name, value) for name, value in found["environment"].items()),
+    ]
+    table = [("trio", "context", "takes", "of it weights", "KV caches", "")]
+    table += [_trio(trio, spoken) for trio in found["trios"]]
+    lines = [*columns(rows), "", *columns(table), ""]
+    for urgent, title in ((True, "needs attention"), (False, "hint")):
+        for advice in found["advice"]:
+            if advice["urgent"] == urgent:
+                lines += [f"{title}: {advice['what']}", f"  do: {advice['do']}"]
+    if found["ok"]:
+        lines.append("nothing needs attention")
+    return lines
+
+
+def _trio(trio: dict[str, Any], spoken: Any) -> tuple[str, ...]:
+    if trio["needs"] is None:
+        return trio["trio"], "", "", "", "", "damaged"
+    needs = trio["needs"]
+    fits = {True: "fits", False: "does not fit", None: "memory free is unknown"}[trio["fits"]]
+    context, total = f"{trio['context']:,}", spoken(trio["total"])
+    return trio["trio"], context, total, spoken(needs["weights"]), spoken(needs["kv"]), fits

@@ -1,0 +1,152 @@
+"""Once installed, no verb opens a socket: under a hook that refuses every one, and in a network
+namespace without interfaces.
+
+A verb that is in none of the lists below fails this test: say which it is.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edgeproxy.cli import VERBS
+
+NETWORKED = {"pull"}
+"""Verbs that are there to use a network; all others never do."""
+
+QUICK = ["--max-tokens", "4"]
+LINES: dict[str, list[list[str]]] = {
+    "chat": [["chat", *QUICK], ["chat", "--trio", "factbook-phi", *QUICK]],
+    "run": [["run", "Hello", *QUICK], ["run", "Hello", "--trio", "nothing-like-it"]],
+    "ls": [["ls"], ["ls", "--all"]],
+    "show": [["show"]],
+    "verify": [["verify"]],
+    "rm": [["rm", "factbook", "--yes"]],
+    "eval": [["eval", "factbook", "{questions}", "--limit", "2"]],
+    "bench": [["bench", "--repeats", "1", "--max-tokens", "4"]],
+    "doctor": [["doctor"]],
+    "pull": [],
+}
+"""What is tried of each verb; wrong usage must not look anything up either."""
+
+HOOK = """
+import os, sys
+
+def refuse(event, arguments):
+    if event.startswith("socket."):
+        with open(os.environ["SOCKETS"], "a") as file:
+            file.write(f"{event} {arguments!r}\\n")
+        raise PermissionError(f"no sockets here: {event}")
+
+sys.addaudithook(refuse)
+"""
+RUN = HOOK + "from edgeproxy.cli import main\nsys.exit(main())\n"
+CONNECT = """
+import socket, sys
+try:
+    socket.create_connection((sys.argv[1], 9), timeout=5)
+except OSError as error:
+    print(type(error).__name__, error.errno, error)
+"""
+UNREACHABLE = "Network is unreachable"
+
+
+def isolated() -> list[str]:
+    """The words before a command that give it a network namespace without interfaces."""
+    tool = shutil.which("unshare")
+    for flags in (["-n"], ["-rn"]):
+        if tool and subprocess.run([tool, *flags, "true"], capture_output=True).returncode == 0:
+            return [tool, *flags]
+    if not sys.platform.startswith("linux"):
+        pytest.skip("this system has no network namespaces")
+    if os.environ.get("CI"):
+        pytest.fail("neither `unshare -n` nor `unshare -rn` works here, and this must be shown")
+    pytest.skip("neither `unshare -n` nor `unshare -rn` works here")
+
+
+def run(
+    before: list[str], code: str, arguments: list[str], tmp_path: Path
+) -> tuple[subprocess.CompletedProcess[str], str]:
+    """A child that ran `code`, and the sockets that it tried to open."""
+    seen = tmp_path / "sockets"
+    environment = os.environ | {"SOCKETS": str(seen), "EDGEPROXY_HOME": str(tmp_path / "home")}
+    done = subprocess.run(
+        [*before, sys.executable, "-c", code, *arguments],
+        input="Hello\n",
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=300,
+    )
+    return done, seen.read_text() if seen.exists() else ""
+
+
+def test_every_verb_has_a_line_here() -> None:
+    assert set(VERBS) <= set(LINES), "a new verb must say what of it is shown to be offline"
+    assert {verb for verb in VERBS if not LINES[verb]} <= NETWORKED
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize(
+    "line", [line for verb in VERBS if verb in LINES for line in LINES[verb]], ids=" ".join
+)
+def test_a_verb_opens_no_socket(line: list[str], factbook: Path, tmp_path: Path) -> None:
+    questions = str(factbook.parent / "questions.jsonl")
+    arguments = [word.format(questions=questions) for word in line]
+    done, seen = run(isolated(), RUN, arguments, tmp_path)
+    assert seen == ""
+    fails = "nothing-like-it" in line or line[0] == "rm"
+    assert (done.returncode != 0) == fails, done.stderr
+    assert "bug in edgeproxy" not in done.stderr
+
+
+def test_the_hook_sees_a_connection(tmp_path: Path) -> None:
+    done, seen = run([], HOOK + CONNECT, ["127.0.0.1"], tmp_path)
+    assert "PermissionError" in done.stdout
+    assert seen.startswith("socket.")
+
+
+def test_the_namespace_has_no_way_out(tmp_path: Path) -> None:
+    done, _ = run(isolated(), CONNECT, ["192.0.2.1"], tmp_path)
+    assert UNREACHABLE in done.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_a_prompt_on_a_terminal_has_only_a_pair_of_its_own(tmp_path: Path) -> None:
+    """The line editor's event loop wakes itself through a pair of connected Unix sockets.
+
+    They have no address and reach no other process: they are the only ones, and are let through.
+    """
+    pytest.importorskip("prompt_toolkit")
+    import pty
+
+    code = HOOK.replace(
+        'if event.startswith("socket."):',
+        'if event.startswith("socket.") and not (\n'
+        '        event == "socket.__new__" and len(arguments) > 1 and arguments[1] == AF_UNIX):',
+    ).replace("import os, sys", "import os, sys\nfrom socket import AF_UNIX")
+    code += (
+        "from edgeproxy.cli.input import line_reader\n"
+        "print('READ', line_reader(['/quit'])(), file=sys.stderr)\n"
+    )
+    seen = tmp_path / "sockets"
+    master, slave = pty.openpty()
+    command = [*isolated(), sys.executable, "-c", code]
+    with subprocess.Popen(
+        command,
+        stdin=slave,
+        stdout=slave,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"SOCKETS": str(seen), "TERM": "dumb"},
+    ) as child:
+        os.close(slave)
+        os.write(master, b"hello\r")
+        _, errors = child.communicate(timeout=60)
+    os.close(master)
+    assert b"READ hello" in errors, errors
+    assert not seen.exists()
