@@ -166,8 +166,8 @@ class Plan:
             return
         raise OutOfMemoryError(
             f"this trio takes {in_units(estimate.more)} more memory "
-            f"({in_units(estimate.weights)} of weights, {in_units(estimate.kv)} of KV caches) and {free.limit} "
-            f"{in_units(free.bytes)}: {self._remedies(free.bytes, estimate)}"
+            f"({in_units(estimate.weights)} of weights, {in_units(estimate.kv)} of KV caches) and "
+            f"{free.limit} {in_units(free.bytes)}: {self._remedies(free.bytes, estimate)}"
         )
 
     def _remedies(self, free: int, estimate: Estimate) -> str:
