@@ -53,7 +53,7 @@ def test_a_trio_with_a_large_vocabulary_does_too(tmp_path: Path) -> None:
     found = measure(str(tmp_path / "trio.toml"))
     if found["peak"] is None:
         pytest.skip("this system does not tell how much memory a process has held")
-    assert found["parts"]["vocabularies"] > found["estimate"] / 2
+    assert found["parts"]["vocabularies"] > found["estimate"] * 0.4
     assert abs(found["estimate"] / found["peak"] - 1) <= BAR
 
 
