@@ -55,7 +55,7 @@ def answer(trio: str | Path) -> Child:
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A trio of 156 MB of Q4_0 weights, which llama.cpp rearranges: held twice, they would show."""
+    """A trio of 159 MB of Q4_0 weights, which llama.cpp rearranges: held twice, they would show."""
     out = tmp_path_factory.mktemp("large")
     base = Shape(layers=8, width=1536, ffn=4096, heads=24, kv_heads=4, tied=True)
     pair = Shape(layers=6, width=768, ffn=2048, heads=12, kv_heads=4, tied=True)
@@ -66,7 +66,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_trio_takes_little_more_than_its_weights_and_caches(large: Path) -> None:
     child = answer(large)
     assert child.said == 24
-    assert child.memory.weights == pytest.approx(156e6, rel=0.01)
+    assert child.memory.weights == pytest.approx(159e6, rel=0.01)  # the embedding twice
     # 8 blocks of 4 heads of 64 keys and values, twice 6 of the same; 4,096 tokens of 2 bytes each.
     assert child.memory.kv == (8 + 2 * 6) * 4 * 2 * 64 * 4096 * 2
     assert child.memory.weights + child.memory.kv < child.peak <= BAR * child.memory.total
