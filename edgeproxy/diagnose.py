@@ -10,6 +10,7 @@ import platform
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -123,8 +124,9 @@ def machine_features(cpuinfo: Path = Path("/proc/cpuinfo")) -> set[str]:
 
 def _numpy_features() -> set[str]:
     try:
-        from numpy._core._multiarray_umath import __cpu_features__ as features
-    except ImportError:  # NumPy keeps it to itself, and an older one elsewhere
+        # NumPy keeps it to itself, and an older one elsewhere.
+        features = import_module("numpy._core._multiarray_umath").__cpu_features__
+    except (ImportError, AttributeError):
         return set()
     return {name.lower() for name, is_there in features.items() if is_there}
 

@@ -75,7 +75,7 @@ def _as_lines(found: dict[str, Any]) -> list[str]:
         ("disk free", f"{spoken(disk['free'])} in {disk['folder']}"),
         *((name, value) for name, value in found["environment"].items()),
     ]
-    table = [("trio", "context", "takes", "of it weights", "KV caches", "")]
+    table: list[tuple[str, ...]] = [("trio", "context", "takes", "of it weights", "KV caches", "")]
     table += [_trio(trio, spoken) for trio in found["trios"]]
     lines = [*columns(rows), "", *columns(table), ""]
     for urgent, title in ((True, "needs attention"), (False, "hint")):
