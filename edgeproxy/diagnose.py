@@ -17,7 +17,7 @@ from typing import Any
 from edgeproxy import __version__
 from edgeproxy.bench import machine
 from edgeproxy.errors import EdgeproxyError, OutOfMemoryError
-from edgeproxy.estimate import Part, Plan
+from edgeproxy.estimate import Part, Plan, adapter_bytes
 from edgeproxy.home import home
 from edgeproxy.listing import Listed
 from edgeproxy.llama import build, system_info
@@ -173,7 +173,10 @@ def _trio(listed: Listed, free: Free | None, told: Callable[[str], None]) -> dic
             raise EdgeproxyError(listed.problem or "its manifest is damaged")
         roles = listed.recipe.roles
         parts = {path: Part.read(path) for path in {role.path for role in roles.values()}}
-        plan = Plan({name: parts[role.path] for name, role in roles.items()})
+        plan = Plan(
+            {name: parts[role.path] for name, role in roles.items()},
+            adapters=adapter_bytes(roles.values()),
+        )
         estimate = plan.estimate()
         found["needs"], found["total"] = asdict(estimate), estimate.total
         found["context"] = min(map(plan.context, plan.parts.values()))

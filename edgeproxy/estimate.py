@@ -5,8 +5,9 @@ Every part has a formula in the models' own hyper-parameters: see `llama.footpri
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from edgeproxy.llama import (
     vocabulary_bytes,
     weights_bytes,
 )
+from edgeproxy.manifest import Role
 from edgeproxy.memory import Free
 from edgeproxy.pace import LONGEST
 from edgeproxy.store.disk import in_units
@@ -210,6 +212,15 @@ class Plan:
             middle = (low + high + 1) // 2
             low, high = (middle, high) if fits(middle) else (low, middle - 1)
         return 256 * low
+
+
+def adapter_bytes(roles: Iterable[Role]) -> int:
+    """What the adapters of `roles` take; of one whose file is missing, nothing."""
+    sizes = 0
+    for role in roles:
+        with contextlib.suppress(OSError):
+            sizes += role.lora.path.stat().st_size if role.lora else 0
+    return sizes
 
 
 def _vocabulary(part: Part) -> int:

@@ -18,7 +18,7 @@ from edgeproxy.chat import (
 )
 from edgeproxy.complete import Piece
 from edgeproxy.errors import UsageError, VocabularyError
-from edgeproxy.estimate import Part, Plan
+from edgeproxy.estimate import Part, Plan, adapter_bytes
 from edgeproxy.fuse import check_alpha, check_plausibility
 from edgeproxy.held import Held, Progress
 from edgeproxy.llama import KvType, LlamaModel, Weights, check_kv_type
@@ -118,7 +118,8 @@ class Session:
         self._solo: dict[str, Speaker[Sequence[int]]] = {}
         try:
             parts = {name: Part.of(self._held.check(r)) for name, r in recipe.roles.items()}
-            plan = Plan(parts, n_ctx, kv_type, drafts=draft != "off")
+            adapters = adapter_bytes(recipe.roles.values())
+            plan = Plan(parts, n_ctx, kv_type, draft != "off", adapters)
             self.memory = plan.estimate()
             """What the trio takes of memory."""
             if not force:

@@ -24,6 +24,7 @@ from edgeproxy.cli import chat as chat_verb
 from edgeproxy.cli.interrupt import Flag, on_interrupt
 from edgeproxy.cli.stats import pair_in_words
 from edgeproxy.errors import EngineError, ModelFileError, UsageError, VocabularyError
+from edgeproxy.held import Held
 from edgeproxy.prompt import plain
 from edgeproxy.recipe import Recipe, Role
 from edgeproxy.speculate import Drafter
@@ -53,7 +54,7 @@ class FakeSession(loader.Session):
         self.recipe = Recipe("fake", role, role, role)
         self.asked = asked
         self._cancel = cancel
-        self._weights = {}
+        self._held = Held(None, cancel)
         vocab = models[0].vocab
         base, expert, anti_expert = models
         same = match(vocab, vocab)

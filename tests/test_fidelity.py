@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from edgeproxy.complete import Piece
-from edgeproxy.llama import LlamaModel
+from edgeproxy.llama import LlamaModel, Weights
 from edgeproxy.loader import Session
 from edgeproxy.model import Logits
 from edgeproxy.prompt import FORMATS, Message, encode
@@ -117,7 +117,7 @@ def test_fused_rows_equal_the_equation_from_three_separate_contexts(
     session: Session, factbook_recipe: Recipe, questions: list[str], alpha: float, beta: float
 ) -> None:
     session.alpha, session.plausibility = alpha, beta
-    weights = [session._weights[role.path] for role in factbook_recipe.roles.values()]
+    weights = [Weights(role.path) for role in factbook_recipe.roles.values()]
     separate = [LlamaModel(each) for each in weights]
     for question in questions:
         prompts = prompts_of(session, factbook_recipe, question)
@@ -130,8 +130,8 @@ def test_fused_rows_equal_the_equation_from_three_separate_contexts(
             token = int(fused.argmax())
             fused = session.trio.eval([token])[-1]
             rows = [model.eval([token]) for model in separate]
-    for model in separate:
-        model.close()
+    for each in weights:
+        each.close()
 
 
 def test_rewinding_and_evaluating_again_equals_a_fresh_eval(

@@ -97,5 +97,5 @@ def test_elsewhere_a_library_tells(monkeypatch: pytest.MonkeyPatch) -> None:
             return type("svmem", (), {"available": 123})
 
     monkeypatch.setitem(sys.modules, "psutil", Psutil)
-    monkeypatch.setattr(memory.sys, "platform", "darwin")
+    monkeypatch.setattr(sys, "platform", "darwin")
     assert free_memory() == (123, "this machine has free")
