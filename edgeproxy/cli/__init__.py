@@ -37,6 +37,7 @@ VERBS = {
     "rm": "Remove installed trios.",
     "eval": "Measure how much of the gap to direct tuning a trio closes.",
     "bench": "Measure how fast a trio is on this machine.",
+    "pull": "Fetch a trio's models from a hub, and install it.",
 }
 
 
