@@ -31,13 +31,13 @@ COMPLETION_VARIABLE = "_EDGEPROXY_COMPLETE"
 VERBS = {
     "chat": "Talk to a trio.",
     "run": "Answer one prompt.",
+    "pull": "Fetch a trio's models from a hub, and install it.",
     "ls": "List the trios that are here.",
     "show": "Tell what a trio is made of.",
     "verify": "Read every byte of the models again and compare the hashes.",
     "rm": "Remove installed trios.",
     "eval": "Measure how much of the gap to direct tuning a trio closes.",
     "bench": "Measure how fast a trio is on this machine.",
-    "pull": "Fetch a trio's models from a hub, and install it.",
 }
 
 

@@ -40,10 +40,13 @@ def check_file(role: Role, path: Path) -> Header:
 def check_trio(recipe: Recipe, headers: Mapping[str, Header]) -> tuple[Recipe, list[str]]:
     """The recipe with all that its files tell, and what a person should know of them.
 
-    Raises `VocabularyError` for a pair that cannot steer the base, and `UsageError` for a prompt
-    format that its model cannot read.
+    Raises `VocabularyError` for a pair that cannot steer the base, `UsageError` for a prompt format
+    that its model cannot read, and `HubError` for a vocabulary that cannot be spelled.
     """
-    vocabs = {name: from_header(header) for name, header in headers.items()}
+    try:
+        vocabs = {name: from_header(header) for name, header in headers.items()}
+    except ModelFileError as error:
+        raise HubError(f"{recipe.name}: a file of the hub's is damaged: {error.what}") from None
     base = vocabs["base"]
     matches = match(base, vocabs["expert"]), match(base, vocabs["anti_expert"])
     try:
