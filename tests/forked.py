@@ -75,6 +75,8 @@ class Forks:
         self._count += 1
         folder = self._folder / str(self._count)
         folder.mkdir()
+        for name in ("out", "err"):
+            (folder / name).touch()  # a run may be killed before it opens them
         pid = self.ask({"arguments": arguments, "env": dict(env), "folder": str(folder)})
         return Run(self, pid, folder)
 
