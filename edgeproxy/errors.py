@@ -6,6 +6,7 @@
     ├── ModelFileError        a model file is missing, damaged, or not what it claims
     ├── ManifestError         a trio.toml is missing or wrong
     ├── StoreError            an installed trio or the store is damaged, or cannot be changed
+    ├── HubError              the hub refuses, is out of reach, or has another file
     ├── VocabularyError       two vocabularies cannot be combined
     ├── OutOfMemoryError      a trio takes more memory than is free
     ├── EngineError           llama.cpp failed, or was used wrongly
@@ -46,6 +47,10 @@ class ManifestError(EdgeproxyError):
 
 class StoreError(EdgeproxyError):
     """An installed trio is missing or damaged, or the store cannot be read or changed."""
+
+
+class HubError(EdgeproxyError):
+    """A hub refuses a file, cannot be reached, or has another file than the one wanted."""
 
 
 class VocabularyError(EdgeproxyError):

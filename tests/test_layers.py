@@ -39,6 +39,7 @@ LAYERS = (
     "store",
     "recipe",
     "listing",
+    "pull",
     "memory",
     "held",
     "estimate",

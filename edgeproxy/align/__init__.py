@@ -46,6 +46,7 @@ __all__ = [
     "Match",
     "ProjectedModel",
     "align",
+    "check_common",
     "doubts",
     "match",
     "own_tokens",
@@ -102,11 +103,7 @@ def _project(
     matches: Matches,
     ends: Ends,
 ) -> Aligned:
-    for name, found in zip(("expert", "anti-expert"), matches, strict=True):
-        if not found.shared:
-            raise VocabularyError(
-                f"the base and the {name} have no token of text in common; use other models"
-            )
+    check_common(matches)
     own = [model.vocab for model in pair]
     silent = sorted({token for vocab in own for token in unspelled(base, vocab)})
     means = [(tables_for(base, own[0]), Spelling(own[0]))]
@@ -141,6 +138,15 @@ def _ends(expert: Vocab, anti_expert: Vocab) -> Ends:
         if all(token < shared for token in both):
             return both, both
     return expert.end_of_generation, anti_expert.end_of_generation
+
+
+def check_common(matches: Matches) -> None:
+    """Raise `VocabularyError` for a pair that has nothing to say of the base's tokens."""
+    for name, found in zip(("expert", "anti-expert"), matches, strict=True):
+        if not found.shared:
+            raise VocabularyError(
+                f"the base and the {name} have no token of text in common; use other models"
+            )
 
 
 def doubts(base: Vocab, matches: Matches) -> list[str]:
