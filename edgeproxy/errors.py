@@ -6,6 +6,7 @@
     ├── ModelFileError        a model file is missing, damaged, or not what it claims
     ├── ManifestError         a trio.toml is missing or wrong
     ├── StoreError            an installed trio or the store is damaged, or cannot be changed
+    ├── BundleError           a bundle is damaged or not what it claims, or cannot be made
     ├── VocabularyError       two vocabularies cannot be combined
     ├── OutOfMemoryError      a trio takes more memory than is free
     ├── EngineError           llama.cpp failed, or was used wrongly
@@ -46,6 +47,10 @@ class ManifestError(EdgeproxyError):
 
 class StoreError(EdgeproxyError):
     """An installed trio is missing or damaged, or the store cannot be read or changed."""
+
+
+class BundleError(EdgeproxyError):
+    """A bundle is damaged, is not what it claims or not who it should be from, or cannot be made."""
 
 
 class VocabularyError(EdgeproxyError):

@@ -1,0 +1,104 @@
+"""What is in a bundle, checked: manifests by their schema, models by their headers, all by hashes.
+
+May touch: the bundle, read only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from edgeproxy.bundle.manifest import RECIPE, File
+from edgeproxy.bundle.reader import Bundle, Progress
+from edgeproxy.errors import ManifestError, ModelFileError
+from edgeproxy.gguf import read_inside
+from edgeproxy.manifest import Recipe, parse_recipe
+from edgeproxy.manifest.table import Table
+
+
+class Trio(NamedTuple):
+    """One trio of a bundle: what its manifest says, the manifest, and the texts beside it."""
+
+    recipe: Recipe
+    manifest: bytes
+    texts: Mapping[str, bytes]
+
+
+def read_trios(bundle: Bundle, folder: Path) -> list[Trio]:
+    """The trios of a bundle, whose models are to be in `folder`, by their sha256.
+
+    Raises `BundleError` for one whose manifest is wrong, and where the bundle holds other models
+    than its trios have.
+    """
+    trios = [_read_trio(bundle, name, folder) for name in bundle.manifest.trios]
+    there = {file.sha256: file.size for file in bundle.manifest.of("model")}
+    wanted: set[str] = set()
+    for trio in trios:
+        for role in trio.recipe.files.values():
+            if role.sha256 not in there or role.size != there[role.sha256]:
+                raise bundle.error(f"{role.name} of the trio {trio.recipe.name} is not in it")
+            wanted.add(role.sha256)
+    spare = sorted(set(there) - wanted)
+    if spare:
+        raise bundle.error(f"models/{spare[0]} belongs to none of its trios")
+    return trios
+
+
+def verify(bundle: Bundle, progress: Progress | None = None) -> list[Trio]:
+    """Check every byte of a bundle, and keep none. Raises `BundleError` for what is wrong."""
+    trios = read_trios(bundle, Path("models"))
+    report = Report(bundle, progress)
+    for file in rest(bundle):
+        for block in bundle.blocks(file):
+            report.done(file, len(block))
+    return trios
+
+
+def rest(bundle: Bundle) -> Iterator[File]:
+    """The files of a bundle besides its trios' manifests and texts, each model's header checked."""
+    for file in bundle.manifest.files:
+        if file.kind == "model":
+            _check_model(bundle, file)
+        if file.kind != "trio":
+            yield file
+
+
+class Report:
+    """How far the work on a bundle has come, for whoever asked to be told."""
+
+    def __init__(self, bundle: Bundle, progress: Progress | None) -> None:
+        self._progress, self._done = progress, 0
+        self._all = sum(file.size for file in bundle.manifest.files if file.kind != "trio")
+
+    def done(self, file: File, count: int) -> None:
+        """Another `count` bytes of `file` have been read."""
+        self._done += count
+        if self._progress:
+            self._progress(file.path, self._done, self._all)
+
+
+def _read_trio(bundle: Bundle, name: str, folder: Path) -> Trio:
+    files = [file for file in bundle.manifest.of("trio") if file.trio == name]
+    texts = {file.name: bundle.read(file) for file in files}
+    manifest = texts.pop(RECIPE)
+
+    def place(table: Table) -> Path:
+        sha256 = table.string("sha256")
+        return folder / sha256
+
+    try:
+        recipe = parse_recipe(manifest, Path(f"trios/{name}/{RECIPE}"), place)
+    except ManifestError as error:
+        raise bundle.error(error) from None
+    if recipe.name != name:
+        raise bundle.error(f"the manifest in trios/{name} is that of {recipe.name!r}")
+    return Trio(recipe, manifest, texts)
+
+
+def _check_model(bundle: Bundle, file: File) -> None:
+    with bundle.inside(file) as opened:
+        try:
+            read_inside(opened, bundle.path, file.size)
+        except ModelFileError as error:
+            raise bundle.error(f"{file.path}: {error.what}") from None

@@ -1,0 +1,138 @@
+"""What goes into a bundle: each file with its size and sha256, and where its bytes come from.
+
+May touch: the trios' files and the wheels, read only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from edgeproxy.bundle.manifest import MAX_TEXT, RECIPE, File, check_path, in_order
+from edgeproxy.bundle.reader import CHUNK, Progress
+from edgeproxy.errors import BundleError, UsageError
+from edgeproxy.gguf import read
+from edgeproxy.manifest import Recipe, Role, to_toml
+from edgeproxy.store import Store
+
+# Whoever passes models on passes these on too.
+_TEXTS = re.compile(r"(licen[cs]e|copying|notice|readme)([._-][\w.-]*)?", re.IGNORECASE | re.ASCII)
+
+
+class Source(NamedTuple):
+    """One file of a bundle, and its bytes or the file that has them."""
+
+    file: File
+    content: bytes | Path
+
+
+def gather(
+    recipes: Sequence[Recipe], wheels: Sequence[Path], progress: Progress | None
+) -> list[Source]:
+    """The files of these trios, each model once, and the wheels; in the order of a bundle.
+
+    Reads the files whose hashes nobody knows yet. Raises `UsageError`, `ModelFileError` and
+    `BundleError` for what cannot be carried.
+    """
+    names = [recipe.name.casefold() for recipe in recipes]
+    if len(set(names)) < len(names):
+        raise UsageError("two of these trios have the same name; a bundle can hold one of them")
+    for recipe in recipes:
+        _check_name(recipe.name)
+    roles = [role for recipe in recipes for role in recipe.roles.values()]
+    unknown = [role.path for role in roles if role.sha256 is None]
+    hashes = _hash_all([*unknown, *wheels], progress)
+    sources = {}
+    for recipe in (_complete(recipe, hashes) for recipe in recipes):
+        for source in _of_trio(recipe):
+            sources[source.file.path] = source
+    for path in wheels:
+        file = File(check_path(f"wheels/{path.name}"), path.stat().st_size, hashes[path])
+        sources[file.path] = Source(file, path)
+    return in_order(sources.values(), lambda source: source.file)
+
+
+def text(path: str, content: bytes) -> Source:
+    """A small file that is made here."""
+    return Source(File(path, len(content), hashlib.sha256(content).hexdigest()), content)
+
+
+def blocks(path: Path) -> Iterator[bytes]:
+    """The bytes of the file at `path`, in order."""
+    with path.open("rb", buffering=0) as file:
+        while block := file.read(CHUNK):
+            yield block
+
+
+def _check_name(name: str) -> None:
+    try:
+        check_path(f"trios/{name}/{RECIPE}")
+    except BundleError:
+        raise BundleError(
+            f"a trio called {name!r} cannot be carried: a name has letters, digits, '_', '-' and "
+            "'.', at most 64 of them; change it in its trio.toml"
+        ) from None
+
+
+def _hash_all(paths: Iterable[Path], progress: Progress | None) -> dict[Path, str]:
+    unique = dict.fromkeys(paths)
+    sizes = {path: _size(path) for path in unique}
+    hashes, done, total = {}, 0, sum(sizes.values())
+    for path in unique:
+        digest = hashlib.sha256()
+        for block in blocks(path):
+            digest.update(block)
+            done += len(block)
+            if progress:
+                progress(f"hashing {path.name}", done, total)
+        hashes[path] = digest.hexdigest()
+    return hashes
+
+
+def _size(path: Path) -> int:
+    """The size of a regular file; opening another kind might never end."""
+    return path.stat().st_size if path.suffix == ".whl" else read(path).file_size
+
+
+def _complete(recipe: Recipe, hashes: Mapping[Path, str]) -> Recipe:
+    """`recipe` as it is carried: every size and hash in it, and without the tuned model."""
+    base, expert, anti_expert = (
+        _with_hash(role, hashes.get(role.path)) for role in recipe.roles.values()
+    )
+    return replace(recipe, base=base, expert=expert, anti_expert=anti_expert, tuned=None)
+
+
+def _with_hash(role: Role, sha256: str | None) -> Role:
+    size = read(role.path).file_size
+    if role.size not in (None, size):
+        raise BundleError(
+            f"{role.path}: it has {size:,} bytes, not {role.size:,} as its trio says; get it again"
+        )
+    return replace(role, size=size, sha256=role.sha256 or sha256)
+
+
+def _of_trio(recipe: Recipe) -> Iterator[Source]:
+    where = f"trios/{recipe.name}/"
+    yield text(where + RECIPE, to_toml(recipe).encode("utf-8"))
+    for path in _texts(recipe):
+        yield text(check_path(where + path.name), path.read_bytes())
+    for role in recipe.roles.values():
+        assert role.size is not None
+        assert role.sha256 is not None
+        yield Source(File(f"models/{role.sha256}", role.size, role.sha256), role.path)
+
+
+def _texts(recipe: Recipe) -> list[Path]:
+    """Licences and descriptions that lie beside a trio's manifest, or its models."""
+    store, folder = Store(), recipe.base.path.parent
+    if folder == store.blobs:
+        folder = store.trios / recipe.name
+    return [
+        path
+        for path in sorted(folder.iterdir())
+        if _TEXTS.fullmatch(path.name) and path.is_file() and path.stat().st_size <= MAX_TEXT
+    ]
