@@ -39,6 +39,7 @@ LAYERS = (
     "store",
     "recipe",
     "listing",
+    "bundle",
     "memory",
     "held",
     "estimate",

@@ -24,7 +24,7 @@ MAX_MANIFEST, MAX_SIGNATURE, MAX_TEXT, MAX_FILES = 1 << 20, 1 << 14, 1 << 20, 20
 MAX_WHEEL, MAX_MODEL, MAX_NAME = 4 << 30, 1 << 40, 100
 
 # tar has 100 bytes for a name, and 155 for the folders before it.
-_TRIO, _PART = r"[A-Za-z0-9_][\w.-]{0,63}", r"[A-Za-z0-9_][\w.+!-]{0,99}"
+_TRIO, _PART = r"[A-Za-z0-9_][\w.-]{0,63}", r"[A-Za-z0-9_][\w.+-]{0,99}"
 _KINDS = (
     ("text", re.compile(re.escape(INSTALL)), MAX_TEXT),
     ("trio", re.compile(rf"trios/{_TRIO}/{_PART}", re.ASCII), MAX_TEXT),

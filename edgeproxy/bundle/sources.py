@@ -17,7 +17,7 @@ from edgeproxy.bundle.reader import CHUNK, Progress
 from edgeproxy.errors import BundleError, UsageError
 from edgeproxy.gguf import read
 from edgeproxy.manifest import Recipe, Role, to_toml
-from edgeproxy.store import Store
+from edgeproxy.store import Store, naming
 
 # Whoever passes models on passes these on too.
 _TEXTS = re.compile(r"(licen[cs]e|copying|notice|readme)([._-][\w.-]*)?", re.IGNORECASE | re.ASCII)
@@ -69,13 +69,11 @@ def blocks(path: Path) -> Iterator[bytes]:
 
 
 def _check_name(name: str) -> None:
-    try:
-        check_path(f"trios/{name}/{RECIPE}")
-    except BundleError:
+    if not naming.is_trio(name):
         raise BundleError(
             f"a trio called {name!r} cannot be carried: a name has letters, digits, '_', '-' and "
             "'.', at most 64 of them; change it in its trio.toml"
-        ) from None
+        )
 
 
 def _hash_all(paths: Iterable[Path], progress: Progress | None) -> dict[Path, str]:
