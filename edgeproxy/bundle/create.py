@@ -45,7 +45,7 @@ def create(
     """
     check_target(target, force)
     with _telling(target):
-        words = instructions([recipe.name for recipe in recipes], wheels, key is not None)
+        words = instructions(sorted(recipe.name for recipe in recipes), wheels, key is not None)
         sources = [text(INSTALL, words.encode("ascii"))]
         sources += gather(recipes, wheels.paths if wheels else (), progress)
         files = tuple(source.file for source in sources)

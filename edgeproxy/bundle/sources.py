@@ -9,6 +9,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from edgeproxy.bundle.reader import CHUNK, Progress
 from edgeproxy.errors import BundleError, UsageError
 from edgeproxy.gguf import read
 from edgeproxy.manifest import Recipe, Role, to_toml
+from edgeproxy.recipe import shipped_folders
 from edgeproxy.store import Store, naming
 
 # Whoever passes models on passes these on too.
@@ -116,21 +118,32 @@ def _with_hash(role: Role, sha256: str | None) -> Role:
 def _of_trio(recipe: Recipe) -> Iterator[Source]:
     where = f"trios/{recipe.name}/"
     yield text(where + RECIPE, to_toml(recipe).encode("utf-8"))
-    for path in _texts(recipe):
-        yield text(check_path(where + path.name), path.read_bytes())
+    for name, content in _texts(recipe).items():
+        yield text(check_path(where + name), content)
     for role in recipe.roles.values():
         assert role.size is not None
         assert role.sha256 is not None
         yield Source(File(f"models/{role.sha256}", role.size, role.sha256), role.path)
 
 
-def _texts(recipe: Recipe) -> list[Path]:
+def _texts(recipe: Recipe) -> dict[str, bytes]:
     """Licences and descriptions that lie beside a trio's manifest, or its models."""
     store, folder = Store(), recipe.base.path.parent
     if folder == store.blobs:
         folder = store.trios / recipe.name
-    return [
-        path
+    found = {
+        path.name: path.read_bytes()
         for path in sorted(folder.iterdir())
         if _TEXTS.fullmatch(path.name) and path.is_file() and path.stat().st_size <= MAX_TEXT
-    ]
+    }
+    if folder.parent in shipped_folders() and "LICENSE" not in found:
+        found["LICENSE"] = _own_licence()
+    return found
+
+
+def _own_licence() -> bytes:
+    """The text of edgeproxy's licence, which is that of the trios that come with it."""
+    clone = Path(__file__).parents[2]
+    if (clone / "pyproject.toml").is_file():
+        return (clone / "LICENSE").read_bytes()
+    return (distribution("edgeproxy").read_text("licenses/LICENSE") or "").encode("utf-8")

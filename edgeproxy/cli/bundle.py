@@ -149,16 +149,15 @@ def install(file: Path, key: str | None, replace: bool, as_json: bool) -> None:
     can be repeated.
     """
     from edgeproxy import bundle
-    from edgeproxy.recipe import shipped_names
     from edgeproxy.store import Store
 
     with _working() as work, bundle.Bundle(file, _public_key(key)) as opened:
         done = bundle.install(opened, Store(), replace=replace, progress=work.progress)
     for trio, _ in done:
-        if trio.recipe.name in shipped_names():
+        if _is_hidden(trio):
             say(
-                f"warning: a trio called {trio.recipe.name} comes with edgeproxy, and is the one "
-                "that this name means"
+                f"warning: another trio called {trio.recipe.name} comes with edgeproxy, and is the "
+                "one that this name means"
             )
     if as_json:
         found = [{"trio": each.trio.recipe.name, "was_there": each.was_there} for each in done]
@@ -269,6 +268,19 @@ def _ask_password(confirm: bool = False) -> str:
         return line.rstrip("\n")
     given: str = click.prompt("password", hide_input=True, confirmation_prompt=confirm, err=True)
     return given
+
+
+def _is_hidden(trio: Trio) -> bool:
+    """Whether one with other models ships under the same name."""
+    from edgeproxy.recipe import shipped_names, shipped_recipe
+
+    recipe = trio.recipe
+    if recipe.name not in shipped_names():
+        return False
+    shipped = shipped_recipe(recipe.name)
+    return [role.sha256 for role in shipped.roles.values()] != [
+        role.sha256 for role in recipe.roles.values()
+    ]
 
 
 def _as_json(
