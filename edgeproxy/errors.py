@@ -50,7 +50,7 @@ class StoreError(EdgeproxyError):
 
 
 class BundleError(EdgeproxyError):
-    """A bundle is damaged, is not what it claims or not who it should be from, or cannot be made."""
+    """A bundle is damaged, not what it claims, not from whom it should be, or cannot be made."""
 
 
 class VocabularyError(EdgeproxyError):

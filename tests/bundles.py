@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -140,14 +141,21 @@ class Altered:
         return block + data + self.padding * archive.padding(len(data))
 
 
-def header(path: str, size: int, kind: bytes = b"0", link: str = "", **fields: bytes) -> bytes:
+def header(
+    path: str,
+    size: int,
+    kind: bytes = b"0",
+    *,
+    link: str = "",
+    fields: Mapping[str, bytes] | None = None,
+) -> bytes:
     """A tar header with anything in it, and the checksum that goes with that."""
-    block = bytearray(archive.header("x", size) if 0 <= size else archive.header("x", 0))
+    block = bytearray(archive.header("x", size))
     block[0:100] = path.encode("utf-8")[:100].ljust(100, b"\0")
     block[156:157] = kind
     block[157:257] = link.encode("utf-8").ljust(100, b"\0")
     places = {"mode": 100, "owner": 108, "group": 116, "length": 124, "time": 136, "magic": 257}
-    for name, value in fields.items():
+    for name, value in (fields or {}).items():
         block[places[name] : places[name] + len(value)] = value
     block[148:156] = b" " * 8
     block[148:156] = b"%06o\0 " % sum(block)

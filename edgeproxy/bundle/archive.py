@@ -1,8 +1,8 @@
 """The container: an uncompressed tar file of regular files, in the one form that it can have.
 
 POSIX calls it ustar; a size of 8 GiB or more is in base 256, as GNU tar, bsdtar and Python write
-it. Times, owners and modes are always the same, so a member's header follows from its path and its
-size. A reader therefore need not understand tar: it writes the header that it expects, and compares.
+it. Times, owners and modes are always the same, so a header follows from a file's path and size. A
+reader therefore need not understand tar: it makes the header that it expects, and compares.
 """
 
 from __future__ import annotations

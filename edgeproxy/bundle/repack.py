@@ -43,9 +43,9 @@ class _Member(NamedTuple):
 
 
 def repack(distribution: Distribution, folder: Path) -> Path:
-    """Write the wheel of `distribution` into `folder`; its path. The same files make the same wheel.
+    """Write the wheel of `distribution` into `folder`; its path.
 
-    Raises `Unfit` where RECORD does not tell all, or the files are no longer what it says, and
+    The same files make the same wheel. Raises `Unfit` where RECORD does not tell all, or the files are no longer what it says, and
     `OSError`.
     """
     info, rows = _record(distribution)

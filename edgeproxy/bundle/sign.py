@@ -78,7 +78,7 @@ def make_keys(path: Path, password: str = "") -> tuple[Path, str]:
     public = path.with_name(f"{path.name}.pub")
     for each in (path, public):
         if each.exists() or each.is_symlink():
-            raise UsageError(f"{each} is there already, and a key that is lost cannot be made again")
+            raise UsageError(f"{each} is there already; name another file for the new key")
     pair = library.KeyPair.generate()
     if password:
         pair.secret_key.encrypt(password)

@@ -8,17 +8,15 @@ from __future__ import annotations
 import contextlib
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgeproxy.cli.interrupt import Flag, on_interrupt
 from edgeproxy.cli.options import json_option
-from edgeproxy.cli.output import StatusLine, clean_message, is_terminal, say, write, write_json
-from edgeproxy.errors import Cancelled, UsageError
+from edgeproxy.cli.output import clean_message, is_terminal, say, write, write_json
+from edgeproxy.cli.working import working
+from edgeproxy.errors import UsageError
 
 if TYPE_CHECKING:
     from edgeproxy.bundle import Bundle, Manifest, PublicKey, SecretKey, Trio
@@ -88,7 +86,7 @@ def create(
     bundle.check_target(output, force)
     key = _secret_key(sign) if sign else None
     recipes = [find_recipe(name) for name in dict.fromkeys(trios)]
-    with _working() as work, contextlib.ExitStack() as stack:
+    with working() as work, contextlib.ExitStack() as stack:
         carried = None
         if wheels:
             say("collecting wheels of edgeproxy and all that it needs", dim=True)
@@ -102,7 +100,8 @@ def create(
         write_json(_as_json(output, manifest, key is not None), indent=2)
         return
     say(f"{output}: {_in_words(manifest)}")
-    say(f"on the other machine: {_python()} -m tarfile -e {output.name} FOLDER, then see INSTALL.txt")
+    unpack = f"{'py' if sys.platform == 'win32' else 'python3'} -m tarfile -e {output.name} FOLDER"
+    say(f"INSTALL.txt in it says what to type on the other machine; {unpack}")
 
 
 @command.command(
@@ -119,7 +118,7 @@ def verify(file: Path, key: str | None, as_json: bool) -> None:
     """Check every byte of a bundle, and write nothing."""
     from edgeproxy import bundle
 
-    with _working() as work, bundle.Bundle(file, _public_key(key)) as opened:
+    with working() as work, bundle.Bundle(file, _public_key(key)) as opened:
         trios = bundle.verify(opened, work.progress)
     found = _as_json(file, opened.manifest, opened.is_signed, key)
     found["trios"] = [trio.recipe.name for trio in trios]
@@ -151,7 +150,7 @@ def install(file: Path, key: str | None, replace: bool, as_json: bool) -> None:
     from edgeproxy import bundle
     from edgeproxy.store import Store
 
-    with _working() as work, bundle.Bundle(file, _public_key(key)) as opened:
+    with working() as work, bundle.Bundle(file, _public_key(key)) as opened:
         done = bundle.install(opened, Store(), replace=replace, progress=work.progress)
     for trio, _ in done:
         if _is_hidden(trio):
@@ -192,60 +191,6 @@ def keygen(keyfile: Path, password: bool, as_json: bool) -> None:
         return
     say(f"{keyfile} signs; keep it to yourself. {public} checks: --key {public}, or this:")
     write(f"{text}\n")
-
-
-class _Work:
-    """Tells a person how far work has come, and ends it at Ctrl-C."""
-
-    def __init__(self) -> None:
-        self.stop = Flag()
-        self.status = StatusLine()
-        self._pace = Pace()
-
-    def tell(self, what: str) -> None:
-        """`what` is under way."""
-        if self.stop.is_set():
-            raise Cancelled("interrupted")
-        self.status.show(what)
-
-    def progress(self, what: str, done: int, total: int) -> None:
-        """`done` of `total` bytes of the phase that `what` belongs to have been worked on."""
-        self.tell(f"{what}: {self._pace.in_words(done, total)}")
-
-
-class Pace:
-    """How fast bytes go by, from the start of each phase."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._total = self._last = self._first = 0
-        self._start = clock()
-
-    def in_words(self, done: int, total: int) -> str:
-        """How far it is, how fast, and how long the rest will take."""
-        from edgeproxy.store.disk import in_units
-
-        now = self._clock()
-        if total != self._total or done < self._last:
-            self._total, self._start, self._first = total, now, done
-        self._last = done
-        text = f"{done / total if total else 1:.0%} of {in_units(total)}"
-        seconds = now - self._start
-        if seconds < 1.0 or done == self._first:
-            return text
-        rate = (done - self._first) / seconds
-        return f"{text}, {in_units(round(rate))}/s, {(total - done) / rate:.0f} s left"
-
-
-@contextlib.contextmanager
-def _working() -> Iterator[_Work]:
-    """Progress is shown, and Ctrl-C heard, for as long as this lasts."""
-    work = _Work()
-    with on_interrupt(work.stop.set):
-        try:
-            yield work
-        finally:
-            work.status.clear()
 
 
 def _secret_key(path: Path) -> SecretKey:
@@ -323,7 +268,3 @@ def _as_text(bundle: Bundle, trios: list[Trio], key: str | None) -> str:
     lines.append(f"{'made by':<12}edgeproxy {manifest.edgeproxy}")
     lines.append(f"{'signature':<12}{signature}")
     return "".join(clean_message(line) + "\n" for line in lines)
-
-
-def _python() -> str:
-    return "py" if sys.platform == "win32" else "python3"

@@ -39,8 +39,9 @@ Fail = Callable[..., NoReturn]
 def parse(file: FileIO, path: Path, size: int | None = None) -> Header:
     """Read the header of `file`, positioned at its start, and check it against the file's size.
 
-    `size` is the model's, where it lies inside a larger file. Raises `ModelFileError`. Reads no tensor data but what shares the last chunk with the header;
-    uses memory in proportion to the header, which is at most 64 MiB.
+    `size` is the model's, where it lies inside a larger file. Raises `ModelFileError`. Reads no
+    tensor data but what shares the last chunk with the header; uses memory in proportion to the
+    header, which is at most 64 MiB.
     """
 
     def fail(what: str, remedy: str = AGAIN) -> NoReturn:
