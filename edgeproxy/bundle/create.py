@@ -45,9 +45,9 @@ def create(
     """
     check_target(target, force)
     with _telling(target):
+        sources = gather(recipes, wheels.paths if wheels else (), progress)
         words = instructions(sorted(recipe.name for recipe in recipes), wheels, key is not None)
-        sources = [text(INSTALL, words.encode("ascii"))]
-        sources += gather(recipes, wheels.paths if wheels else (), progress)
+        sources.insert(0, text(INSTALL, words.encode("ascii")))
         files = tuple(source.file for source in sources)
         manifest = Manifest(files, __version__, wheels.platform if wheels else "")
         content = check(manifest)

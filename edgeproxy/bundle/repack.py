@@ -45,8 +45,8 @@ class _Member(NamedTuple):
 def repack(distribution: Distribution, folder: Path) -> Path:
     """Write the wheel of `distribution` into `folder`; its path.
 
-    The same files make the same wheel. Raises `Unfit` where RECORD does not tell all, or the files are no longer what it says, and
-    `OSError`.
+    The same files make the same wheel. Raises `Unfit` where RECORD does not tell all, or the files
+    are no longer what it says, and `OSError`.
     """
     info, rows = _record(distribution)
     stem = info.removesuffix(".dist-info")

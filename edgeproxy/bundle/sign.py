@@ -79,6 +79,8 @@ def make_keys(path: Path, password: str = "") -> tuple[Path, str]:
     for each in (path, public):
         if each.exists() or each.is_symlink():
             raise UsageError(f"{each} is there already; name another file for the new key")
+    if not path.parent.is_dir():
+        raise UsageError(f"{path.parent}: there is no such folder; make it, or name another")
     pair = library.KeyPair.generate()
     if password:
         pair.secret_key.encrypt(password)

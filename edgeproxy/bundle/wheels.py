@@ -105,6 +105,8 @@ def _needed(needing: Distribution, extra: str) -> Iterator[tuple[str, set[str]]]
 
 
 def _is_installed(root: Distribution, extra: str) -> bool:
+    if extra not in (root.metadata.get_all("Provides-Extra") or ()):
+        return False
     try:
         _closure(root, [extra])
     except BundleError:

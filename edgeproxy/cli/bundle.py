@@ -259,7 +259,7 @@ def _as_text(bundle: Bundle, trios: list[Trio], key: str | None) -> str:
     signature = "none"
     if bundle.is_signed:
         signature = "by the owner of the key" if key else "there is one; --key would check it"
-    lines = [f"{bundle.path}: every byte is as it was made", ""]
+    lines = [f"{bundle.path}: every byte is what its manifest says", ""]
     for trio in trios:
         about = trio.recipe.description or "no description"
         lines.append(f"{'trio':<12}{trio.recipe.name}: {about}")
