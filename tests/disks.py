@@ -41,7 +41,7 @@ def claim_space(patch: pytest.MonkeyPatch) -> None:
 
 
 def fill(patch: pytest.MonkeyPatch, opened: type, size: int) -> None:
-    """Let files of the class `opened` hold no more than `size` bytes in all, as a full disk does."""
+    """Let files of the class `opened` hold `size` bytes in all, as on a full disk."""
     left = [size]
     write = opened.write  # type: ignore[attr-defined]
 

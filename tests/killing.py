@@ -1,4 +1,4 @@
-"""Kills installs of a bundle (SIGKILL) at many of their steps, and repeats each: see `test_bundle_kills`.
+"""Kills installs of a bundle (SIGKILL) at many of their steps, and does each again.
 
     python -m tests.killing BUNDLE HOME KILLS
 
@@ -17,6 +17,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from edgeproxy.bundle import Bundle, install
@@ -34,11 +35,11 @@ def main() -> None:
         for step in at:
             root = Path(folder) / f"home{step}"
             shutil.copytree(stocked, root)
-            status = _child(lambda: _install(bundle, root, kill_at=step))
+            status = _child(partial(_install, bundle, root, kill_at=step))
             if not os.WIFSIGNALED(status):
                 wrong.append(f"step {step}: it was not killed")
             complete += _check(root, f"killed at step {step}", wrong)
-            status = _child(lambda: _install(bundle, root))
+            status = _child(partial(_install, bundle, root))
             if status != 0:
                 wrong.append(f"step {step}: the second try ended with {status}")
             if not _check(root, f"repeated after step {step}", wrong):
@@ -52,7 +53,7 @@ def main() -> None:
 
 def _steps(bundle: Path, stocked: Path, folder: Path) -> int:
     shutil.copytree(stocked, folder / "counted")
-    _child(lambda: _install(bundle, folder / "counted", count=folder / "steps"))
+    _child(partial(_install, bundle, folder / "counted", count=folder / "steps"))
     return int((folder / "steps").read_text())
 
 

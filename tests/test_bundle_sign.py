@@ -59,9 +59,7 @@ def refused(bundle: Path, key: str, said: str) -> None:
         Bundle(bundle, PublicKey(key))
 
 
-def test_the_right_key_agrees(
-    signed: Path, key: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_right_key_agrees(signed: Path, key: Path, capsys: pytest.CaptureFixture[str]) -> None:
     public = Path(f"{key}.pub")
     bare = public.read_text().splitlines()[1]
     for given in (str(public), bare):
@@ -116,9 +114,7 @@ def test_what_was_signed_is_altered(signed: Path, key: Path) -> None:
     refused(signed, f"{key}.pub", "its signature is wrong, so it was altered")
 
 
-def test_another_bundles_signature(
-    signed: Path, key: Path, recipe: Recipe, tmp_path: Path
-) -> None:
+def test_another_bundles_signature(signed: Path, key: Path, recipe: Recipe, tmp_path: Path) -> None:
     other = read_recipe(write_trio(tmp_path / "other", "other"))
     create([other], tmp_path / "other.bundle", key=SecretKey(key, unused))
     altered = Altered.of(signed.read_bytes())
@@ -147,9 +143,7 @@ def test_a_damaged_signature(signed: Path, key: Path, old: bytes, new: bytes) ->
     refused(signed, f"{key}.pub", "do not use it|not just that file")
 
 
-def test_a_password(
-    tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_password(tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO("hunter2\n"))
     key = tmp_path / "locked.key"
     assert main(["bundle", "keygen", str(key), "--password"]) == 0

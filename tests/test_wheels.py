@@ -84,7 +84,7 @@ def test_scripts_and_data_go_where_an_installer_looks_for_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     places = {"scripts": str(tmp_path / "env" / "bin"), "data": str(tmp_path / "env")}
-    monkeypatch.setattr(repack.sysconfig, "get_path", places.__getitem__)
+    monkeypatch.setattr("sysconfig.get_path", places.__getitem__)
     more = {
         "../../bin/odd": b"#!/env/bin/python\nmade by the installer\n",
         "../../bin/tool": b"#!/env/bin/python3.11\nimport odd\n",
@@ -182,12 +182,16 @@ def test_pip_is_asked_for_what_cannot_be_packed(
     told: list[str] = []
     wheels._wheel(found, tmp_path, told.append)
     assert asked == ["odd-name==1.0"]
-    assert told == ["asking pip for odd-name 1.0 (its RECORD is missing; it was not installed by pip)"]
+    assert told == [
+        "asking pip for odd-name 1.0 (its RECORD is missing; it was not installed by pip)"
+    ]
 
 
 def test_where_pip_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     missing = tmp_path / "none"
-    with pytest.raises(BundleError, match=r"pip made no wheel of .*none .*ERROR: .*; try it by hand"):
+    with pytest.raises(
+        BundleError, match=r"pip made no wheel of .*none .*ERROR: .*; try it by hand"
+    ):
         wheels._by_pip(str(missing), tmp_path, lambda _: None)
     monkeypatch.setattr(sys, "executable", str(Path(sys.executable).with_name("no-python")))
     with pytest.raises((BundleError, OSError)):
