@@ -52,7 +52,12 @@ def main() -> None:
 
 
 def _steps(bundle: Path, stocked: Path, folder: Path) -> int:
-    shutil.copytree(stocked, folder / "counted")
+    for name in ("first", "counted"):
+        shutil.copytree(stocked, folder / name)
+    # What is imported when it is first needed is here, and no step of the children's, from now on.
+    with Bundle(bundle) as opened:
+        install(opened, Store(folder / "first"))
+    _check(folder / "first", "first", [])
     _child(partial(_install, bundle, folder / "counted", count=folder / "steps"))
     return int((folder / "steps").read_text())
 

@@ -25,7 +25,7 @@ def test_kill_at_many_steps(tmp_path: Path) -> None:
         install(bundle, Store(tmp_path / "home"))
     command = [sys.executable, "-m", "tests.killing", str(tmp_path / "mini.bundle")]
     done = subprocess.run(
-        [*command, str(tmp_path / "home"), "60"],
+        [*command, str(tmp_path / "home"), "40"],
         capture_output=True,
         text=True,
         cwd=Path(__file__).parent.parent,
@@ -36,5 +36,5 @@ def test_kill_at_many_steps(tmp_path: Path) -> None:
     found = json.loads(done.stdout)
     print(found)
     assert found["wrong"] == []
-    assert found["kills"] == 60
-    assert 0 < found["complete"] < 60  # kills before the last rename, and some after it
+    assert found["kills"] == 40
+    assert 0 < found["complete"] < 40  # kills before the last rename, and some after it

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from edgeproxy.bundle import Bundle
 from tests.network import without_network
 
 pytestmark = [
@@ -91,4 +92,11 @@ def test_from_nothing_to_an_answer(tmp_path: Path, factbook: Path) -> None:
     assert "carried is installed: edgeproxy chat --trio carried\n" in said
     assert steps[-1].endswith("edgeproxy chat --trio carried")
     assert type_in(steps[-1], QUESTION) == "The capital of Mongolia is Ulaanbaatar.\n"
-    assert "no longer needed" in (there / "unpacked" / "INSTALL.txt").read_text("ascii")
+
+    # From there it can be carried on, without the network too: nothing is fetched or compiled.
+    type_in("FOLDER/env/bin/edgeproxy bundle create carried factbook --wheels -o again.bundle")
+    with Bundle(bundle) as first, Bundle(there / "again.bundle") as again:
+        names = [[file.name for file in each.manifest.of("wheel")] for each in (first, again)]
+        assert names[0] == names[1]
+        for kind in ("trio", "model"):
+            assert first.manifest.of(kind) == again.manifest.of(kind)

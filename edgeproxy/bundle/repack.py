@@ -52,17 +52,26 @@ def repack(distribution: Distribution, folder: Path) -> Path:
     stem = info.removesuffix(".dist-info")
     root = Path(str(distribution.locate_file("")))
     members = list(_members(distribution, root, info, rows))
+    # The distribution's own data goes last, as the format asks.
+    members.sort(key=lambda member: (member.name.startswith(f"{info}/"), member.name))
     wheel = folder / f"{stem}-{_tags(distribution)}.whl"
-    with zipfile.ZipFile(wheel, "x", zipfile.ZIP_DEFLATED) as file:
-        lines = []
-        # The installer's own data goes last, as the format asks.
-        for member in sorted(members, key=lambda m: (m.name.startswith(f"{info}/"), m.name)):
-            data = _content(member)
-            lines.append(f"{_quoted(member.name)},{_hash(data)},{len(data)}\n")
-            _add(file, member.name, data, os.access(member.path, os.X_OK))
-        lines.append(f"{info}/RECORD,,\n")
-        _add(file, f"{info}/RECORD", "".join(lines).encode("utf-8"), False)
+    try:
+        with zipfile.ZipFile(wheel, "x", zipfile.ZIP_DEFLATED) as file:
+            _write(file, members, f"{info}/RECORD")
+    except BaseException:
+        wheel.unlink(missing_ok=True)
+        raise
     return wheel
+
+
+def _write(file: zipfile.ZipFile, members: list[_Member], record: str) -> None:
+    lines = []
+    for member in members:
+        data = _content(member)
+        lines.append(f"{_quoted(member.name)},{_hash(data)},{len(data)}\n")
+        _add(file, member.name, data, os.access(member.path, os.X_OK))
+    lines.append(f"{record},,\n")
+    _add(file, record, "".join(lines).encode("utf-8"), False)
 
 
 def _record(distribution: Distribution) -> tuple[str, list[list[str]]]:
