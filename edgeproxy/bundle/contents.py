@@ -5,16 +5,18 @@ May touch: the bundle, read only.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from edgeproxy.bundle.manifest import RECIPE, File
 from edgeproxy.bundle.reader import Bundle, Progress
 from edgeproxy.errors import ManifestError, ModelFileError
-from edgeproxy.gguf import read_inside
+from edgeproxy.gguf import Header, read_adapter_inside, read_inside
 from edgeproxy.manifest import Recipe, parse_recipe
 from edgeproxy.manifest.table import Table
+
+Checked = TypeVar("Checked")
 
 
 class Trio(NamedTuple):
@@ -48,6 +50,7 @@ def read_trios(bundle: Bundle, folder: Path) -> list[Trio]:
 def verify(bundle: Bundle, progress: Progress | None = None) -> list[Trio]:
     """Check every byte of a bundle, and keep none. Raises `BundleError` for what is wrong."""
     trios = read_trios(bundle, Path("models"))
+    check_models(bundle, trios)
     report = Report(bundle, progress)
     for file in rest(bundle):
         for block in bundle.blocks(file):
@@ -56,12 +59,29 @@ def verify(bundle: Bundle, progress: Progress | None = None) -> list[Trio]:
 
 
 def rest(bundle: Bundle) -> Iterator[File]:
-    """The files of a bundle besides its trios' manifests and texts, each model's header checked."""
-    for file in bundle.manifest.files:
-        if file.kind == "model":
-            _check_model(bundle, file)
-        if file.kind != "trio":
-            yield file
+    """The files of a bundle besides its trios' manifests and texts, which have been read by now."""
+    return (file for file in bundle.manifest.files if file.kind != "trio")
+
+
+def check_models(bundle: Bundle, trios: Iterable[Trio]) -> None:
+    """Check the header of every model, and of adapters that they fit. Raises `BundleError`."""
+    files = {file.sha256: file for file in bundle.manifest.of("model")}
+    headers: dict[str | None, Header] = {}
+
+    def checked(sha256: str | None, read: Callable[..., Checked], *more: Header) -> Checked:
+        file = files[sha256 or ""]
+        try:
+            with bundle.inside(file) as opened:
+                return read(opened, bundle.path, file.size, *more)
+        except ModelFileError as error:
+            raise bundle.error(f"{file.path}: {error.what}") from None
+
+    for trio in trios:
+        for role in trio.recipe.roles.values():
+            if role.sha256 not in headers:
+                headers[role.sha256] = checked(role.sha256, read_inside)
+            if role.lora:
+                checked(role.lora.sha256, read_adapter_inside, headers[role.sha256])
 
 
 class Report:
@@ -94,11 +114,3 @@ def _read_trio(bundle: Bundle, name: str, folder: Path) -> Trio:
     if recipe.name != name:
         raise bundle.error(f"the manifest in trios/{name} is that of {recipe.name!r}")
     return Trio(recipe, manifest, texts)
-
-
-def _check_model(bundle: Bundle, file: File) -> None:
-    with bundle.inside(file) as opened:
-        try:
-            read_inside(opened, bundle.path, file.size)
-        except ModelFileError as error:
-            raise bundle.error(f"{file.path}: {error.what}") from None

@@ -10,7 +10,7 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from edgeproxy.bundle.contents import Report, Trio, read_trios, rest
+from edgeproxy.bundle.contents import Report, Trio, check_models, read_trios, rest
 from edgeproxy.bundle.manifest import File
 from edgeproxy.bundle.reader import Bundle, Progress
 from edgeproxy.errors import StoreError
@@ -43,6 +43,7 @@ def install(
         for file in bundle.manifest.of("model")
         if file.sha256 in wanted and not store.has(file.sha256, file.size)
     }
+    check_models(bundle, trios)
     store.check_space(sum(file.size for file in missing))
     report = Report(bundle, progress)
     with contextlib.ExitStack() as stack:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import distribution
 from pathlib import Path
@@ -16,8 +16,8 @@ from typing import NamedTuple
 from edgeproxy.bundle.manifest import MAX_TEXT, RECIPE, File, check_path, in_order
 from edgeproxy.bundle.reader import CHUNK, Progress
 from edgeproxy.errors import BundleError, UsageError
-from edgeproxy.gguf import read
-from edgeproxy.manifest import Recipe, Role, to_toml
+from edgeproxy.gguf import Header, read, read_adapter
+from edgeproxy.manifest import Lora, Recipe, Role, to_toml
 from edgeproxy.recipe import shipped_folders
 from edgeproxy.store import Store, naming
 
@@ -45,11 +45,14 @@ def gather(
         raise UsageError("two of these trios have the same name; a bundle can hold one of them")
     for recipe in recipes:
         _check_name(recipe.name)
-    roles = [role for recipe in recipes for role in recipe.roles.values()]
-    unknown = [role.path for role in roles if role.sha256 is None]
+    recipes = [_with_sizes(recipe) for recipe in recipes]
+    files = [
+        file for recipe in recipes for file in (*recipe.roles.values(), *recipe.files.values())
+    ]
+    unknown = [file.path for file in files if file.sha256 is None]
     hashes = _hash_all([*unknown, *wheels], progress)
     sources = {}
-    for recipe in (_complete(recipe, hashes) for recipe in recipes):
+    for recipe in (_with_hashes(recipe, hashes) for recipe in recipes):
         for source in _of_trio(recipe):
             sources[source.file.path] = source
     for path in wheels:
@@ -80,8 +83,7 @@ def _check_name(name: str) -> None:
 
 def _hash_all(paths: Iterable[Path], progress: Progress | None) -> dict[Path, str]:
     unique = dict.fromkeys(paths)
-    sizes = {path: _size(path) for path in unique}
-    hashes, done, total = {}, 0, sum(sizes.values())
+    hashes, done, total = {}, 0, sum(path.stat().st_size for path in unique)
     for path in unique:
         digest = hashlib.sha256()
         for block in blocks(path):
@@ -93,26 +95,41 @@ def _hash_all(paths: Iterable[Path], progress: Progress | None) -> dict[Path, st
     return hashes
 
 
-def _size(path: Path) -> int:
-    """The size of a regular file; opening another kind might never end."""
-    return path.stat().st_size if path.suffix == ".whl" else read(path).file_size
+def _with_sizes(recipe: Recipe) -> Recipe:
+    """`recipe` as it is carried, without the tuned model; its files are sound ones."""
+
+    def sized(role: Role) -> Role:
+        header = read(role.path)
+        lora = role.lora
+        if lora:
+            lora = replace(lora, size=_size(lora, read_adapter(lora.path, header).header))
+        return replace(role, size=_size(role, header), lora=lora)
+
+    return _changed(replace(recipe, tuned=None), sized)
 
 
-def _complete(recipe: Recipe, hashes: Mapping[Path, str]) -> Recipe:
-    """`recipe` as it is carried: every size and hash in it, and without the tuned model."""
-    base, expert, anti_expert = (
-        _with_hash(role, hashes.get(role.path)) for role in recipe.roles.values()
-    )
-    return replace(recipe, base=base, expert=expert, anti_expert=anti_expert, tuned=None)
-
-
-def _with_hash(role: Role, sha256: str | None) -> Role:
-    size = read(role.path).file_size
-    if role.size not in (None, size):
+def _size(of: Role | Lora, header: Header) -> int:
+    size = header.file_size
+    if of.size not in (None, size):
         raise BundleError(
-            f"{role.path}: it has {size:,} bytes, not {role.size:,} as its trio says; get it again"
+            f"{of.path}: it has {size:,} bytes, not {of.size:,} as its trio says; get it again"
         )
-    return replace(role, size=size, sha256=role.sha256 or sha256)
+    return size
+
+
+def _with_hashes(recipe: Recipe, hashes: Mapping[Path, str]) -> Recipe:
+    def hashed(role: Role) -> Role:
+        lora = role.lora
+        if lora:
+            lora = replace(lora, sha256=lora.sha256 or hashes[lora.path])
+        return replace(role, sha256=role.sha256 or hashes[role.path], lora=lora)
+
+    return _changed(recipe, hashed)
+
+
+def _changed(recipe: Recipe, change: Callable[[Role], Role]) -> Recipe:
+    base, expert, anti_expert = map(change, recipe.roles.values())
+    return replace(recipe, base=base, expert=expert, anti_expert=anti_expert)
 
 
 def _of_trio(recipe: Recipe) -> Iterator[Source]:
@@ -120,10 +137,10 @@ def _of_trio(recipe: Recipe) -> Iterator[Source]:
     yield text(where + RECIPE, to_toml(recipe).encode("utf-8"))
     for name, content in _texts(recipe).items():
         yield text(check_path(where + name), content)
-    for role in recipe.roles.values():
-        assert role.size is not None
-        assert role.sha256 is not None
-        yield Source(File(f"models/{role.sha256}", role.size, role.sha256), role.path)
+    for file in recipe.files.values():
+        assert file.size is not None
+        assert file.sha256 is not None
+        yield Source(File(f"models/{file.sha256}", file.size, file.sha256), file.path)
 
 
 def _texts(recipe: Recipe) -> dict[str, bytes]:

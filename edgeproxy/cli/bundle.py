@@ -223,9 +223,8 @@ def _is_hidden(trio: Trio) -> bool:
     if recipe.name not in shipped_names():
         return False
     shipped = shipped_recipe(recipe.name)
-    return [role.sha256 for role in shipped.roles.values()] != [
-        role.sha256 for role in recipe.roles.values()
-    ]
+    theirs, ours = ([each.files[role].sha256 for role in each.roles] for each in (recipe, shipped))
+    return theirs != ours
 
 
 def _as_json(

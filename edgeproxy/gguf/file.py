@@ -78,7 +78,6 @@ def open_model(path: str | os.PathLike[str], *, vocab_only: bool = False) -> Mod
     checked against the architecture. Raises `ModelFileError` for everything that is not a sound
     little-endian GGUF file of version 2 or 3; reads no tensor data and changes nothing.
     """
-
     return open_checked(Path(path), lambda file: _check(file.header, vocab_only))
 
 
