@@ -28,8 +28,10 @@ from edgeproxy.errors import (
     StoreError,
     UsageError,
 )
+from edgeproxy.gguf import read
 from edgeproxy.recipe import Recipe, find_recipe, read_recipe
 from edgeproxy.store import Store, incoming
+from tests.adapters import adapter
 from tests.bundles import Altered, sha256, tree, write_trio
 from tests.disks import claim_space, fill, small_disk
 from tests.gguf_files import draft
@@ -149,6 +151,38 @@ def test_the_trio_that_ships_brings_its_licence(factbook_recipe: Recipe, tmp_pat
         (trio,) = verify(bundle)
     assert b"MIT License" in trio.texts["LICENSE"]
     assert b"# The factbook trio" in trio.texts["README.md"]
+
+
+def test_an_expert_that_is_an_adapter(tmp_path: Path) -> None:
+    path = write_trio(tmp_path / "lora", "adapted")
+    text = path.read_text().replace('file = "expert.gguf"', 'lora = { file = "l.gguf" }')
+    path.write_text(text)
+    model = read(tmp_path / "lora" / "anti-expert.gguf")
+    adapter(model).write(tmp_path / "lora" / "l.gguf")
+    manifest = create([read_recipe(path)], tmp_path / "lora.bundle")
+    assert len(manifest.of("model")) == 3
+    assert installed(tmp_path / "lora.bundle", Store()) == [False]
+    found = Store().recipe("adapted").expert
+    assert found.lora is not None
+    assert (found.lora.name, found.name) == ("l.gguf", "anti-expert.gguf")
+    create([find_recipe("adapted")], tmp_path / "again")
+    assert (tmp_path / "again").read_bytes() == (tmp_path / "lora.bundle").read_bytes()
+    # One that is for another model is refused on either side.
+    other = draft(width=64).write(tmp_path / "other.gguf")
+    wrong = adapter(read(other)).bytes()
+    (tmp_path / "lora" / "l.gguf").write_bytes(wrong)
+    refused([read_recipe(path)], tmp_path / "x", ModelFileError, "l.gguf: ")
+    altered = Altered.of((tmp_path / "lora.bundle").read_bytes())
+    old, size = found.lora.sha256, found.lora.size
+    assert old is not None
+    altered.put_model(wrong, old)
+    text = altered.data["trios/adapted/trio.toml"].decode()
+    text = text.replace(f"size = {size}", f"size = {len(wrong)}")
+    altered.put("trios/adapted/trio.toml", text.encode())
+    (tmp_path / "wrong").write_bytes(altered.to_bytes())
+    with pytest.raises(BundleError, match=f"models/{sha256(wrong)}: its change of "):
+        installed(tmp_path / "wrong", Store(tmp_path / "empty"))
+    assert not (tmp_path / "empty").exists()
 
 
 # The container
