@@ -7,6 +7,7 @@
     ├── ManifestError         a trio.toml is missing or wrong
     ├── StoreError            an installed trio or the store is damaged, or cannot be changed
     ├── HubError              the hub refuses, is out of reach, or has another file
+    ├── BundleError           a bundle is damaged or not what it claims, or cannot be made
     ├── VocabularyError       two vocabularies cannot be combined
     ├── OutOfMemoryError      a trio takes more memory than is free
     ├── EngineError           llama.cpp failed, or was used wrongly
@@ -51,6 +52,10 @@ class StoreError(EdgeproxyError):
 
 class HubError(EdgeproxyError):
     """A hub refuses a file, cannot be reached, or has another file than the one wanted."""
+
+
+class BundleError(EdgeproxyError):
+    """A bundle is damaged, not what it claims, not from whom it should be, or cannot be made."""
 
 
 class VocabularyError(EdgeproxyError):

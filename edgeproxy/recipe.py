@@ -23,6 +23,7 @@ __all__ = [
     "pullable_names",
     "read_recipe",
     "recipe_of_files",
+    "shipped_folders",
     "shipped_names",
     "shipped_recipe",
 ]
@@ -73,12 +74,12 @@ def find_pullable(name: str) -> Recipe:
 
 def shipped_names() -> list[str]:
     """The trios that come with edgeproxy."""
-    return sorted({p.parent.name for f in _shipped_folders() for p in f.glob(f"*/{MANIFEST}")})
+    return sorted({p.parent.name for f in shipped_folders() for p in f.glob(f"*/{MANIFEST}")})
 
 
 def shipped_recipe(name: str) -> Recipe:
     """The trio called `name` that comes with edgeproxy. Raises `ManifestError`."""
-    found = [f / name for f in _shipped_folders() if (f / name / MANIFEST).is_file()]
+    found = [f / name for f in shipped_folders() if (f / name / MANIFEST).is_file()]
     if not found:
         raise ManifestError(f"no trio called {name!r} comes with edgeproxy")
     return read_recipe(found[0])
@@ -152,10 +153,13 @@ def _installed_names() -> list[str]:
 
 
 def _recipe_files() -> dict[str, Path]:
-    return {p.stem: p for f in _shipped_folders() for p in (f / RECIPES).glob("*.toml")}
+    return {p.stem: p for f in shipped_folders() for p in (f / RECIPES).glob("*.toml")}
 
 
-def _shipped_folders() -> list[Path]:
-    """In an installed wheel the trios lie inside the package; in a clone, beside it."""
+def shipped_folders() -> list[Path]:
+    """The folders of trios that come with edgeproxy.
+
+    In an installed wheel the trios lie inside the package; in a clone, beside it.
+    """
     package = Path(__file__).parent
     return [path for path in (package / "models", package.parent / "models") if path.is_dir()]

@@ -40,6 +40,7 @@ LAYERS = (
     "recipe",
     "listing",
     "pull",
+    "bundle",
     "memory",
     "held",
     "estimate",

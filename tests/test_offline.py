@@ -30,6 +30,11 @@ LINES: dict[str, list[list[str]]] = {
     "eval": [["eval", "factbook", "{questions}", "--limit", "2"]],
     "bench": [["bench", "--repeats", "1", "--max-tokens", "4"]],
     "doctor": [["doctor"]],
+    "bundle": [
+        ["bundle", "create", "factbook", "-o", "{folder}/new.bundle"],
+        ["bundle", "verify", "{bundle}"],
+        ["bundle", "install", "{bundle}"],
+    ],
     "pull": [],
 }
 """What is tried of each verb; wrong usage must not look anything up either."""
@@ -86,6 +91,15 @@ def run(
     return done, seen.read_text() if seen.exists() else ""
 
 
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The trio that ships, to be carried."""
+    path = tmp_path_factory.mktemp("bundle") / "factbook.bundle"
+    command = [sys.executable, "-m", "edgeproxy", "bundle", "create", "factbook", "-o", str(path)]
+    subprocess.run(command, check=True, capture_output=True)
+    return path
+
+
 def test_every_verb_has_a_line_here() -> None:
     assert set(VERBS) <= set(LINES), "a new verb must say what of it is shown to be offline"
     assert {verb for verb in VERBS if not LINES[verb]} <= NETWORKED
@@ -95,9 +109,11 @@ def test_every_verb_has_a_line_here() -> None:
 @pytest.mark.parametrize(
     "line", [line for verb in VERBS if verb in LINES for line in LINES[verb]], ids=" ".join
 )
-def test_a_verb_opens_no_socket(line: list[str], factbook: Path, tmp_path: Path) -> None:
-    questions = str(factbook.parent / "questions.jsonl")
-    arguments = [word.format(questions=questions) for word in line]
+def test_a_verb_opens_no_socket(
+    line: list[str], factbook: Path, bundle: Path, tmp_path: Path
+) -> None:
+    questions = factbook.parent / "questions.jsonl"
+    arguments = [word.format(questions=questions, bundle=bundle, folder=tmp_path) for word in line]
     done, seen = run(isolated(), RUN, arguments, tmp_path)
     assert seen == ""
     fails = "nothing-like-it" in line or line[0] == "rm"

@@ -216,7 +216,7 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "models"
     (folder / "small").mkdir(parents=True)
     write(folder / "small", GOOD)
-    monkeypatch.setattr(recipe_module, "_shipped_folders", lambda: [folder])
+    monkeypatch.setattr(recipe_module, "shipped_folders", lambda: [folder])
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)

@@ -3,7 +3,8 @@
     python -m tools.readme [--check]
 
 A part stands between `<!-- begin: NAME -->` and `<!-- end -->`; NAME is `tree`, `help`, or `help`
-and a verb. With `--check` nothing is written: exit code 1 says that README.md is not current.
+and a verb (`help bundle create`). With `--check` nothing is written: exit code 1 says that
+README.md is not current.
 """
 
 from __future__ import annotations
@@ -59,14 +60,14 @@ def _content(name: str) -> str:
     if name == "tree":
         return "\n".join(tree(REPOSITORY))
     word, _, verb = name.partition(" ")
-    if word != "help" or (verb and verb not in VERBS):
+    if word != "help" or (verb and verb.split()[0] not in VERBS):
         raise ValueError(f"README.md asks for a part {name!r}, which nothing generates")
     return help_text(verb)
 
 
 def help_text(verb: str = "") -> str:
-    """What `edgeproxy VERB --help` prints, at a fixed width."""
-    arguments = [verb, "--help"] if verb else ["--help"]
+    """What `edgeproxy VERB --help` prints, at a fixed width; of a verb's own verb, too."""
+    arguments = [*verb.split(), "--help"]
     result = CliRunner().invoke(
         edgeproxy, arguments, prog_name="edgeproxy", terminal_width=HELP_WIDTH, color=False
     )

@@ -39,6 +39,7 @@ VERBS = {
     "eval": "Measure how much of the gap to direct tuning a trio closes.",
     "bench": "Measure how fast a trio is on this machine.",
     "doctor": "Tell what this machine can run, what is slow, and what to do.",
+    "bundle": "Carry trios to a machine without a network.",
 }
 
 

@@ -15,8 +15,14 @@ consistent. A model's tensor data is never read; a flipped weight is for a hash 
 The format is described in https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
 """
 
-from edgeproxy.gguf.adapter import Adapter, check_scale, open_adapter, read_adapter
-from edgeproxy.gguf.file import ModelFile, fingerprint, open_model, read
+from edgeproxy.gguf.adapter import (
+    Adapter,
+    check_scale,
+    open_adapter,
+    read_adapter,
+    read_adapter_inside,
+)
+from edgeproxy.gguf.file import ModelFile, fingerprint, open_model, read, read_inside
 from edgeproxy.gguf.header import TENSOR_TYPES, Header, Tensor, TensorType
 
 __all__ = [
@@ -32,4 +38,6 @@ __all__ = [
     "open_model",
     "read",
     "read_adapter",
+    "read_adapter_inside",
+    "read_inside",
 ]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ import numpy as np
 from edgeproxy.errors import UsageError
 from edgeproxy.gguf.file import ModelFile, open_checked
 from edgeproxy.gguf.header import CONVERT, Header, Tensor
+from edgeproxy.gguf.parse import parse
 
 MAX_RANK = 1024
 MAX_ALPHA = 1e6
@@ -71,6 +73,11 @@ def read_adapter(path: str | os.PathLike[str], model: Header) -> Adapter:
     """What the adapter at `path` is; as `open_adapter`, but its numbers are not read."""
     with open_checked(Path(path), lambda file: None) as file:
         return check_adapter(file.header, model)
+
+
+def read_adapter_inside(file: FileIO, path: Path, size: int, model: Header) -> Adapter:
+    """What the adapter of `size` bytes is at which `file` stands; see `read_inside`."""
+    return check_adapter(parse(file, path, size), model)
 
 
 def check_scale(scale: float) -> float:

@@ -78,14 +78,7 @@ def open_model(path: str | os.PathLike[str], *, vocab_only: bool = False) -> Mod
     checked against the architecture. Raises `ModelFileError` for everything that is not a sound
     little-endian GGUF file of version 2 or 3; reads no tensor data and changes nothing.
     """
-
-    def check(file: ModelFile) -> None:
-        check_keys(file.header)
-        count = check_vocabulary(file.header)
-        if not vocab_only:
-            check_model(file.header, count)
-
-    return open_checked(Path(path), check)
+    return open_checked(Path(path), lambda file: _check(file.header, vocab_only))
 
 
 def open_checked(path: Path, check: Callable[[ModelFile], None]) -> ModelFile:
@@ -110,6 +103,23 @@ def read(path: str | os.PathLike[str], *, vocab_only: bool = False) -> Header:
     """Return the validated header of the GGUF file at `path`; see `open_model`."""
     with open_model(path, vocab_only=vocab_only) as file:
         return file.header
+
+
+def read_inside(file: FileIO, path: Path, size: int) -> Header:
+    """The validated header of a model of `size` bytes, at the position at which `file` stands.
+
+    `path` is what errors call it. Raises `ModelFileError`, and `OSError`.
+    """
+    header = parse(file, path, size)
+    _check(header)
+    return header
+
+
+def _check(header: Header, vocab_only: bool = False) -> None:
+    check_keys(header)
+    count = check_vocabulary(header)
+    if not vocab_only:
+        check_model(header, count)
 
 
 def fingerprint(header: Header) -> str:

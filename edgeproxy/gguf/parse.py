@@ -36,18 +36,20 @@ _IS_NAME = re.compile(r"[!-~]+").fullmatch
 Fail = Callable[..., NoReturn]
 
 
-def parse(file: FileIO, path: Path) -> Header:
+def parse(file: FileIO, path: Path, size: int | None = None) -> Header:
     """Read the header of `file`, positioned at its start, and check it against the file's size.
 
-    Raises `ModelFileError`. Reads no tensor data but what shares the last chunk with the header;
-    uses memory in proportion to the header, which is at most 64 MiB.
+    `size` is the model's, where it lies inside a larger file. Raises `ModelFileError`. Reads no
+    tensor data but what shares the last chunk with the header; uses memory in proportion to the
+    header, which is at most 64 MiB.
     """
 
     def fail(what: str, remedy: str = AGAIN) -> NoReturn:
         raise ModelFileError(path, f"{what}; {remedy}")
 
     status = os.fstat(file.fileno())
-    reader = _Reader(file, status.st_size, fail)
+    size = status.st_size if size is None else size
+    reader = _Reader(file, size, fail)
     version = _read_version(reader, fail)
     tensor_count, key_count = reader.unpack(_COUNTS)
     if key_count > MAX_KEYS:
@@ -65,14 +67,14 @@ def parse(file: FileIO, path: Path) -> Header:
     alignment = _alignment(metadata, fail)
     tensors = _read_tensors(reader, tensor_count, alignment, fail)
     data_offset = _padded(reader.offset, alignment) if tensors else reader.offset
-    _check_size(tensors, data_offset, alignment, status.st_size, fail)
+    _check_size(tensors, data_offset, alignment, size, fail)
     return Header(
         path=path,
         version=version,
         metadata=MappingProxyType(metadata),
         tensors=tensors,
         data_offset=data_offset,
-        file_size=status.st_size,
+        file_size=size,
         identity=identity(status),
     )
 
