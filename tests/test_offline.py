@@ -7,14 +7,15 @@ A verb that is in none of the lists below fails this test: say which it is.
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from edgeproxy.cli import VERBS
+from tests.network import without_network
 
 NETWORKED = {"pull"}
 """Verbs that are there to use a network; all others never do."""
@@ -61,21 +62,8 @@ except OSError as error:
 UNREACHABLE = "Network is unreachable"
 
 
-def isolated() -> list[str]:
-    """The words before a command that give it a network namespace without interfaces."""
-    tool = shutil.which("unshare")
-    for flags in (["-n"], ["-rn"]):
-        if tool and subprocess.run([tool, *flags, "true"], capture_output=True).returncode == 0:
-            return [tool, *flags]
-    if not sys.platform.startswith("linux"):
-        pytest.skip("this system has no network namespaces")
-    if os.environ.get("CI"):
-        pytest.fail("neither `unshare -n` nor `unshare -rn` works here, and this must be shown")
-    pytest.skip("neither `unshare -n` nor `unshare -rn` works here")
-
-
 def run(
-    before: list[str], code: str, arguments: list[str], tmp_path: Path
+    before: Sequence[str], code: str, arguments: list[str], tmp_path: Path
 ) -> tuple[subprocess.CompletedProcess[str], str]:
     """A child that ran `code`, and the sockets that it tried to open."""
     seen = tmp_path / "sockets"
@@ -114,7 +102,7 @@ def test_a_verb_opens_no_socket(
 ) -> None:
     questions = factbook.parent / "questions.jsonl"
     arguments = [word.format(questions=questions, bundle=bundle, folder=tmp_path) for word in line]
-    done, seen = run(isolated(), RUN, arguments, tmp_path)
+    done, seen = run(without_network(), RUN, arguments, tmp_path)
     assert seen == ""
     fails = "nothing-like-it" in line or line[0] == "rm"
     assert (done.returncode != 0) == fails, done.stderr
@@ -128,7 +116,7 @@ def test_the_hook_sees_a_connection(tmp_path: Path) -> None:
 
 
 def test_the_namespace_has_no_way_out(tmp_path: Path) -> None:
-    done, _ = run(isolated(), CONNECT, ["192.0.2.1"], tmp_path)
+    done, _ = run(without_network(), CONNECT, ["192.0.2.1"], tmp_path)
     assert UNREACHABLE in done.stdout
 
 
@@ -152,7 +140,7 @@ def test_a_prompt_on_a_terminal_has_only_a_pair_of_its_own(tmp_path: Path) -> No
     )
     seen = tmp_path / "sockets"
     master, slave = pty.openpty()
-    command = [*isolated(), sys.executable, "-c", code]
+    command = [*without_network(), sys.executable, "-c", code]
     with subprocess.Popen(
         command,
         stdin=slave,
