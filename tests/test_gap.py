@@ -10,7 +10,7 @@ import pytest
 from edgeproxy.cli.answer import FirstLine, answer_all
 from edgeproxy.evaluate import SYSTEMS, Question, figures, gap_closed, is_right, read_questions
 from edgeproxy.loader import load
-from edgeproxy.recipe import Recipe, find_recipe
+from edgeproxy.recipe import Recipe, find_recipe, read_recipe
 from edgeproxy.sample import Sampling
 
 EVERY = 5
@@ -63,3 +63,20 @@ def test_a_pair_of_another_family_closes_nearly_as_much(
     assert same is not None
     assert gap >= 0.95 * same
     assert found["proxy"]["accuracy"] >= found["expert"]["accuracy"] + 0.15
+
+
+@pytest.mark.weights
+def test_an_adapter_closes_the_gap_too(factbook: Path, questions: list[Question]) -> None:
+    found = measured(read_recipe(factbook.parent / "lora.toml"), questions)
+    gap = gap_closed(found)
+    assert gap is not None
+    assert gap >= 0.91
+    assert found["proxy"]["accuracy"] >= found["expert"]["accuracy"] + 0.15
+
+
+@pytest.mark.weights
+def test_replies_through_an_adapter_end(factbook: Path) -> None:
+    with load(factbook.parent / "lora.toml") as session:
+        for text in ("hello", "What is the capital of Mongolia?", "thanks"):
+            *_, last = session.chat(text, max_tokens=60)
+            assert last.finish_reason == "stop", text
