@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeproxy.gguf import Header, Tensor, read
+from edgeproxy.gguf import Header, Tensor, open_adapter, read
 from tests.gguf_files import Draft
 
 ALPHA = 8.0
@@ -90,3 +90,15 @@ def renamed(draft: Draft, old: str, new: str) -> Draft:
     tensors = {new if name == old else name: value for name, value in draft.tensors.items()}
     data = {new if name == old else name: value for name, value in draft.data.items()}
     return replace(draft, tensors=tensors, data=data)
+
+
+def read_draft(path: Path, model: Header) -> Draft:
+    """The adapter in a file, for `model`, as something that can be merged."""
+    with open_adapter(path, model) as file:
+        header, data = file.header, path.read_bytes()
+    made = Draft(dict(header.metadata))
+    for tensor in header.tensors:
+        start = header.data_offset + tensor.offset
+        made.tensors[tensor.name] = (tensor.shape, tensor.type.id)
+        made.data[tensor.name] = data[start : start + tensor.size]
+    return made
