@@ -28,6 +28,10 @@ _TRIES = 3
 _HOPELESS, _BETTER = 1.3, 0.96
 """Shares of the known time: a trial is ended above the first, and won below the second."""
 _CHANGED, _IN_A_ROW = 1.25, 3
+_SUDDEN, _AT_ONCE = 4.0, 0.5
+"""One time above the first share is enough to try another; a try below the second, to take it."""
+_WORTH = 20.0
+"""What a lost trial took must not be more than one part in so many of the time."""
 _SOONEST, _AGAIN, _BACK = 0.25, 1.0, 4.0
 """Seconds between two trials: while it climbs, when times seem to change, and of what was left."""
 
@@ -58,8 +62,9 @@ class Choice(Generic[Option]):
         self._pause = _SOONEST
         self._begun = self._due = clock()
         self._changed = 0
+        self._is_sudden = False
         self.on_change: Callable[[], None] = lambda: None
-        """Called when another option has turned out faster."""
+        """Called when an earlier option, one of more threads, has turned out faster."""
 
     @property
     def best(self) -> Option:
@@ -83,11 +88,15 @@ class Choice(Generic[Option]):
             share = seconds / median(known) if len(known) >= _KNOWN else 1.0
             known.append(seconds)
             self._lately.append((work, seconds))
-            self._watch(share)
+            if share > _SUDDEN:
+                self._hurry(share)
+            else:
+                self._watch(share)
         elif self._trial is not None and option == self._options[self._trial]:
             share = seconds / median(known)
             self._tried.append((work, seconds, share))
-            if share > _HOPELESS or len(self._tried) == _TRIES:
+            is_far = share > _HOPELESS or (self._is_sudden and share < _AT_ONCE)
+            if is_far or len(self._tried) == _TRIES:
                 self._judge()
 
     def look_again(self) -> None:
@@ -107,6 +116,22 @@ class Choice(Generic[Option]):
             self._changed = 0
             # Where times always vary, this must not make trials the rule.
             self._due = min(self._due, self._begun + min(self._pause, _AGAIN))
+
+    def _hurry(self, share: float) -> None:
+        """Try another at the next evaluation: what is in use takes `share` times what it did.
+
+        With a busy neighbour two threads may take twenty times as long, so there is no time to see
+        it three times. After a mere hiccup the old option comes back with its next trial.
+        """
+        for times in self._times.values():
+            slow = median(times) * share
+            times.clear()
+            times.extend([slow] * _KNOWN)
+        self._trial = None
+        self._is_sudden = True
+        self._direction = 1
+        self._changed = 0
+        self._due = self._clock()
 
     def _know(self, times: Iterable[tuple[Hashable, float]]) -> None:
         """Forget all that was known but `times`, of what is in use."""
@@ -128,13 +153,18 @@ class Choice(Generic[Option]):
             self._place = self._trial
             self._know([(work, seconds) for work, seconds, _ in self._tried])
             goes_on = 0 <= self._place + self._direction < len(self._options)
-            self._pause = _SOONEST if goes_on else min(_BACK, self._rarest)
-            self.on_change()
+            back = _BACK * (2 if self._is_sudden else 1)
+            self._pause = _SOONEST if goes_on else min(back, self._rarest)
+            # Who finds that fewer are enough says nothing of whether others could have more.
+            if self._direction < 0:
+                self.on_change()
         else:
             self._direction = -self._direction
             is_hopeless = self._tried[-1][2] > _HOPELESS
             self._pause = min(self._pause * (4 if is_hopeless else 2), self._rarest)
+            self._pause = max(self._pause, _WORTH * sum(seconds for _, seconds, _ in self._tried))
         self._trial = None
+        self._is_sudden = False
         self._changed = 0
         self._due = self._clock() + self._pause
 

@@ -149,17 +149,62 @@ def test_small_models_get_one_thread_and_large_ones_what_there_is() -> None:
     assert default_threads(10**9) == min(processors(), 16)
 
 
-def test_what_one_finds_makes_the_other_look() -> None:
+def test_more_threads_for_one_make_the_other_look() -> None:
+    machine = Machine(busy)
+    one, other = (Threads(2, rarest=120.0, clock=machine.clock) for _ in range(2))
+    one.choice.on_change = other.choice.look_again
+    for threads in (one, other):
+        machine.run(threads, 60)
+        assert threads.choice.best == 1
+    machine.cost = quiet
+    machine.run(one, 120)
+    assert one.choice.best == 2
+    machine.used.clear()
+    machine.run(other, 0.2)
+    assert 2 in machine.used  # though nothing of its own has changed
+
+
+def test_fewer_threads_for_one_are_no_reason_for_the_other() -> None:
     machine = Machine(quiet)
     one, other = (Threads(2, clock=machine.clock) for _ in range(2))
     one.choice.on_change = other.choice.look_again
     machine.run(other, 60)
     machine.cost = busy
-    machine.run(one, 2)
+    machine.run(one, 5)
+    assert one.choice.best == 1
     machine.cost = quiet
     machine.used.clear()
     machine.run(other, 0.1)
-    assert 1 in machine.used  # though nothing of its own has changed
+    assert set(machine.used) == {2}
+
+
+def starving(count: int) -> float:
+    """Two threads of which one hardly ever gets a processor."""
+    return quiet(count) * (20.0 if count > 1 else 1.1)
+
+
+def test_what_takes_many_times_as_long_is_left_after_one_evaluation() -> None:
+    machine = Machine(quiet)
+    threads = Threads(2, rarest=120.0, clock=machine.clock)
+    machine.run(threads, 60)
+    machine.cost = starving
+    machine.used.clear()
+    machine.run(threads, 30)
+    assert machine.used[:3] == [2, 1, 1]
+    # And trials of it must not take what was gained.
+    lost = machine.used.count(2) * starving(2)
+    assert lost < 0.15 * 30
+
+
+def test_after_a_hiccup_the_old_number_comes_back() -> None:
+    machine = Machine(quiet)
+    threads = Threads(2, rarest=120.0, clock=machine.clock)
+    machine.run(threads, 60)
+    machine.cost = starving
+    machine.run(threads, 0.01)
+    machine.cost = quiet
+    machine.run(threads, 12)
+    assert threads.choice.best == 2
 
 
 def test_a_crew_is_told_by_each_other() -> None:
