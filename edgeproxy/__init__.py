@@ -15,27 +15,27 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgeproxy.chat import Conversation as Conversation
-    from edgeproxy.complete import Piece as Piece
+    from edgeproxy.decode.complete import Piece as Piece
+    from edgeproxy.decode.sample import Sampling as Sampling
     from edgeproxy.errors import EdgeproxyError as EdgeproxyError
-    from edgeproxy.loader import Session as Session
-    from edgeproxy.loader import load as load
-    from edgeproxy.prompt import Message as Message
-    from edgeproxy.recipe import Recipe as Recipe
-    from edgeproxy.sample import Sampling as Sampling
+    from edgeproxy.prompts.prompt import Message as Message
+    from edgeproxy.session.chat import Conversation as Conversation
+    from edgeproxy.session.loader import Session as Session
+    from edgeproxy.session.loader import load as load
+    from edgeproxy.trios.recipe import Recipe as Recipe
 
 __version__ = "0.1.0"
 
 # Imported on first use, so that `edgeproxy --help` needs neither NumPy nor llama.cpp.
 _PUBLIC = {
-    "Conversation": "edgeproxy.chat",
+    "Conversation": "edgeproxy.session.chat",
     "EdgeproxyError": "edgeproxy.errors",
-    "Message": "edgeproxy.prompt",
-    "Piece": "edgeproxy.complete",
-    "Recipe": "edgeproxy.recipe",
-    "Sampling": "edgeproxy.sample",
-    "Session": "edgeproxy.loader",
-    "load": "edgeproxy.loader",
+    "Message": "edgeproxy.prompts.prompt",
+    "Piece": "edgeproxy.decode.complete",
+    "Recipe": "edgeproxy.trios.recipe",
+    "Sampling": "edgeproxy.decode.sample",
+    "Session": "edgeproxy.session.loader",
+    "load": "edgeproxy.session.loader",
 }
 
 __all__ = [

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from edgeproxy.core.vocab import Vocab, from_header
 from edgeproxy.gguf import read
 from edgeproxy.llama import Weights
-from edgeproxy.loader import Session
-from edgeproxy.recipe import Recipe, read_recipe
-from edgeproxy.vocab import Vocab, from_header
-from tests.gguf_files import draft
+from edgeproxy.session.loader import Session
+from edgeproxy.trios.recipe import Recipe, read_recipe
+from tests.helpers.gguf_files import draft
 
 REPOSITORY = Path(__file__).parent.parent
 VOCABS = ("gpt-2", "llama-bpe", "llama-spm", "phi-3", "qwen2", "starcoder")

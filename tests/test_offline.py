@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from edgeproxy.cli import VERBS
-from tests.network import without_network
+from tests.helpers.network import without_network
 
 NETWORKED = {"pull"}
 """Verbs that are there to use a network; all others never do."""
@@ -135,7 +135,7 @@ def test_a_prompt_on_a_terminal_has_only_a_pair_of_its_own(tmp_path: Path) -> No
         '        event == "socket.__new__" and len(arguments) > 1 and arguments[1] == AF_UNIX):',
     ).replace("import os, sys", "import os, sys\nfrom socket import AF_UNIX")
     code += (
-        "from edgeproxy.cli.input import line_reader\n"
+        "from edgeproxy.cli.ui.input import line_reader\n"
         "print('READ', line_reader(['/quit'])(), file=sys.stderr)\n"
     )
     seen = tmp_path / "sockets"

@@ -33,9 +33,9 @@ from edgeproxy.align.projection import Projection
 from edgeproxy.align.relation import Match, match, unspelled
 from edgeproxy.align.spelling import Spelling
 from edgeproxy.align.transcript import Cost
+from edgeproxy.core.model import Branching, Model
+from edgeproxy.core.vocab import Vocab
 from edgeproxy.errors import VocabularyError
-from edgeproxy.model import Branching, Model
-from edgeproxy.vocab import Vocab
 
 __all__ = [
     "LACKING",

@@ -18,7 +18,7 @@ import numpy as np
 import platformdirs
 
 from edgeproxy.align.tables import Arrays, Tables, build
-from edgeproxy.vocab import Vocab
+from edgeproxy.core.vocab import Vocab
 
 _VERSION = b"edgeproxy alignment 4"
 _log = logging.getLogger(__name__)

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from edgeproxy.align.reader import Reader
 from edgeproxy.align.relation import Index
 from edgeproxy.align.spelling import Spelling
+from edgeproxy.core.model import Logits, Model
+from edgeproxy.core.vocab import Vocab
 from edgeproxy.errors import EngineError
-from edgeproxy.model import Logits, Model
-from edgeproxy.vocab import Vocab
 
 LACKING = np.float32(-1e4)
 """The log-probability of a base token that the model does not have: finite, so that the expert's

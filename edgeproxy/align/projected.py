@@ -11,9 +11,9 @@ from edgeproxy.align.projection import LogProbabilities, Node, Projection, log_p
 from edgeproxy.align.reader import Reader
 from edgeproxy.align.spelling import Spelling
 from edgeproxy.align.transcript import Cost, Path, Transcript, common
+from edgeproxy.core.model import Branching, Logits
+from edgeproxy.core.vocab import Vocab
 from edgeproxy.errors import ContextFullError, EngineError
-from edgeproxy.model import Branching, Logits
-from edgeproxy.vocab import Vocab
 
 WINDOW = 12
 """How many tokens of an unfinished word are looked back over; the earlier ones are settled."""

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 
 from edgeproxy.align.mapped import LACKING, log_sum_exp
 from edgeproxy.align.tables import Tables
-from edgeproxy.model import Logits
-from edgeproxy.vocab import Vocab
+from edgeproxy.core.model import Logits
+from edgeproxy.core.vocab import Vocab
 
 LogProbabilities = NDArray[np.float32]
 """Of each own token, and `LACKING` for the token that does not exist; shape (n_own + 1,)."""

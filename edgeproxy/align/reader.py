@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import cast
 
+from edgeproxy.core.model import Logits, Model, Saving
 from edgeproxy.errors import EngineError
-from edgeproxy.model import Logits, Model, Saving
 
 
 class Reader:

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeproxy.vocab import Kind, Vocab
+from edgeproxy.core.vocab import Kind, Vocab
 
 Case = Literal["same", "padded", "permuted", "different"]
 Index = NDArray[np.int32]

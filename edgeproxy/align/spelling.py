@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cached_property, lru_cache
 
-from edgeproxy.vocab import Vocab
+from edgeproxy.core.vocab import Vocab
 
 MAX_WORD = 1024
 """Bytes in a word; a longer run without a space is cut there."""

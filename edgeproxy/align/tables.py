@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeproxy.align.spelling import Spelling
-from edgeproxy.vocab import Vocab
+from edgeproxy.core.vocab import Vocab
 
 Ids = NDArray[np.int32]
 

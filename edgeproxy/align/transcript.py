@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from edgeproxy.align.reader import Reader
 from edgeproxy.align.spelling import Spelling
+from edgeproxy.core.vocab import Vocab
 from edgeproxy.errors import EngineError
-from edgeproxy.vocab import Vocab
 
 Path = tuple[int, ...]
 """Own tokens from the beginning of the word under way."""

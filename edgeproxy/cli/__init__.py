@@ -14,7 +14,7 @@ from importlib import import_module
 import click
 
 from edgeproxy import __version__
-from edgeproxy.cli.output import prepare_streams, say, silence_stdout
+from edgeproxy.cli.ui.output import prepare_streams, say, silence_stdout
 from edgeproxy.errors import (
     Cancelled,
     EdgeproxyError,

@@ -9,10 +9,10 @@ from typing import Any
 
 import click
 
-from edgeproxy.cli.interrupt import on_interrupt
-from edgeproxy.cli.opening import opened
-from edgeproxy.cli.options import DEFAULT_TRIO, Models, json_option, model_options
-from edgeproxy.cli.output import StatusLine, write, write_json
+from edgeproxy.cli.ui.interrupt import on_interrupt
+from edgeproxy.cli.ui.opening import opened
+from edgeproxy.cli.ui.options import DEFAULT_TRIO, Models, json_option, model_options
+from edgeproxy.cli.ui.output import StatusLine, write, write_json
 from edgeproxy.errors import Cancelled
 
 _NAMES = {
@@ -77,9 +77,9 @@ def command(
     as_json: bool,
 ) -> None:
     """Measure tokens a second of TRIO: each model alone, and all three together."""
-    from edgeproxy import bench
-    from edgeproxy.recipe import find_recipe
-    from edgeproxy.sample import Sampling
+    from edgeproxy.decode.sample import Sampling
+    from edgeproxy.measure import bench
+    from edgeproxy.trios.recipe import find_recipe
 
     Sampling(temperature=temperature)  # refuses an impossible one before the models are loaded
     recipe = find_recipe(models.trio or DEFAULT_TRIO)

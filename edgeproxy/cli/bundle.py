@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgeproxy.cli.options import json_option
-from edgeproxy.cli.output import clean_message, is_terminal, say, write, write_json
-from edgeproxy.cli.working import working
+from edgeproxy.cli.ui.options import json_option
+from edgeproxy.cli.ui.output import clean_message, is_terminal, say, write, write_json
+from edgeproxy.cli.ui.working import working
 from edgeproxy.errors import UsageError
 
 if TYPE_CHECKING:
-    from edgeproxy.bundle import Bundle, Manifest, PublicKey, SecretKey, Trio
+    from edgeproxy.trios.bundle import Bundle, Manifest, PublicKey, SecretKey, Trio
 
 _FILE = click.Path(path_type=Path)
 _EXTRAS = ("chat",)
@@ -80,8 +80,8 @@ def create(
 
     Each model is in it once, also where trios share it.
     """
-    from edgeproxy import bundle
-    from edgeproxy.recipe import find_recipe
+    from edgeproxy.trios import bundle
+    from edgeproxy.trios.recipe import find_recipe
 
     bundle.check_target(output, force)
     key = _secret_key(sign) if sign else None
@@ -116,7 +116,7 @@ Examples:
 @json_option
 def verify(file: Path, key: str | None, as_json: bool) -> None:
     """Check every byte of a bundle, and write nothing."""
-    from edgeproxy import bundle
+    from edgeproxy.trios import bundle
 
     with working() as work, bundle.Bundle(file, _public_key(key)) as opened:
         trios = bundle.verify(opened, work.progress)
@@ -147,8 +147,8 @@ def install(file: Path, key: str | None, replace: bool, as_json: bool) -> None:
     Nothing is installed from a bundle in which anything is wrong. An install that was interrupted
     can be repeated.
     """
-    from edgeproxy import bundle
-    from edgeproxy.store import Store
+    from edgeproxy.trios import bundle
+    from edgeproxy.trios.store import Store
 
     with working() as work, bundle.Bundle(file, _public_key(key)) as opened:
         done = bundle.install(opened, Store(), replace=replace, progress=work.progress)
@@ -183,7 +183,7 @@ def keygen(keyfile: Path, password: bool, as_json: bool) -> None:
 
     Keep KEYFILE to yourself. Give KEYFILE.pub to who installs, by another way than the bundle.
     """
-    from edgeproxy.bundle import make_keys
+    from edgeproxy.trios.bundle import make_keys
 
     public, text = make_keys(keyfile, _ask_password(confirm=True) if password else "")
     if as_json:
@@ -194,13 +194,13 @@ def keygen(keyfile: Path, password: bool, as_json: bool) -> None:
 
 
 def _secret_key(path: Path) -> SecretKey:
-    from edgeproxy.bundle import SecretKey
+    from edgeproxy.trios.bundle import SecretKey
 
     return SecretKey(path, _ask_password)
 
 
 def _public_key(key: str | None) -> PublicKey | None:
-    from edgeproxy.bundle import PublicKey
+    from edgeproxy.trios.bundle import PublicKey
 
     return PublicKey(key) if key else None
 
@@ -217,7 +217,7 @@ def _ask_password(confirm: bool = False) -> str:
 
 def _is_hidden(trio: Trio) -> bool:
     """Whether one with other models ships under the same name."""
-    from edgeproxy.recipe import shipped_names, shipped_recipe
+    from edgeproxy.trios.recipe import shipped_names, shipped_recipe
 
     recipe = trio.recipe
     if recipe.name not in shipped_names():
@@ -245,7 +245,7 @@ def _as_json(
 
 
 def _in_words(manifest: Manifest) -> str:
-    from edgeproxy.store.disk import in_units
+    from edgeproxy.trios.store.disk import in_units
 
     models, wheels = manifest.of("model"), manifest.of("wheel")
     size = in_units(sum(file.size for file in models))

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgeproxy.cli.cache import cache_option, check_cache, fill_cache
-from edgeproxy.cli.input import is_interactive, line_reader
-from edgeproxy.cli.interrupt import on_interrupt
-from edgeproxy.cli.opening import Opened, opened
-from edgeproxy.cli.options import (
+from edgeproxy.cli.ui.cache import cache_option, check_cache, fill_cache
+from edgeproxy.cli.ui.input import is_interactive, line_reader
+from edgeproxy.cli.ui.interrupt import on_interrupt
+from edgeproxy.cli.ui.opening import Opened, opened
+from edgeproxy.cli.ui.options import (
     CUT_AT_LENGTH,
     Models,
     Reply,
@@ -23,13 +23,13 @@ from edgeproxy.cli.options import (
     stats_option,
     system_option,
 )
-from edgeproxy.cli.output import say, write
-from edgeproxy.cli.slash import COMMANDS, Slash
-from edgeproxy.cli.stats import Meter
+from edgeproxy.cli.ui.output import say, write
+from edgeproxy.cli.ui.slash import COMMANDS, Slash
+from edgeproxy.cli.ui.stats import Meter
 from edgeproxy.errors import EdgeproxyError
 
 if TYPE_CHECKING:
-    from edgeproxy.sample import Sampling
+    from edgeproxy.decode.sample import Sampling
 
 _NOTES = {
     "length": CUT_AT_LENGTH,

@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-from edgeproxy.cli.options import json_option
-from edgeproxy.cli.output import StatusLine, columns, write_json, write_lines
+from edgeproxy.cli.ui.options import json_option
+from edgeproxy.cli.ui.output import StatusLine, columns, write_json, write_lines
 
 
 @click.command(
@@ -35,10 +35,10 @@ def command(trio: str | None, as_json: bool) -> int:
     each trio that is here) takes of memory at its usual context. No weights are read.
     """
     environment = dict(os.environ)  # before llama.cpp's library adds to it
-    from edgeproxy.diagnose import examine
-    from edgeproxy.listing import Listed, installed, shipped
-    from edgeproxy.recipe import find_recipe
-    from edgeproxy.store import Store
+    from edgeproxy.measure.diagnose import examine
+    from edgeproxy.trios.listing import Listed, installed, shipped
+    from edgeproxy.trios.recipe import find_recipe
+    from edgeproxy.trios.store import Store
 
     if trio is None:
         trios = shipped() + installed(Store())
@@ -57,7 +57,7 @@ def command(trio: str | None, as_json: bool) -> int:
 
 
 def _as_lines(found: dict[str, Any]) -> list[str]:
-    from edgeproxy.store.disk import in_units
+    from edgeproxy.trios.store.disk import in_units
 
     def spoken(size: int | None) -> str:
         return "unknown" if size is None else in_units(size)

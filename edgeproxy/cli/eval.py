@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from edgeproxy.cli.answer import FirstLine, answer_all, workers
-from edgeproxy.cli.opening import opened
-from edgeproxy.cli.options import (
+from edgeproxy.cli.ui.answer import FirstLine, answer_all, workers
+from edgeproxy.cli.ui.opening import opened
+from edgeproxy.cli.ui.options import (
     DEFAULT_TRIO,
     Models,
     Reply,
@@ -25,10 +25,10 @@ from edgeproxy.cli.options import (
     reply_options,
     stats_option,
 )
-from edgeproxy.cli.output import clean_message, say, write, write_json
-from edgeproxy.cli.stats import pair_in_words, peak_in_words
+from edgeproxy.cli.ui.output import clean_message, say, write, write_json
+from edgeproxy.cli.ui.stats import pair_in_words, peak_in_words
 from edgeproxy.errors import UsageError
-from edgeproxy.evaluate import (
+from edgeproxy.measure.evaluate import (
     MAX_REPLY_TOKENS,
     SYSTEMS,
     Question,
@@ -40,8 +40,8 @@ from edgeproxy.evaluate import (
 
 if TYPE_CHECKING:
     from edgeproxy.align import Cost
-    from edgeproxy.loader import Session
-    from edgeproxy.recipe import Recipe
+    from edgeproxy.session.loader import Session
+    from edgeproxy.trios.recipe import Recipe
 
 
 @click.command(
@@ -93,7 +93,7 @@ def command(
     """
     asked = read_questions(questions, limit)
     sampling = reply.sampling()
-    from edgeproxy.recipe import find_recipe
+    from edgeproxy.trios.recipe import find_recipe
 
     recipe = find_recipe(models.trio or DEFAULT_TRIO)
     chosen = choose_systems(systems, recipe)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgeproxy.cli.options import json_option
-from edgeproxy.cli.output import columns, write_json, write_lines
+from edgeproxy.cli.ui.options import json_option
+from edgeproxy.cli.ui.output import columns, write_json, write_lines
 
 if TYPE_CHECKING:
-    from edgeproxy.listing import Listed
+    from edgeproxy.trios.listing import Listed
 
 
 @click.command(
@@ -32,8 +32,8 @@ def command(with_recipes: bool, as_json: bool) -> None:
     The sizes are of all files of a trio; trios may share files. A damaged trio is listed, with
     what is wrong with it.
     """
-    from edgeproxy.listing import installed, pullable, shipped
-    from edgeproxy.store import Store
+    from edgeproxy.trios.listing import installed, pullable, shipped
+    from edgeproxy.trios.store import Store
 
     found = shipped() + installed(Store())
     if with_recipes:
@@ -57,7 +57,7 @@ def _as_json(listed: Listed) -> dict[str, Any]:
 
 
 def _row(listed: Listed) -> tuple[str, str, str, str]:
-    from edgeproxy.store.disk import in_units
+    from edgeproxy.trios.store.disk import in_units
 
     size = "unknown" if listed.size is None else in_units(listed.size)
     about = "" if listed.is_exact else "about "

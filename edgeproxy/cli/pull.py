@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgeproxy.cli.options import json_option
-from edgeproxy.cli.output import StatusLine, say, write, write_json
+from edgeproxy.cli.ui.options import json_option
+from edgeproxy.cli.ui.output import StatusLine, say, write, write_json
 from edgeproxy.errors import UsageError
 
 if TYPE_CHECKING:
-    from edgeproxy.manifest import Recipe
-    from edgeproxy.pull import Pulled
+    from edgeproxy.trios.manifest import Recipe
+    from edgeproxy.trios.pull import Pulled
 
 _ROLES = ("base", "expert", "anti-expert")
 _ORIGINS = {"cache": "from the hub's cache", "store": "was here already"}
@@ -83,8 +83,8 @@ def command(
     if recipe and any([*files.values(), *prompts.values()]):
         raise UsageError("give a RECIPE, or --base, --expert and --anti-expert; not both")
 
-    from edgeproxy.pull import Hub, named, of_references, pull
-    from edgeproxy.store import Store
+    from edgeproxy.trios.pull import Hub, named, of_references, pull
+    from edgeproxy.trios.store import Store
 
     if recipe:
         wanted = named(recipe, name, trust_first=trust_first)
@@ -135,8 +135,8 @@ def _quieten() -> None:
 
 def _progress(recipe: Recipe) -> Any:
     """A `Watch` that tells a person what is happening; made here, for imports are dear."""
-    from edgeproxy.pull import Watch
-    from edgeproxy.store.disk import in_units
+    from edgeproxy.trios.pull import Watch
+    from edgeproxy.trios.store.disk import in_units
 
     class Progress(Watch):
         def __init__(self) -> None:
@@ -205,7 +205,7 @@ class Pace:
 
     def in_words(self, left: int) -> str:
         """The rate, and how long `left` bytes will take, to be put after something."""
-        from edgeproxy.store.disk import in_units
+        from edgeproxy.trios.store.disk import in_units
 
         if not self.rate:
             return ""

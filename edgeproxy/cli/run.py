@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgeproxy.cli.cache import cache_option, check_cache, fill_cache
-from edgeproxy.cli.input import read_standard_input
-from edgeproxy.cli.interrupt import on_interrupt
-from edgeproxy.cli.opening import opened
-from edgeproxy.cli.options import (
+from edgeproxy.cli.ui.cache import cache_option, check_cache, fill_cache
+from edgeproxy.cli.ui.input import read_standard_input
+from edgeproxy.cli.ui.interrupt import on_interrupt
+from edgeproxy.cli.ui.opening import opened
+from edgeproxy.cli.ui.options import (
     CUT_AT_LENGTH,
     Models,
     Reply,
@@ -23,13 +23,13 @@ from edgeproxy.cli.options import (
     stats_option,
     system_option,
 )
-from edgeproxy.cli.output import say, write, write_json
-from edgeproxy.cli.stats import Meter
+from edgeproxy.cli.ui.output import say, write, write_json
+from edgeproxy.cli.ui.stats import Meter
 from edgeproxy.errors import Cancelled
 
 if TYPE_CHECKING:
-    from edgeproxy.complete import Piece
-    from edgeproxy.loader import Session
+    from edgeproxy.decode.complete import Piece
+    from edgeproxy.session.loader import Session
 
 
 @click.command(
@@ -65,8 +65,8 @@ def command(
 
     Only the reply goes to standard output, so it can be piped.
     """
-    from edgeproxy.prompt import Message
-    from edgeproxy.sample import draw_seed
+    from edgeproxy.decode.sample import draw_seed
+    from edgeproxy.prompts.prompt import Message
 
     text = read_standard_input() if prompt == "-" else prompt
     messages = [Message("system", system)] if system else []

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgeproxy.cli.options import DEFAULT_TRIO, json_option
-from edgeproxy.cli.output import columns, write_json, write_lines
+from edgeproxy.cli.ui.options import DEFAULT_TRIO, json_option
+from edgeproxy.cli.ui.output import columns, write_json, write_lines
 
 if TYPE_CHECKING:
+    from edgeproxy.core.vocab import Vocab
     from edgeproxy.gguf import Header
-    from edgeproxy.recipe import Lora, Recipe, Role
-    from edgeproxy.vocab import Vocab
+    from edgeproxy.trios.recipe import Lora, Recipe, Role
 
 
 @click.command(
@@ -35,8 +35,8 @@ def command(trio: str, as_json: bool) -> None:
     Reads the files' headers only. Of a recipe that has not been pulled it tells what a pull would
     get.
     """
-    from edgeproxy.cli import show_recipe
-    from edgeproxy.recipe import find_recipe
+    from edgeproxy.cli.ui import show_recipe
+    from edgeproxy.trios.recipe import find_recipe
 
     recipe = show_recipe.not_pulled(trio)
     if recipe is not None:
@@ -54,8 +54,8 @@ def describe(recipe: Recipe) -> dict[str, Any]:
 
     Raises `ModelFileError` for a file that is missing or damaged.
     """
+    from edgeproxy.core.vocab import from_header
     from edgeproxy.gguf import read
-    from edgeproxy.vocab import from_header
 
     roles = dict(recipe.roles)
     # The tuned model is for measuring only, and an installed trio comes without it.

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgeproxy.cli.options import json_option
-from edgeproxy.cli.output import StatusLine, columns, write_json, write_lines
+from edgeproxy.cli.ui.options import json_option
+from edgeproxy.cli.ui.output import StatusLine, columns, write_json, write_lines
 from edgeproxy.errors import ManifestError
 
 if TYPE_CHECKING:
-    from edgeproxy.listing import Listed
-    from edgeproxy.store import Finding, Store
+    from edgeproxy.trios.listing import Listed
+    from edgeproxy.trios.store import Finding, Store
 
 
 @click.command(
@@ -36,15 +36,15 @@ def command(names: tuple[str, ...], as_json: bool) -> int:
     Exit code 1 says that something is wrong. A damaged file of an installed trio is put aside, so
     that pulling or installing the trio again gets a sound one.
     """
-    from edgeproxy.listing import installed, shipped
-    from edgeproxy.store import Store, check
+    from edgeproxy.trios.listing import installed, shipped
+    from edgeproxy.trios.store import Store, check
 
     store = Store()
     chosen = _chosen(names, shipped() + installed(store))
     status, started = StatusLine(), time.monotonic()
 
     def progress(file: str, done: int, total: int) -> None:
-        from edgeproxy.store.disk import in_units
+        from edgeproxy.trios.store.disk import in_units
 
         rate = done / max(time.monotonic() - started, 1e-3)
         status.show(

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from edgeproxy.core.model import Logits
 from edgeproxy.errors import EngineError, UsageError
 from edgeproxy.llama.batch import Batch
 from edgeproxy.llama.library import lib
-from edgeproxy.model import Logits
 
 _MOST = 16
 

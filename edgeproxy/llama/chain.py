@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from edgeproxy.core.model import Logits
 from edgeproxy.errors import EngineError, LogitsError
 from edgeproxy.llama.library import lib
 from edgeproxy.llama.weights import Weights
-from edgeproxy.model import Logits
 
 _CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
 

@@ -15,6 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from edgeproxy.core.model import Logits
+from edgeproxy.core.threads import Threads
+from edgeproxy.core.vocab import Vocab
 from edgeproxy.errors import Cancelled, ContextFullError, EngineError, LogitsError
 from edgeproxy.llama.adapter import Adapter
 from edgeproxy.llama.batch import RunBatch
@@ -25,9 +28,6 @@ from edgeproxy.llama.owner import Owner
 from edgeproxy.llama.params import BATCH, MAX_ROWS, context_params
 from edgeproxy.llama.state import Stateful
 from edgeproxy.llama.weights import Weights
-from edgeproxy.model import Logits
-from edgeproxy.threads import Threads
-from edgeproxy.vocab import Vocab
 
 _ABORTED, _NO_ROOM = 2, 1
 

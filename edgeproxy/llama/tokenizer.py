@@ -7,9 +7,9 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from edgeproxy.core.vocab import Tokenize
 from edgeproxy.errors import EngineError, PromptError
 from edgeproxy.llama.library import lib
-from edgeproxy.vocab import Tokenize
 
 if TYPE_CHECKING:
     from edgeproxy.llama.weights import Weights

@@ -15,12 +15,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgeproxy.core.vocab import Kind, Vocab, from_header
 from edgeproxy.errors import Cancelled, EngineError, ModelFileError, UsageError
 from edgeproxy.gguf import Header, ModelFile, open_model
 from edgeproxy.llama.library import drain_logs, failure, lib, set_fields
 from edgeproxy.llama.stream import HAS_STREAMS, stream_of
 from edgeproxy.llama.tokenizer import tokenizer
-from edgeproxy.vocab import Kind, Vocab, from_header
 
 if TYPE_CHECKING:
     from edgeproxy.llama.adapter import Adapter

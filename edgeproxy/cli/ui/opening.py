@@ -1,0 +1,93 @@
+"""Loading a trio for a verb: settings checked first, progress shown, Ctrl-C heard.
+
+May touch: the model files, the logging of this process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edgeproxy.cli.ui.interrupt import Flag, on_interrupt
+from edgeproxy.cli.ui.options import Models
+from edgeproxy.cli.ui.output import StatusLine, clean_message, say
+from edgeproxy.errors import Cancelled
+
+if TYPE_CHECKING:
+    from edgeproxy.session.loader import Session
+    from edgeproxy.trios.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A loaded session and how long that took, in seconds."""
+
+    session: Session
+    load_seconds: float
+
+
+@contextlib.contextmanager
+def opened(models: Models, recipe: Recipe | None = None) -> Iterator[Opened]:
+    """The session that `models` asks for (or `recipe`, with the settings of `models`).
+
+    Closed afterwards. What its pair loses is told in a line each. Raises as `edgeproxy.load` does,
+    and `Cancelled` at Ctrl-C.
+    """
+    from edgeproxy.session import loader
+
+    _prepare_logging(models.verbose)
+    started = time.perf_counter()
+    status = StatusLine()
+    cancel = Flag()
+
+    def progress(role: str, share: float) -> None:
+        status.show(f"loading {role.replace('_', '-')} {share:.0%}")
+        if share >= 1.0:
+            status.clear()
+
+    with on_interrupt(cancel.set) as presses:
+        try:
+            session = loader.load(
+                recipe or models.name,
+                base=models.base,
+                expert=models.expert,
+                anti_expert=models.anti_expert,
+                expert_lora=models.expert_lora,
+                alpha=models.alpha,
+                plausibility=models.plausibility,
+                n_ctx=models.ctx,
+                n_threads=models.threads,
+                kv_type=models.kv,
+                strict=models.strict,
+                draft=models.draft,
+                force=models.force,
+                progress=progress,
+                cancel=cancel,
+            )
+        finally:
+            status.clear()
+    with session:
+        if presses.count:
+            raise Cancelled("loading was interrupted")
+        for doubt in session.doubts:
+            say(f"warning: {doubt}")
+        yield Opened(session, time.perf_counter() - started)
+
+
+def _prepare_logging(verbose: int) -> None:
+    """Send edgeproxy's log to standard error when asked to, and nowhere otherwise."""
+    import logging
+
+    class CleanFormatter(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            return clean_message(super().format(record))
+
+    logger = logging.getLogger("edgeproxy")
+    handler = logging.StreamHandler() if verbose else logging.NullHandler()
+    handler.setFormatter(CleanFormatter("%(levelname)s %(name)s: %(message)s"))
+    logger.handlers = [handler]
+    logger.propagate = False
+    logger.setLevel(logging.DEBUG if verbose > 1 else logging.INFO if verbose else logging.ERROR)

@@ -1,0 +1,203 @@
+"""The flags that verbs have in common, gathered into two values: `Models` and `Reply`.
+
+Each flag's default is None, "not given": then the trio's manifest decides, or the library.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from edgeproxy.decode.sample import Sampling
+    from edgeproxy.decode.speculate import Draft
+    from edgeproxy.llama import KvType
+
+DEFAULT_TRIO = "factbook"
+
+Command = Callable[..., Any]
+Gathered = TypeVar("Gathered")
+
+
+@dataclass(frozen=True)
+class Models:
+    """Which models answer, and how they are set up."""
+
+    trio: str | None = None
+    base: Path | None = None
+    expert: Path | None = None
+    anti_expert: Path | None = None
+    expert_lora: Path | None = None
+    alpha: float | None = None
+    plausibility: float | None = None
+    ctx: int | None = None
+    threads: int | None = None
+    kv: KvType = "f16"
+    strict: bool = False
+    draft: Draft = "auto"
+    force: bool = False
+    verbose: int = 0
+
+    @property
+    def name(self) -> str | None:
+        """The trio asked for: the one that ships where no file was given either."""
+        files = (self.base, self.expert, self.anti_expert, self.expert_lora)
+        return DEFAULT_TRIO if self.trio is None and not any(files) else self.trio
+
+
+@dataclass(frozen=True)
+class Reply:
+    """How a reply is drawn, and how long it may be."""
+
+    max_tokens: int
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    repeat_penalty: float | None = None
+    seed: int | None = None
+
+    def sampling(self, otherwise: Sampling | None = None) -> Sampling:
+        """These settings, and those of `otherwise` where none was given.
+
+        Raises `UsageError` for impossible values.
+        """
+        from dataclasses import replace
+
+        from edgeproxy.decode.sample import Sampling
+
+        names = ("temperature", "top_k", "top_p", "min_p", "repeat_penalty", "seed")
+        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return replace(otherwise or Sampling(), **given)
+
+
+_PATH = click.Path(path_type=Path)
+
+_FILES = (
+    click.option("--base", type=_PATH, help="GGUF file of the large untuned model."),
+    click.option("--expert", type=_PATH, help="GGUF file of the small tuned model."),
+    click.option("--anti-expert", type=_PATH, help="GGUF file of the small untuned model."),
+    click.option(
+        "--expert-lora",
+        type=_PATH,
+        help="GGUF file of a LoRA adapter: the expert is the anti-expert with it.",
+    ),
+)
+_TRIO = click.option(
+    "--trio", metavar="TRIO", help=f"Name of a trio, or its trio.toml. [default: {DEFAULT_TRIO}]"
+)
+_SETTINGS = (
+    click.option(
+        "--alpha",
+        type=float,
+        metavar="X",
+        help="Weight of the pair's opinion: 0 is the base alone, 1 the paper.",
+    ),
+    click.option(
+        "--plausibility",
+        type=float,
+        metavar="BETA",
+        help="Drop tokens that the expert gives less than BETA of its best one's probability; "
+        "0 is off.",
+    ),
+    click.option("--ctx", type=click.IntRange(1, 1 << 20), metavar="N", help="Context in tokens."),
+    click.option(
+        "--threads",
+        type=click.IntRange(1, 512),
+        metavar="N",
+        help="Processors for each model. [default: what is fastest while it runs]",
+    ),
+    click.option(
+        "--kv",
+        type=click.Choice(("f16", "q8_0")),
+        default="f16",
+        show_default=True,
+        help="How the text that was read is kept; q8_0 takes about half the memory of f16.",
+    ),
+    click.option(
+        "--strict", is_flag=True, help="Refuse a pair that cannot say all that the base can."
+    ),
+    click.option(
+        "--draft",
+        type=click.Choice(("off", "ngram", "expert", "auto")),
+        default="auto",
+        show_default=True,
+        help="What drafts tokens for the base to check several at once; the text is the same.",
+    ),
+    click.option("--force", is_flag=True, help="Load also what takes more memory than is free."),
+    click.option("-v", "--verbose", count=True, help="Log to standard error; -vv logs more."),
+)
+_SAMPLING = (
+    click.option(
+        "--temperature",
+        type=float,
+        metavar="T",
+        help="0 takes the most probable token, 1 draws from the distribution as it is.",
+    ),
+    click.option("--top-k", type=int, metavar="N", help="Draw among the N best; 0 is off."),
+    click.option("--top-p", type=float, metavar="P", help="Draw among the best that sum to P."),
+    click.option(
+        "--min-p", type=float, metavar="P", help="Drop what has less than P of the best's share."
+    ),
+    click.option(
+        "--repeat-penalty", type=float, metavar="X", help="Above 1, repeat less. [default: 1]"
+    ),
+    click.option(
+        "--seed", type=click.IntRange(0, 2**32 - 2), metavar="N", help="Seed of the draw."
+    ),
+)
+
+CUT_AT_LENGTH = "(cut off at the longest reply asked for; --max-tokens allows more)"
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+stats_option = click.option(
+    "--stats", is_flag=True, help="Print speed, load time and memory to standard error."
+)
+system_option = click.option("--system", metavar="TEXT", help="A system message to begin with.")
+
+
+def model_options(*, trio_flag: bool = True) -> Callable[[Command], Command]:
+    """Give a verb the flags that choose models; it is called with `models`.
+
+    Without `trio_flag` the trio comes from an argument of the verb's own.
+    """
+    flags = (_TRIO, *_FILES, *_SETTINGS) if trio_flag else _SETTINGS
+    return _gather("models", Models, flags)
+
+
+def reply_options(max_tokens: int) -> Callable[[Command], Command]:
+    """Give a verb the flags of sampling and length; it is called with `reply`."""
+    length = click.option(
+        "--max-tokens",
+        type=click.IntRange(min=1),
+        default=max_tokens,
+        show_default=True,
+        metavar="N",
+        help="The longest reply.",
+    )
+    return _gather("reply", Reply, (length, *_SAMPLING))
+
+
+def _gather(
+    name: str, kind: type[Gathered], flags: Sequence[Callable[[Command], Command]]
+) -> Callable[[Command], Command]:
+    """A decorator that adds `flags` and hands their values on as one `kind`, called `name`."""
+    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def gathered(**values: Any) -> Any:
+            mine = {field: values.pop(field) for field in names if field in values}
+            return command(**values, **{name: kind(**mine)})
+
+        result: Command = gathered
+        for flag in reversed(flags):
+            result = flag(result)
+        return result
+
+    return decorate

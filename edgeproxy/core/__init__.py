@@ -1,0 +1,1 @@
+"""What everything above speaks: vocabularies, the `Model` protocol, thread counts."""

@@ -1,0 +1,1 @@
+"""From rows of logits to text: fusion, the trio, sampling, the loop, pieces. Touches no file."""

@@ -1,0 +1,282 @@
+"""Three Models in lock-step as one Model.
+
+A step is a transaction: whatever fails, and Ctrl-C, leaves all three where they were.
+
+Where the pair has a tokenizer of its own, a row's leading tokens are looked at a second time: what
+the pair says of a token that it spells in several takes an evaluation each (see `align`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, cast
+
+import numpy as np
+
+from edgeproxy.align import ProjectedModel
+from edgeproxy.core.model import Logits, Model, Saving
+from edgeproxy.core.threads import Beside
+from edgeproxy.core.vocab import Vocab
+from edgeproxy.decode.fuse import Offset, check_alpha, check_plausibility, fuse
+from edgeproxy.errors import EngineError, UsageError
+
+ROUNDS = 8
+"""How often a row's leading tokens are made exact: others may lead after the first time."""
+
+NEAR, MOST = 3.0, 8
+"""Leading are tokens at most so many nats below the best one, and at most so many of them."""
+
+
+class RoleTokens(NamedTuple):
+    """Tokens that differ by role, as prompts do: only the expert sees its chat template."""
+
+    base: Sequence[int]
+    expert: Sequence[int]
+    anti_expert: Sequence[int]
+
+
+class Trio:
+    """Base, expert and anti-expert as one `Model` whose rows are the fused logits.
+
+    Expert and anti-expert must speak the base's vocabulary (see `align`). `alpha` and
+    `plausibility` may be changed between evals. With `beside` the pair may be evaluated at once,
+    the anti-expert in another thread. Raises `UsageError` for impossible values of them.
+    """
+
+    def __init__(
+        self,
+        base: Model,
+        expert: Model,
+        anti_expert: Model,
+        alpha: float = 1.0,
+        plausibility: float = 0.0,
+        beside: Beside | None = None,
+    ) -> None:
+        for role, model in (("expert", expert), ("anti-expert", anti_expert)):
+            if len(model.vocab) != len(base.vocab):
+                raise UsageError(f"the {role} does not speak the base's vocabulary; align it first")
+        self.base = base
+        self.expert = expert
+        self.anti_expert = anti_expert
+        self.alpha = alpha
+        self.plausibility = plausibility
+        self._beside = beside
+        self._read: tuple[list[int], list[int], list[int]] = ([], [], [])
+        self.expert_rows = np.empty((0, len(base.vocab)), np.float32)
+        """What the expert alone said in the last `eval`; valid as long as its rows are."""
+        self.version = 0
+        """Changes whenever something is read or forgotten."""
+        self._ahead: list[int] = []  # what the expert alone has read, and the rows that followed
+        self._ahead_rows: list[Logits] = []
+        self._fused = np.empty((0, len(base.vocab)), np.float32)
+        self._projected = [m for m in (expert, anti_expert) if isinstance(m, ProjectedModel)]
+
+    @property
+    def models(self) -> tuple[Model, Model, Model]:
+        """Base, expert, anti-expert."""
+        return self.base, self.expert, self.anti_expert
+
+    @property
+    def is_stepwise(self) -> bool:
+        """Whether several rows cost as much as so many evals: the pair's tokenizer is its own."""
+        return bool(self._projected)
+
+    @property
+    def alpha(self) -> float:
+        """The weight of the pair's opinion; 0 is the base alone, 1 is the paper."""
+        return self._alpha
+
+    @alpha.setter
+    def alpha(self, value: float) -> None:
+        self._alpha = check_alpha(value)
+
+    @property
+    def plausibility(self) -> float:
+        """The mask's beta; 0 is off."""
+        return self._plausibility
+
+    @plausibility.setter
+    def plausibility(self, value: float) -> None:
+        self._plausibility = check_plausibility(value)
+
+    @property
+    def vocab(self) -> Vocab:
+        """The base's vocabulary."""
+        return self.base.vocab
+
+    @property
+    def n_past(self) -> int:
+        """The longest of the three: prompts differ by role, and it is what the context limits."""
+        return max(model.n_past for model in self.models)
+
+    @property
+    def n_ctx(self) -> int:
+        """The smallest context of the three."""
+        return min(model.n_ctx for model in self.models)
+
+    def eval(self, tokens: Sequence[int] | RoleTokens, rows: int = 1) -> Logits:
+        """As `Model.eval`; `RoleTokens` gives each model its own. Returns fused rows."""
+        if rows > 1 and self._projected:
+            return self._eval_one_by_one(tokens, rows)
+        self.version += 1
+        shares = tokens if isinstance(tokens, RoleTokens) else (tokens,) * 3
+        before = [len(read) for read in self._read]
+        try:
+            base, expert, anti_expert = self._each(shares, rows)
+            self.expert_rows = expert
+            if len(self._fused) < rows:
+                self._fused = np.empty((rows, len(self.vocab)), np.float32)
+            fused = self._fuse(base, expert, anti_expert)
+            if self._projected and self.alpha:
+                fused = self._look_closer(base, expert, anti_expert, fused)
+            return fused
+        except BaseException:
+            self._restore(before)
+            raise
+
+    def _look_closer(
+        self, base: Logits, expert: Logits, anti_expert: Logits, fused: Logits
+    ) -> Logits:
+        """`fused` with the pair's opinion of its leading tokens made exact (see `align`)."""
+        of_base = _leading(base[-1])
+        for _ in range(ROUNDS):
+            leading = [token for token in _leading(fused[-1]) if fused[-1, token] > -np.inf]
+            # In mid-word a first value may be too small to be among them.
+            leading += [
+                token
+                for token in of_base
+                if any(model.may_be_low(token) for model in self._projected)
+            ]
+            changed = [model.refine(leading) for model in self._projected]
+            if not any(changed):
+                break
+            fused = self._fuse(base, expert, anti_expert)
+        return fused
+
+    def _fuse(self, base: Logits, expert: Logits, anti_expert: Logits) -> Logits:
+        out = self._fused[: len(base)]
+        return fuse(base, [Offset(expert, anti_expert, self.alpha)], self.plausibility, out=out)
+
+    def _eval_one_by_one(self, tokens: Sequence[int] | RoleTokens, rows: int) -> Logits:
+        """Several rows of a pair whose rows are made exact one at a time."""
+        if isinstance(tokens, RoleTokens) or not rows <= len(tokens):
+            raise EngineError(f"{rows} rows asked of tokens that do not give as many")
+        before = [len(read) for read in self._read]
+        first = len(tokens) - rows + 1
+        parts = [tokens[:first], *([token] for token in tokens[first:])]
+        try:
+            return np.concatenate([self.eval(part).copy() for part in parts])
+        except BaseException:
+            self._restore(before)
+            raise
+
+    def _each(self, shares: Sequence[Sequence[int]], rows: int) -> tuple[Logits, Logits, Logits]:
+        """The rows of all three, each model having read its share."""
+
+        def read(place: int) -> Logits:
+            model, tokens = self.models[place], shares[place]
+            # Noted first: an interrupt after the model has read must still find it to forget.
+            self._read[place].extend(tokens)
+            if model is self.expert and self._ahead:
+                return self._catch_up(tokens, rows)
+            return model.eval(tokens, rows)
+
+        if self._beside is None or self._ahead:
+            return read(0), read(1), read(2)
+        work = len(shares[1]), len(shares[2])
+        return read(0), *self._beside.run(work, lambda: read(1), lambda: read(2))
+
+    def read_ahead(self, token: int) -> Logits:
+        """Let the expert alone read `token`: the row that follows for it, shape (n_vocab,).
+
+        An `eval` that begins with what was read ahead does not evaluate that again for the expert;
+        one that does not, and every rewind, takes it back.
+        """
+        try:
+            row: Logits = self.expert.eval([token])[-1].copy()
+        except BaseException:
+            self._restore([len(read) for read in self._read])
+            raise
+        self._ahead.append(token)
+        self._ahead_rows.append(row)
+        return row
+
+    def _catch_up(self, tokens: Sequence[int], rows: int) -> Logits:
+        """The expert's last `rows` rows for `tokens`, with what it has read ahead of them."""
+        ahead, known = self._ahead, self._ahead_rows
+        self._ahead, self._ahead_rows = [], []
+        if ahead != list(tokens[: len(ahead)]):
+            self.expert.rewind(len(ahead))
+            return self.expert.eval(tokens, rows)
+        rest = tokens[len(ahead) :]
+        kept = known[max(0, len(tokens) - rows) :]
+        if not rest:
+            return np.stack(kept)
+        new = self.expert.eval(rest, min(rows, len(rest)))
+        return np.vstack([*kept, new])
+
+    def _restore(self, lengths: Sequence[int]) -> None:
+        """Bring each model back to its own length; one that cannot go back raises."""
+        self._ahead, self._ahead_rows = [], []
+        self.version += 1
+        for model, read, length in zip(self.models, self._read, lengths, strict=True):
+            del read[length:]
+            if model.n_past < length:
+                raise EngineError("the three models are out of step; load the trio again")
+            model.rewind(model.n_past - length)
+
+    def rewind(self, n: int) -> None:
+        """As `Model.rewind`, the same number of tokens for all three."""
+        if not 0 <= n <= min(len(read) for read in self._read):
+            raise EngineError(f"cannot forget {n} tokens of {self.n_past}")
+        self._restore([len(read) - n for read in self._read])
+
+    def let_go(self) -> None:
+        """Have replies under way leave the models as they are: they are about to be closed."""
+        self.version += 1
+
+    def resume(self, prompt: RoleTokens) -> RoleTokens:
+        """Forget what differs from `prompt`, role by role; the rest of it, still to be evaluated.
+
+        At least one token is left for each role, so that `eval` of the result gives a row.
+        """
+        kept = [_common_prefix(r, p) for r, p in zip(self._read, prompt, strict=True)]
+        kept = [max(min(n, len(p) - 1), 0) for n, p in zip(kept, prompt, strict=True)]
+        self._restore(kept)
+        return RoleTokens(*(p[n:] for p, n in zip(prompt, kept, strict=True)))
+
+    @property
+    def saving(self) -> tuple[Saving, Saving, Saving]:
+        """The three, for their states; those that llama.cpp evaluates have them."""
+        base, expert, anti_expert = (cast(Saving, model) for model in self.models)
+        return base, expert, anti_expert
+
+    def adopt(self, tokens: RoleTokens, states: Iterable[memoryview]) -> None:
+        """Hold `tokens`, in place of what was read, as each role's state has them (see `Saving`).
+
+        Whatever fails, also in giving the states, the three have read nothing then.
+        """
+        self._restore([0, 0, 0])
+        try:
+            for model, read, share, state in zip(
+                self.saving, self._read, tokens, states, strict=True
+            ):
+                read.extend(share)
+                model.adopt(share, state)
+        except BaseException:
+            self._restore([0, 0, 0])
+            raise
+
+
+def _leading(row: Logits) -> list[int]:
+    """The tokens of the largest logits in `row`, shape (n_vocab,), the largest first."""
+    near = np.flatnonzero(row >= row.max() - NEAR)
+    order = np.argsort(row[near])[::-1][:MOST]
+    return [int(token) for token in near[order]]
+
+
+def _common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
+    return next(
+        (n for n, (a, b) in enumerate(zip(left, right, strict=False)) if a != b),
+        min(len(left), len(right)),
+    )

@@ -1,0 +1,1 @@
+"""Measuring: how right trios are, how fast, and what this machine can run."""

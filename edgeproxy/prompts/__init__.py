@@ -1,0 +1,1 @@
+"""Messages -> the text that a model reads, and its tokens."""

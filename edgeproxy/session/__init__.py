@@ -1,0 +1,1 @@
+"""A trio in memory that answers: loading, replies, conversations, kept prompts."""

@@ -1,0 +1,228 @@
+"""How much memory a trio takes, told from the headers of its files before any weights are read.
+
+Every part has a formula in the models' own hyper-parameters: see `llama.footprint` and `llama.kv`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+from edgeproxy.align import MAX_PATHS
+from edgeproxy.core.vocab import Vocab, from_header
+from edgeproxy.decode.pace import LONGEST
+from edgeproxy.errors import OutOfMemoryError, UsageError
+from edgeproxy.gguf import Header, read
+from edgeproxy.llama import (
+    KvType,
+    Unloaded,
+    compute_bytes,
+    context_length,
+    kv_bytes,
+    kv_type_for,
+    padded,
+    vocabulary_bytes,
+    weights_bytes,
+)
+from edgeproxy.session.memory import Free
+from edgeproxy.trios.manifest import Role
+from edgeproxy.trios.store.disk import in_units
+
+BAR = 1.05
+"""A process should hold at most so many times what was estimated."""
+
+PROCESS = 58_000_000
+"""Bytes of a process that has answered: Python, NumPy, llama.cpp and this package."""
+
+_CONTEXT = 1_500_000  # the records of a context's graph, its batches
+_TABLE = 390  # bytes a token, while tables are worked out for the first time; a quarter later
+_FLOAT = 4
+_LEAST_CONTEXT = 512
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Bytes by part.
+
+    - `weights`: of each file once, and of an adapter.
+    - `kv`: the three KV caches, full.
+    - `compute`: intermediate results of llama.cpp's, at a full context.
+    - `rows`: rows of logits: llama.cpp's, copies of them, fused ones.
+    - `vocabularies`: of each file, llama.cpp's and ours.
+    - `alignment`: tables between a pair's tokens and the base's, where they differ.
+    - `process`: what a process takes without any models.
+    """
+
+    weights: int
+    kv: int
+    compute: int
+    rows: int
+    vocabularies: int
+    alignment: int
+    process: int = PROCESS
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return sum(getattr(self, field.name) for field in fields(self))
+
+    @property
+    def more(self) -> int:
+        """What loading adds to a process."""
+        return self.total - self.process
+
+
+@dataclass(frozen=True)
+class Part:
+    """What must be known of one file: its header, its vocabulary, and how many merges it has."""
+
+    header: Header
+    vocab: Vocab
+    n_merges: int
+
+    @classmethod
+    def of(cls, unloaded: Unloaded) -> Part:
+        """The part that a file which was opened and checked will be."""
+        return cls(unloaded.header, unloaded.vocab, unloaded.n_merges)
+
+    @classmethod
+    def read(cls, path: Path) -> Part:
+        """The part that the file at `path` will be. Raises `ModelFileError`."""
+        header = read(path)
+        merges = header.metadata.get("tokenizer.ggml.merges", ())
+        return cls(header.without_tokenizer_lists(), from_header(header), len(merges))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A trio as it is to be loaded: its parts by role, and the settings that take memory.
+
+    `n_ctx` is in tokens; without it each model has its own. Where two roles are of one file, both
+    have the same part. `adapters` are the bytes of a LoRA expert's adapter.
+    """
+
+    parts: Mapping[str, Part]
+    n_ctx: int | None = None
+    kv_type: KvType = "f16"
+    drafts: bool = True
+    adapters: int = 0
+
+    def context(self, part: Part) -> int:
+        """How many tokens the context of `part` holds."""
+        key = f"{part.header.architecture}.context_length"
+        return context_length(part.header.integer(key), self.n_ctx)
+
+    @property
+    def _is_projected(self) -> bool:
+        """Whether the pair has tokens of its own. Where they are the base's in another order too,
+        which is cheaper: to be sure would take longer.
+        """
+        base = self.parts["base"].vocab.tokens
+        others = (self.parts[role].vocab.tokens for role in ("expert", "anti_expert"))
+        return any(own[: len(base)] != base[: len(own)] for own in others)
+
+    def estimate(self) -> Estimate:
+        """The bytes of each part. Raises `UsageError` where a model cannot have this KV type."""
+        distinct = {part.header.path: part for part in self.parts.values()}.values()
+        projected = self._is_projected
+        # Drafts are half as long as they may be; a pair with its own tokens looks along paths.
+        drafted = 1 + (LONGEST // 2 if self.drafts and not projected else 0)
+        kv = compute = rows = 0
+        for role, part in self.parts.items():
+            branches = MAX_PATHS if projected and role != "base" else 0
+            n_rows = 1 + MAX_PATHS if branches else 1 if role == "expert" else drafted
+            kind, n_ctx = kv_type_for(part.header, self.kv_type), self.context(part)
+            n_vocab = len(part.vocab)
+            kv += kv_bytes(part.header, padded(n_ctx), kind)
+            compute += _CONTEXT
+            compute += compute_bytes(part.header, n_ctx, kind, n_vocab, n_rows, branches)
+            # llama.cpp's and a copy.
+            rows += 2 * n_rows * n_vocab * _FLOAT
+        # The expert's as it ran ahead, stacked, those before them, and fused; some of one row.
+        rows += (4 * drafted + 4) * len(self.parts["base"].vocab) * _FLOAT
+        return Estimate(
+            weights=sum(weights_bytes(part.header) for part in distinct) + self.adapters,
+            kv=kv,
+            compute=compute,
+            rows=rows,
+            vocabularies=sum(_vocabulary(part) for part in distinct),
+            alignment=self._alignment() if projected else 0,
+        )
+
+    def _alignment(self) -> int:
+        """Tables and spellings by both vocabularies, once where the pair has the same one."""
+        base = self.parts["base"].vocab
+        pair = {self.parts[role].vocab.tokens for role in ("expert", "anti_expert")}
+        return sum(_TABLE * (len(base) + len(own)) for own in pair)
+
+    def check(self, free: Free | None) -> None:
+        """Raise `OutOfMemoryError`, saying what would fit, where there is less free than it takes.
+
+        What is not known is no reason to refuse.
+        """
+        estimate = self.estimate()
+        if free is None or estimate.more <= free.bytes:
+            return
+        raise OutOfMemoryError(
+            f"this trio takes {in_units(estimate.more)} more memory "
+            f"({in_units(estimate.weights)} of weights, {in_units(estimate.kv)} of KV caches) and "
+            f"{free.limit} {in_units(free.bytes)}: {self._remedies(free.bytes, estimate)}"
+        )
+
+    def _remedies(self, free: int, estimate: Estimate) -> str:
+        found = []
+        context = max(map(self.context, self.parts.values()))
+        if fitting := self._largest_context(free, context):
+            found.append(f"take a context of {fitting:,} tokens (--ctx {fitting})")
+        if self.kv_type != "q8_0":
+            smaller = replace(self, kv_type="q8_0")
+            try:
+                if smaller.estimate().more <= free:
+                    found.append("keep the text that was read in q8_0 (--kv q8_0)")
+                elif not fitting and (fitting := smaller._largest_context(free, context)):
+                    found.append(
+                        f"take a context of {fitting:,} tokens in q8_0 (--ctx {fitting} --kv q8_0)"
+                    )
+            except UsageError:
+                pass  # this model cannot have it
+        room = estimate.weights - (estimate.more - free)
+        if room > 0:
+            found.append(
+                f"use files of another quantisation, of {in_units(room)} or less instead of "
+                f"{in_units(estimate.weights)}"
+            )
+        else:
+            found.append("use smaller models")
+        return f"{', or '.join(found)}; or close other programs, or try it anyway (--force)"
+
+    def _largest_context(self, free: int, below: int) -> int | None:
+        """The largest context in 256s that fits and is shorter than `below` tokens."""
+        low, high = 1, math.ceil(below / 256) - 1
+
+        def fits(n: int) -> bool:
+            return replace(self, n_ctx=256 * n).estimate().more <= free
+
+        if high < 2 or not fits(2):
+            return None
+        low = 2
+        while low < high:
+            middle = (low + high + 1) // 2
+            low, high = (middle, high) if fits(middle) else (low, middle - 1)
+        return 256 * low
+
+
+def adapter_bytes(roles: Iterable[Role]) -> int:
+    """What the adapters of `roles` take; of one whose file is missing, nothing."""
+    sizes = 0
+    for role in roles:
+        with contextlib.suppress(OSError):
+            sizes += role.lora.path.stat().st_size if role.lora else 0
+    return sizes
+
+
+def _vocabulary(part: Part) -> int:
+    tokens = part.vocab.tokens
+    return vocabulary_bytes(len(tokens), sum(map(len, tokens)), part.n_merges)

@@ -1,0 +1,62 @@
+"""What of a trio's files is in memory: each file's weights, and each adapter, once.
+
+May touch: the model files, read-only.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from edgeproxy.llama import Adapter, Unloaded, Weights
+from edgeproxy.trios.recipe import Lora, Role
+
+Progress = Callable[[str, float], None]
+"""Called with a role's name and the share of its file that has been loaded, 0 to 1."""
+
+
+class Held:
+    """Loads what is asked for the first time; `progress` and `cancel` as for `Weights`."""
+
+    def __init__(self, progress: Progress | None, cancel: threading.Event) -> None:
+        self._progress = progress
+        self._cancel = cancel
+        self._unloaded: dict[Path, Unloaded] = {}
+        self._weights: dict[Path, Weights] = {}
+        self._adapters: dict[tuple[Path, Lora], Adapter] = {}
+
+    def check(self, role: Role) -> Unloaded:
+        """The file of `role`, opened and validated, to be loaded later. Raises `ModelFileError`."""
+        if role.path not in self._unloaded:
+            self._unloaded[role.path] = Unloaded(role.path)
+        return self._unloaded[role.path]
+
+    def weights(self, name: str, role: Role) -> Weights:
+        """The weights of the role called `name`; two roles that name one file share them."""
+        if role.path not in self._weights:
+            report = self._progress
+            self._weights[role.path] = Weights(
+                self._unloaded.pop(role.path, role.path),
+                progress=None if report is None else lambda share: report(name, share),
+                cancel=self._cancel,
+            )
+        return self._weights[role.path]
+
+    def adapter(self, name: str, role: Role) -> Adapter | None:
+        """What is added to the weights of the role called `name`, if anything is."""
+        if role.lora is None:
+            return None
+        key = role.path, role.lora
+        if key not in self._adapters:
+            weights = self.weights(name, role)
+            self._adapters[key] = Adapter(weights, role.lora.path, role.lora.scale)
+        return self._adapters[key]
+
+    def close(self) -> None:
+        """Give all of it back. A second call does nothing."""
+        self._adapters.clear()
+        for held in (self._unloaded, self._weights):
+            for file in held.values():
+                file.close()
+            held.clear()

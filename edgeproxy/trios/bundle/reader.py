@@ -1,0 +1,217 @@
+"""A bundle, read without trust: nothing in it is taken for true before its hash was compared.
+
+May touch: the bundle, read only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Iterator
+from io import FileIO
+from pathlib import Path
+
+from edgeproxy.errors import BundleError, UsageError
+from edgeproxy.trios.bundle import archive
+from edgeproxy.trios.bundle.manifest import (
+    MANIFEST,
+    MAX_MANIFEST,
+    MAX_SIGNATURE,
+    SIGNATURE,
+    File,
+    Manifest,
+    parse,
+)
+from edgeproxy.trios.bundle.sign import PublicKey
+
+CHUNK = 1 << 20
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is under way, and how many of how many bytes are done."""
+
+# A FIFO would block an ordinary open for ever.
+_FLAGS = sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_NOCTTY", "O_BINARY"))
+_OTHERS = {b"\x1f\x8b": "a gzip file", b"PK": "a zip file", b"BZh": "a bzip2 file"}
+_OTHERS |= {b"\xfd7zXZ": "an xz file", b"\x28\xb5\x2f\xfd": "a zstd file", b"GGUF": "a model file"}
+
+
+class Bundle:
+    """An open bundle, whose manifest has been read. Close it, or use it as a context manager."""
+
+    manifest: Manifest
+    is_signed: bool
+    """Whether there is a signature; it is right where a key was given."""
+
+    def __init__(self, path: Path, key: PublicKey | None = None) -> None:
+        """Open the bundle at `path`; check its signature by `key`, its headers, and its size.
+
+        Raises `UsageError` where there is no file, `BundleError` for one that is not a bundle, or
+        not from the owner of `key`.
+        """
+        self.path = path
+        self._key = key
+        self._file = _open_regular(path)
+        try:
+            with self._telling():
+                self._read_head()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def blocks(self, file: File) -> Iterator[bytes]:
+        """The bytes of `file` in order. They are to be trusted once the iterator has ended.
+
+        Raises `BundleError` before it ends where they are not what the manifest says.
+        """
+        with self._telling():
+            self._check_header(file)
+            digest, left = hashlib.sha256(), file.size
+            while left:
+                block = self._exactly(min(CHUNK, left))
+                digest.update(block)
+                left -= len(block)
+                yield block
+            self._check_padding(file.path, file.size)
+            if digest.hexdigest() != file.sha256:
+                raise BundleError(
+                    f"{file.path} is damaged: its sha256 is not the one in the manifest; copy the "
+                    "bundle again"
+                )
+
+    def read(self, file: File) -> bytes:
+        """The bytes of a small `file`, compared with its hash. Raises `BundleError`."""
+        return b"".join(self.blocks(file))
+
+    @contextlib.contextmanager
+    def inside(self, file: File) -> Iterator[FileIO]:
+        """The bundle as an open file that stands where the bytes of `file` begin."""
+        with self._telling():
+            self._check_header(file)
+            yield self._file
+
+    def _read_head(self) -> None:
+        size = os.fstat(self._file.fileno()).st_size
+        content, signature, at = self._read_manifest()
+        self.is_signed = signature is not None
+        if self._key is not None:
+            self._key.check(content, signature)
+        self.manifest = parse(content)
+        self._offsets: dict[str, int] = {}
+        for file in self.manifest.files:
+            self._offsets[file.path] = at
+            at += archive.space(file.size)
+        _check_length(size, at + len(archive.END))
+        self._file.seek(at)
+        if self._exactly(len(archive.END)) != archive.END:
+            raise BundleError("its end is damaged, or it holds more than its manifest lists")
+        # All of them now, before gigabytes are hashed.
+        for file in self.manifest.files:
+            self._check_header(file)
+
+    def _read_manifest(self) -> tuple[bytes, bytes | None, int]:
+        """The manifest, its signature where there is one, and where the other files begin."""
+        first = self._file.read(archive.BLOCK)
+        length = archive.size_of(first)
+        if not 0 < length <= MAX_MANIFEST or first != archive.header(MANIFEST, length):
+            raise BundleError(_what_else(first))
+        content = self._exactly(length)
+        self._check_padding(MANIFEST, length)
+        at = archive.space(length)
+        second = self._exactly(archive.BLOCK)
+        length = archive.size_of(second)
+        if not 0 < length <= MAX_SIGNATURE or second != archive.header(SIGNATURE, length):
+            return content, None, at
+        signature = self._exactly(length)
+        self._check_padding(SIGNATURE, length)
+        return content, signature, at + archive.space(length)
+
+    def _check_header(self, file: File) -> None:
+        """Check the block before `file`, and leave the bundle standing behind it."""
+        self._file.seek(self._offsets[file.path])
+        block = self._exactly(archive.BLOCK)
+        if block != archive.header(file.path, file.size):
+            raise BundleError(
+                f"where its manifest lists {file.path} stands {archive.describe(block)}, not just "
+                "that file in the form in which edgeproxy writes it"
+            )
+
+    def _check_padding(self, path: str, size: int) -> None:
+        if any(self._exactly(archive.padding(size))):
+            raise BundleError(f"something is hidden behind {path}")
+
+    def _exactly(self, count: int) -> bytes:
+        parts, left = [], count
+        while left:
+            part = self._file.read(left)
+            if not part:
+                raise BundleError("it is cut short; copy the bundle again")
+            parts.append(part)
+            left -= len(part)
+        return b"".join(parts)
+
+    @contextlib.contextmanager
+    def _telling(self) -> Iterator[None]:
+        try:
+            yield
+        except BundleError as error:
+            raise self.error(error) from None
+        except OSError as error:
+            raise self.error(f"it cannot be read ({error.strerror})") from None
+
+    def error(self, what: object) -> BundleError:
+        """A `BundleError` about this bundle, to raise."""
+        return BundleError(f"{self.path}: {what}")
+
+    def close(self) -> None:
+        """Close the file; a second call does nothing."""
+        self._file.close()
+
+    def __enter__(self) -> Bundle:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _open_regular(path: Path) -> FileIO:
+    try:
+        # Opening some devices has effects, so look before and, for a race, after.
+        _check_regular(path, path.stat())
+        file = FileIO(path, opener=lambda name, flags: os.open(name, flags | _FLAGS))
+    except FileNotFoundError:
+        raise UsageError(f"{path}: there is no such file; check the path") from None
+    except (OSError, ValueError) as error:  # a NUL in the name is a ValueError
+        what = getattr(error, "strerror", None) or error
+        raise UsageError(f"{path}: it cannot be opened ({what})") from None
+    try:
+        _check_regular(path, os.fstat(file.fileno()))
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _check_regular(path: Path, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        what = "a directory" if stat.S_ISDIR(status.st_mode) else "no regular file"
+        raise UsageError(f"{path}: it is {what}; name the file that `bundle create` made")
+
+
+def _check_length(found: int, expected: int) -> None:
+    if found < expected:
+        raise BundleError(
+            f"it is cut short: {found:,} bytes of {expected:,}; copy the bundle again"
+        )
+    if found > expected:
+        raise BundleError(f"it has {found - expected:,} bytes more than its manifest accounts for")
+
+
+def _what_else(first: bytes) -> str:
+    if not first:
+        return "it is empty"
+    for magic, what in _OTHERS.items():
+        if first.startswith(magic):
+            return f"this is {what}, not a bundle; a bundle is what `edgeproxy bundle create` made"
+    return "this is not a bundle: it does not begin as `edgeproxy bundle create` begins one"

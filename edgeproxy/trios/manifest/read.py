@@ -1,0 +1,214 @@
+"""TOML -> `Recipe`. Unknown keys are errors, and no path leaves the manifest's folder.
+
+May touch: the manifest that it is given, read only.
+"""
+
+from __future__ import annotations
+
+import math
+import stat
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from edgeproxy.decode.fuse import check_alpha, check_plausibility
+from edgeproxy.errors import ManifestError, UsageError
+from edgeproxy.gguf import check_scale
+from edgeproxy.prompts.prompt import check_format_name
+from edgeproxy.trios.manifest.recipe import MANIFEST, ROLES, Footprint, Lora, Recipe, Role, Source
+from edgeproxy.trios.manifest.table import Table
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+Place = Callable[[Table], Path]
+"""Where the file of a role's table is. Raises `ManifestError` through `Table.fail`."""
+
+MAX_BYTES = 1 << 20
+
+_RECIPE_KEYS = (
+    *("name", "description", "licence", "alpha", "plausibility", "temperature"),
+    *("verified", "memory", *ROLES, "tuned"),
+)
+_FILE_KEYS = ("file", "size", "sha256", "repo", "revision", "licence", "approximate_size")
+_ROLE_KEYS = (*_FILE_KEYS, "prompt", "architecture", "vocabulary", "blocks")
+_PART = r"[A-Za-z0-9][\w.-]{0,95}"
+_REPO = rf"(?!.*(\.\.|--|\.git$)){_PART}(/{_PART})?"
+_HUB_PATH = r"(?!.*(^|/)\.{0,2}(/|$))[\w.+=@,() /-]{1,255}"
+
+
+def read_recipe(path: str | Path) -> Recipe:
+    """The recipe in a manifest, or in a folder that holds one; its files are in the same folder.
+
+    Raises `ManifestError` for a missing or malformed one, an unknown key, a value of the wrong
+    type, or a file outside the manifest's folder.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / MANIFEST
+    return parse_recipe(read_manifest(path), path, _in_folder)
+
+
+def read_pullable(path: str | Path) -> Recipe:
+    """The recipe of a trio that can be pulled: every role says where it is on a hub, and its hash.
+
+    Nothing is at its roles' paths. Raises `ManifestError` as `read_recipe` does, and for what a
+    recipe lacks.
+    """
+    path = Path(path)
+    recipe = parse_recipe(read_manifest(path), path, _on_hub)
+    for key, value in (("licence", recipe.licence), ("memory", recipe.memory)):
+        if not value:
+            raise ManifestError(f"{path}: {key} is missing, and a recipe has to say it")
+    return recipe
+
+
+def read_manifest(path: Path) -> bytes:
+    """The bytes of a manifest. Raises `ManifestError` for what cannot be one."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise ManifestError(f"{path}: a manifest is a regular file")
+        if status.st_size > MAX_BYTES:
+            raise ManifestError(f"{path}: this is too large for a trio's manifest")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise ManifestError(f"{path}: there is no such manifest") from None
+    except OSError as error:
+        raise ManifestError(f"{path}: {error.strerror}") from None
+    except ValueError as error:  # a NUL in the path
+        raise ManifestError(f"{path}: this cannot be a path ({error})") from None
+
+
+def parse_recipe(data: bytes, path: Path, place: Place) -> Recipe:
+    """The recipe that `data` holds; errors name `path`, and `place` says where its files are.
+
+    Raises `ManifestError`.
+    """
+    if len(data) > MAX_BYTES:
+        raise ManifestError(f"{path}: this is too large for a trio's manifest")
+    try:
+        content = tomllib.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ManifestError(f"{path}: this is not valid TOML ({error})") from None
+    table = Table(path, "", content)
+    base, anti_expert = (_role(table.table(name), place) for name in ("base", "anti_expert"))
+    expert = _expert(table.table("expert"), place, anti_expert)
+    recipe = Recipe(
+        name=table.string("name"),
+        base=base,
+        expert=expert,
+        anti_expert=anti_expert,
+        description=table.string("description", ""),
+        licence=table.string("licence", ""),
+        alpha=table.number("alpha", 1.0, check_alpha),
+        plausibility=table.number("plausibility", 0.0, check_plausibility),
+        temperature=table.number("temperature", 0.0, _check_temperature),
+        verified=table.flag("verified", False),
+        memory=_footprint(table.table("memory")) if "memory" in table else None,
+        tuned=_role(table.table("tuned"), place) if "tuned" in table else None,
+    )
+    table.refuse_others(_RECIPE_KEYS)
+    return recipe
+
+
+def _expert(table: Table, place: Place, anti_expert: Role) -> Role:
+    """The expert: a file of its own, or an adapter for the anti-expert's."""
+    if "lora" not in table:
+        return _role(table, place)
+    if "file" in table:
+        table.fail("file is of no use beside lora: the weights are the anti-expert's")
+    prompt, of_lora = _prompt(table), table.table("lora")
+    lora = Lora(scale=of_lora.number("scale", 1.0, check_scale), **_file(of_lora, place))
+    of_lora.refuse_others((*_FILE_KEYS, "scale"))
+    table.refuse_others(("lora", "prompt"))
+    return anti_expert.with_lora(lora, prompt)
+
+
+def _role(table: Table, place: Place) -> Role:
+    role = Role(
+        **_file(table, place),
+        prompt=_prompt(table),
+        architecture=table.match("architecture", r"[\w.-]{1,64}", "an architecture's name"),
+        vocabulary=table.count("vocabulary", "a number of tokens"),
+        blocks=table.count("blocks"),
+    )
+    table.refuse_others(_ROLE_KEYS)
+    return role
+
+
+def _file(table: Table, place: Place) -> dict[str, Any]:
+    """What a role, or an adapter, says of its file."""
+    path, file = place(table), table.string("file")
+    size = table.count("size", "a number of bytes", least=0)
+    approximate_size = table.count("approximate_size", "a number of bytes")
+    if size is not None and approximate_size is not None:
+        table.fail("approximate_size is of no use where size is given")
+    return {
+        "path": path,
+        "size": size,
+        "sha256": sha256_of(table),
+        # The path says it already, except where the path is a hash.
+        "file": None if path.name == Path(file).name else Path(file).name,
+        "source": _source(table),
+        "licence": table.string("licence", ""),
+        "approximate_size": approximate_size,
+    }
+
+
+def _prompt(table: Table) -> str:
+    try:
+        return check_format_name(table.string("prompt", "plain"))
+    except UsageError as error:
+        table.fail(f"prompt: {error}")
+
+
+def sha256_of(table: Table) -> str | None:
+    """The sha256 that a role's table gives, or None."""
+    return table.match("sha256", r"[0-9a-f]{64}", "64 hexadecimal digits") or None
+
+
+def _source(table: Table) -> Source | None:
+    repo = table.match("repo", _REPO, "a repository of a hub, such as org/name")
+    revision = table.match("revision", r"[0-9a-f]{40}", "a commit: 40 hexadecimal digits")
+    if repo is None and revision is None:
+        return None
+    if repo is None or revision is None:
+        table.fail("repo and revision are given together, or neither is")
+    file = table.match("file", _HUB_PATH, "a path in the repository")
+    return Source(repo, revision, file or "")
+
+
+def _footprint(table: Table) -> Footprint:
+    size, context = table.count("bytes", "a number of bytes"), table.count("context")
+    if size is None or context is None:
+        table.fail("bytes is missing" if size is None else "context is missing")
+    table.refuse_others(("bytes", "context"))
+    return Footprint(size, context)
+
+
+def _check_temperature(value: float) -> float:
+    if not (math.isfinite(value) and value >= 0.0):
+        raise UsageError(f"temperature must be 0 or more, not {value}")
+    return value
+
+
+def _in_folder(table: Table) -> Path:
+    folder = table.path.parent
+    try:
+        path = (folder / table.string("file")).resolve()
+        inside = path.is_relative_to(folder.resolve())
+    except (OSError, RuntimeError, ValueError):  # a loop of links, a NUL
+        inside = False
+    if not inside:
+        table.fail("file must stay in the manifest's folder")
+    return path
+
+
+def _on_hub(table: Table) -> Path:
+    for key in ("repo", "revision", "sha256"):
+        table.string(key)
+    return Path(Path(table.string("file")).name)

@@ -1,0 +1,75 @@
+"""`Recipe` -> TOML that reads back as the same recipe."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+
+from edgeproxy.trios.manifest.recipe import Lora, Recipe, Role
+
+
+def to_toml(recipe: Recipe) -> str:
+    """The manifest of `recipe`: each role's `file` is its path in the hub, or else its name."""
+    tables: dict[str, Mapping[str, object]] = {"": _settings(recipe)}
+    tables |= {name: _role(role) for name, role in recipe.roles.items()}
+    if recipe.tuned:
+        tables["tuned"] = _role(recipe.tuned)
+    return "\n".join("".join(_table(name, content)) for name, content in tables.items())
+
+
+def _settings(recipe: Recipe) -> dict[str, object]:
+    memory = recipe.memory
+    return {
+        "name": recipe.name,
+        "description": recipe.description,
+        "licence": recipe.licence,
+        "verified": recipe.verified,
+        "memory": {"bytes": memory.bytes, "context": memory.context} if memory else None,
+        "alpha": recipe.alpha,
+        "plausibility": recipe.plausibility,
+        "temperature": recipe.temperature,
+    }
+
+
+def _role(role: Role) -> dict[str, object]:
+    if role.lora:
+        scale = role.lora.scale if role.lora.scale != 1.0 else None
+        return {"lora": _file(role.lora) | {"scale": scale}, "prompt": role.prompt}
+    return _file(role) | {
+        "architecture": role.architecture,
+        "vocabulary": role.vocabulary,
+        "blocks": role.blocks,
+        "prompt": role.prompt,
+    }
+
+
+def _file(of: Role | Lora) -> dict[str, object]:
+    source = of.source
+    return {
+        "repo": source.repo if source else None,
+        "revision": source.revision if source else None,
+        "file": source.file if source else of.name,
+        "sha256": of.sha256,
+        "size": of.size,
+        "approximate_size": of.approximate_size,
+        "licence": of.licence,
+    }
+
+
+def _table(name: str, content: Mapping[str, object]) -> Iterator[str]:
+    if name:
+        yield f"[{name}]\n"
+    for key, value in _given(content):
+        yield f"{key} = {_value(value)}\n"
+
+
+def _given(content: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    return ((key, value) for key, value in content.items() if value is not None and value != "")
+
+
+def _value(value: object) -> str:
+    if isinstance(value, Mapping):
+        inner = ", ".join(f"{key} = {_value(item)}" for key, item in _given(value))
+        return f"{{ {inner} }}"
+    # JSON's strings, whole numbers and bools are TOML's too, but for one character.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

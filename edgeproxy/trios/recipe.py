@@ -1,0 +1,165 @@
+"""Where trios and recipes are looked for: among those that ship, in the store, and at paths."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from edgeproxy.errors import ManifestError, StoreError, UsageError
+from edgeproxy.prompts.prompt import FILE_OR_PLAIN
+from edgeproxy.trios.manifest import MANIFEST, ROLES, Lora, Recipe, Role, read_pullable, read_recipe
+from edgeproxy.trios.store import Store
+
+__all__ = [
+    "MANIFEST",
+    "ROLES",
+    "Lora",
+    "Recipe",
+    "Role",
+    "choose_recipe",
+    "find_pullable",
+    "find_recipe",
+    "pullable_names",
+    "read_recipe",
+    "recipe_of_files",
+    "shipped_folders",
+    "shipped_names",
+    "shipped_recipe",
+]
+
+RECIPES = "recipes"
+
+
+def find_recipe(name: str) -> Recipe:
+    """The trio called `name`, or in the folder or manifest at that path.
+
+    A name is looked for among the trios that ship, then among the installed ones; `./name` is
+    always a path. Raises `ManifestError` naming the trios that there are when it is none of these,
+    and `StoreError` for an installed one that is damaged.
+    """
+    if re.fullmatch(r"[\w.-]+", name):
+        if name in shipped_names():
+            return shipped_recipe(name)
+        store = Store()
+        if name in store.names():
+            return store.recipe(name)
+    given = Path(name)
+    if given.is_dir() or given.suffix == ".toml":
+        return read_recipe(given)
+    if name in pullable_names():
+        raise ManifestError(f"the trio {name} is not installed yet; get it: edgeproxy pull {name}")
+    known = sorted({*shipped_names(), *_installed_names()})
+    there_are = f"there are: {', '.join(known)}" if known else "none is installed"
+    raise ManifestError(
+        f"there is no trio called {name!r} ({there_are}); give a name, or the path of a trio.toml"
+    )
+
+
+def find_pullable(name: str) -> Recipe:
+    """The recipe called `name`, or in the TOML file at that path, of a trio that can be pulled.
+
+    Raises `ManifestError` naming the recipes that there are when it is neither.
+    """
+    if name in pullable_names():
+        return read_pullable(_recipe_files()[name])
+    if Path(name).suffix == ".toml":
+        return read_pullable(name)
+    known = ", ".join(pullable_names())
+    raise ManifestError(
+        f"there is no recipe called {name!r} (there are: {known}); give a name, or the path of a "
+        "recipe's .toml"
+    )
+
+
+def shipped_names() -> list[str]:
+    """The trios that come with edgeproxy."""
+    return sorted({p.parent.name for f in shipped_folders() for p in f.glob(f"*/{MANIFEST}")})
+
+
+def shipped_recipe(name: str) -> Recipe:
+    """The trio called `name` that comes with edgeproxy. Raises `ManifestError`."""
+    found = [f / name for f in shipped_folders() if (f / name / MANIFEST).is_file()]
+    if not found:
+        raise ManifestError(f"no trio called {name!r} comes with edgeproxy")
+    return read_recipe(found[0])
+
+
+def pullable_names() -> list[str]:
+    """The recipes that come with edgeproxy: trios that can be pulled."""
+    return sorted(_recipe_files())
+
+
+def choose_recipe(
+    trio: str | Path | Recipe | None = None,
+    base: str | Path | None = None,
+    expert: str | Path | None = None,
+    anti_expert: str | Path | None = None,
+    expert_lora: str | Path | None = None,
+) -> Recipe:
+    """The recipe that these arguments name; a file takes its role's place in the trio.
+
+    With `expert_lora` the expert is the anti-expert with that adapter. Raises `UsageError` when
+    there is neither a trio nor all three models, or when two experts are named.
+    """
+    files = {"base": base, "expert": expert, "anti_expert": anti_expert}
+    given = {role: Path(path) for role, path in files.items() if path is not None}
+    lora = None if expert_lora is None else Lora(Path(expert_lora))
+    if lora is not None and "expert" in given:
+        raise UsageError(
+            f"the expert is either {expert} or the anti-expert with the adapter {expert_lora}: "
+            "leave one of them out"
+        )
+    if trio is None:
+        missing = [role for role in files if role not in given and not (lora and role == "expert")]
+        if missing:
+            raise UsageError(
+                f"no model for {' and '.join(missing)}: name a trio, or give all three files"
+            )
+        return recipe_of_files(given["base"], given.get("expert"), given["anti_expert"], lora)
+    recipe = trio if isinstance(trio, Recipe) else find_recipe(str(trio))
+    roles = {role: Role(path, recipe.roles[role].prompt) for role, path in given.items()}
+    roles = {**recipe.roles, **roles}
+    lora = lora or roles["expert"].lora
+    if lora is not None:
+        roles["expert"] = roles["anti_expert"].with_lora(lora, roles["expert"].prompt)
+    return replace(
+        recipe, base=roles["base"], expert=roles["expert"], anti_expert=roles["anti_expert"]
+    )
+
+
+def recipe_of_files(
+    base: Path, expert: Path | None, anti_expert: Path, lora: Lora | None = None
+) -> Recipe:
+    """A recipe for three files: base and anti-expert read plain text, the expert its own template.
+
+    An expert without a template in its file reads plain text too. Without a file it is the
+    anti-expert, with `lora` where that is given.
+    """
+    role = Role(expert or anti_expert, prompt=FILE_OR_PLAIN, lora=lora)
+    return Recipe(
+        name=f"{base.stem} + {(lora or role).path.stem}",
+        base=Role(base),
+        expert=role,
+        anti_expert=Role(anti_expert),
+    )
+
+
+def _installed_names() -> list[str]:
+    try:
+        return Store().names()
+    except StoreError:
+        return []  # the message under way matters more
+
+
+def _recipe_files() -> dict[str, Path]:
+    return {p.stem: p for f in shipped_folders() for p in (f / RECIPES).glob("*.toml")}
+
+
+def shipped_folders() -> list[Path]:
+    """The folders of trios that come with edgeproxy.
+
+    In an installed wheel the trios lie inside the package; in a clone, beside it.
+    """
+    package = Path(__file__).parents[1]
+    return [path for path in (package / "models", package.parent / "models") if path.is_dir()]

@@ -1,0 +1,104 @@
+"""What is in the store, for whoever only reads: no lock is taken, nothing is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from edgeproxy.errors import ManifestError, StoreError
+from edgeproxy.trios.home import home
+from edgeproxy.trios.manifest import MANIFEST, Lora, Recipe, Role, parse_recipe
+from edgeproxy.trios.manifest.read import sha256_of
+from edgeproxy.trios.manifest.table import Table
+from edgeproxy.trios.store import disk, naming
+from edgeproxy.trios.store.check import Finding, Progress, check
+
+
+class Installed:
+    """The reading half of `Store`. Raises `StoreError` for what cannot be read."""
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.root = root if root is not None else home()
+        self.blobs = self.root / "blobs"
+        self.trios = self.root / "trios"
+        self.tmp = self.root / "tmp"
+
+    def names(self) -> list[str]:
+        """The installed trios, damaged ones too."""
+        with disk.telling(self.trios):
+            try:
+                return sorted(
+                    p.name for p in self.trios.iterdir() if naming.is_trio(p.name) and p.is_dir()
+                )
+            except FileNotFoundError:
+                return []
+
+    def recipe(self, name: str, whole: bool = True) -> Recipe:
+        """The installed trio called `name`; its roles' paths are blobs.
+
+        Raises `StoreError` where there is none, where its manifest is damaged, or (unless `whole`
+        is False) where a model file is missing or has another size.
+        """
+        self._check_installed(name)
+        path = self.trios / name / MANIFEST
+        again = f"install it again: edgeproxy pull {name}, or edgeproxy bundle install"
+        try:
+            recipe = parse_recipe(path.read_bytes(), path, self._place)
+        except OSError as error:
+            raise StoreError(f"{path}: {disk.reason(error)}; {again}") from None
+        except ManifestError as error:
+            raise StoreError(f"{error}; {again}") from None
+        if recipe.name != name:
+            raise StoreError(f"{path}: this is the manifest of {recipe.name!r}; {again}")
+        problem = self._lacks(recipe) if whole else None
+        if problem:
+            raise StoreError(f"the trio {name} is not whole: {problem}; {again}")
+        return recipe
+
+    def has(self, sha256: str, size: int | None = None) -> bool:
+        """Whether the file with that hash is here (and has that size)."""
+        with disk.telling(self.blobs):
+            there = disk.regular_size(self.blob(sha256))
+        return there is not None and size in (None, there)
+
+    def blob(self, sha256: str) -> Path:
+        """Where the file with that hash is, or would be."""
+        if not naming.is_sha256(sha256):
+            raise StoreError(f"{sha256!r} is not a sha256: 64 hexadecimal digits")
+        return self.blobs / sha256
+
+    def verify(
+        self, names: Iterable[str] | None = None, progress: Progress | None = None
+    ) -> list[Finding]:
+        """Read the files of these trios (or of all) again; what is to be said of each.
+
+        Raises `StoreError` for a trio that is not installed, or whose manifest is damaged.
+        """
+        chosen = self.names() if names is None else names
+        return check([self.recipe(name, whole=False) for name in chosen], progress)
+
+    def _place(self, table: Table) -> Path:
+        sha256 = sha256_of(table)
+        if sha256 is None:
+            table.fail("sha256 is missing, by which an installed trio's files are found")
+        return self.blobs / sha256
+
+    def _check_installed(self, name: str) -> None:
+        if name not in self.names():
+            known = ", ".join(self.names()) or "none"
+            raise StoreError(f"no trio called {name!r} is installed (there are: {known})")
+
+    def _lacks(self, recipe: Recipe) -> str | None:
+        """What is wrong with the model files of a trio, if anything is."""
+
+        def wrong(role: Role | Lora) -> str | None:
+            size = disk.regular_size(role.path)
+            if size is None:
+                return f"its file {role.name} is missing"
+            if role.size not in (None, size):
+                return f"its file {role.name} has {size:,} bytes instead of {role.size:,}"
+            return None
+
+        files = (file for name, file in recipe.files.items() if name in recipe.roles)
+        with disk.telling(self.blobs):
+            return next(filter(None, map(wrong, files)), None)

@@ -1,0 +1,320 @@
+"""From a name or files to a session that answers, and every way in which that may fail."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import edgeproxy
+from edgeproxy.decode.trio import RoleTokens
+from edgeproxy.errors import (
+    Cancelled,
+    ContextFullError,
+    EngineError,
+    ManifestError,
+    ModelFileError,
+    PromptError,
+    UsageError,
+    VocabularyError,
+)
+from edgeproxy.prompts.prompt import Message
+from edgeproxy.session.loader import Session, load
+from edgeproxy.trios.recipe import Recipe, Role, choose_recipe
+from tests.helpers.gguf_files import draft
+
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "<|im_start|>assistant\n"
+)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A trio of tiny random models; the expert carries a chat template."""
+    folder = tmp_path_factory.mktemp("trio")
+    paths = {}
+    for seed, role in enumerate(("base", "expert", "anti_expert")):
+        made = draft("llama")
+        if role == "expert":
+            made.metadata["tokenizer.chat_template"] = CHATML
+        paths[role] = made.write(folder / f"{role}.gguf", seed)
+    return paths
+
+
+def text_of(session: Session, question: str = "Hello", max_tokens: int = 8) -> str:
+    return "".join(piece.text for piece in session.chat(question, max_tokens=max_tokens))
+
+
+def with_files(files: dict[str, Path], **others: Path) -> Session:
+    chosen = {**files, **others}
+    return load(**chosen)  # type: ignore[arg-type]
+
+
+# Random models
+
+
+def test_three_files_answer(files: dict[str, Path]) -> None:
+    with with_files(files) as session:
+        pieces = list(session.chat("Hello", max_tokens=5))
+        assert pieces[-1].finish_reason in ("stop", "length")
+        assert session.recipe.name == "base + expert"
+        assert session.matches["expert"].case == session.matches["anti_expert"].case == "same"
+
+
+def test_an_experts_own_template_is_used(files: dict[str, Path]) -> None:
+    with with_files(files) as session:
+        list(session.chat("Hello", max_tokens=1))
+        marker = session.trio.vocab.special("<|im_start|>")
+        assert session.trio.expert.n_past > session.trio.base.n_past
+        assert marker is not None
+
+
+@pytest.mark.parametrize("missing", [("base",), ("expert", "anti_expert")])
+def test_some_of_three_files_are_not_enough(
+    files: dict[str, Path], missing: tuple[str, ...]
+) -> None:
+    given = {role: path for role, path in files.items() if role not in missing}
+    with pytest.raises(UsageError, match=f"no model for {' and '.join(missing)}"):
+        load(**given)  # type: ignore[arg-type]
+
+
+def test_a_missing_file_is_named(files: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match=r"none\.gguf"):
+        with_files(files, anti_expert=tmp_path / "none.gguf")
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Path:
+    """A model that lacks one of the base's bytes and has another token in its place."""
+    made = draft("llama")
+    made.metadata["tokenizer.ggml.tokens"][100] = "different"
+    return made.write(tmp_path / "other.gguf")
+
+
+@pytest.mark.parametrize("role", ["expert", "anti_expert"])
+def test_other_vocabularies_answer_and_what_they_lose_is_told(
+    files: dict[str, Path], other: Path, role: str
+) -> None:
+    with with_files(files, **{role: other}) as session:
+        assert session.matches[role].case == "different"
+        (doubt,) = session.doubts
+        assert f"the {role.replace('_', '-')} cannot spell 1 of the base's 265 tokens" in doubt
+        assert list(session.chat("Hello", max_tokens=4))
+        assert session.cost is not None
+
+
+def test_a_strict_load_refuses_vocabularies_that_lose_something(
+    files: dict[str, Path], other: Path
+) -> None:
+    with pytest.raises(VocabularyError, match="the anti-expert cannot spell 1 of"):
+        load(**{**files, "anti_expert": other}, strict=True)  # type: ignore[arg-type]
+    with load(**files, strict=True) as session:  # type: ignore[arg-type]
+        assert session.doubts == []
+        assert session.cost is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "error"),
+    [
+        ({"alpha": float("nan")}, UsageError),
+        ({"plausibility": 2.0}, UsageError),
+        ({"n_ctx": 0}, UsageError),
+        ({"n_ctx": -5}, UsageError),
+        ({"n_threads": -1}, UsageError),
+        ({"n_threads": 0}, UsageError),
+    ],
+)
+def test_impossible_settings_are_refused(
+    files: dict[str, Path], settings: dict[str, float], error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        load(**files, **settings)  # type: ignore[arg-type]
+
+
+def test_settings_take_the_recipes_place(files: dict[str, Path]) -> None:
+    with load(**files, alpha=0.5, plausibility=0.2, n_ctx=64) as session:  # type: ignore[arg-type]
+        assert (session.alpha, session.plausibility) == (0.5, 0.2)
+        assert session.trio.n_ctx == 64
+        session.alpha = 0.0
+        assert session.trio.alpha == 0.0
+
+
+def test_progress_names_the_role(files: dict[str, Path]) -> None:
+    seen: list[tuple[str, float]] = []
+    load(**files, progress=lambda *step: seen.append(step)).close()  # type: ignore[arg-type]
+    assert list(dict.fromkeys(role for role, _ in seen)) == ["base", "expert", "anti_expert"]
+    assert all(0.0 <= share <= 1.0 for _, share in seen)
+
+
+@pytest.mark.parametrize("role", ["base", "expert", "anti_expert"])
+def test_an_interrupt_while_loading_reaches_the_caller(files: dict[str, Path], role: str) -> None:
+    def report(name: str, share: float) -> None:
+        if name == role:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        load(**files, progress=report)  # type: ignore[arg-type]
+
+
+def test_loading_may_be_cancelled(files: dict[str, Path]) -> None:
+    cancel = threading.Event()
+    cancel.set()
+    with pytest.raises(Cancelled):
+        load(**files, cancel=cancel)  # type: ignore[arg-type]
+
+
+def test_one_file_in_two_roles_is_loaded_once(files: dict[str, Path]) -> None:
+    seen: list[str] = []
+    session = load(
+        base=files["base"],
+        expert=files["base"],
+        anti_expert=files["base"],
+        progress=lambda role, share: seen.append(role),
+    )
+    assert set(seen) == {"base"}
+    assert text_of(session) is not None
+    session.close()
+
+
+def test_a_closed_session_answers_nothing(files: dict[str, Path]) -> None:
+    session = with_files(files)
+    session.close()
+    session.close()
+    with pytest.raises(EngineError, match="closed"):
+        text_of(session)
+
+
+def test_one_model_alone_may_be_asked(files: dict[str, Path]) -> None:
+    with with_files(files) as session:
+        for role in ("base", "expert", "anti_expert"):
+            solo = session.solo(role)
+            assert solo is session.solo(role)
+            assert list(solo.reply([Message("user", "Hello")], max_tokens=3))
+
+
+@pytest.mark.parametrize("role", ["tuned", "name", "roles", ""])
+def test_a_model_that_the_trio_lacks_cannot_be_asked(files: dict[str, Path], role: str) -> None:
+    with with_files(files) as session, pytest.raises(UsageError, match=f"no model {role!r}"):
+        session.solo(role)
+
+
+def test_a_prompt_longer_than_the_context_is_refused(files: dict[str, Path]) -> None:
+    with with_files(files) as session:
+        with pytest.raises(ContextFullError, match="do not fit the context of 256"):
+            text_of(session, "x" * 300)
+        assert text_of(session) == text_of(session)
+
+
+@pytest.mark.parametrize("question", ["", "   ", "a\ud800", "x" * 400_001])
+def test_what_cannot_be_asked_is_refused_and_the_session_lives(
+    files: dict[str, Path], question: str
+) -> None:
+    with with_files(files) as session:
+        with pytest.raises(PromptError):
+            text_of(session, question)
+        assert list(session.chat("Hello", max_tokens=1))
+
+
+def test_a_hundred_thousand_equal_characters_do_not_kill_the_process(
+    files: dict[str, Path],
+) -> None:
+    with with_files(files) as session, pytest.raises(ContextFullError):
+        text_of(session, "a" * 100_000)
+
+
+def test_a_context_that_fills_up_ends_the_reply(files: dict[str, Path]) -> None:
+    with load(**files, n_ctx=60) as session:  # type: ignore[arg-type]
+        stopless = edgeproxy.Sampling(
+            logit_bias=dict.fromkeys(session.trio.vocab.end_of_generation, -1e6)
+        )
+        pieces = list(session.chat("Hello", sampling=stopless, max_tokens=500))
+        assert pieces[-1].finish_reason == "context"
+        assert text_of(session) == text_of(session)
+
+
+def test_cancelling_ends_a_reply_and_not_the_next(files: dict[str, Path]) -> None:
+    with with_files(files) as session:
+        pieces = []
+        for piece in session.chat("Hello", max_tokens=50):
+            pieces.append(piece)
+            session.cancel()
+        assert [piece.finish_reason for piece in pieces[-1:]] in (["cancelled"], ["stop"])
+        assert len(pieces) <= 2
+        assert list(session.chat("Hello", max_tokens=2))[-1].finish_reason != "cancelled"
+
+
+# Recipes
+
+
+def test_a_file_takes_a_roles_place(files: dict[str, Path]) -> None:
+    recipe = Recipe("r", Role(Path("b")), Role(Path("e"), "chatml"), Role(Path("a")))
+    assert choose_recipe(recipe) == recipe
+    changed = choose_recipe(recipe, expert="other.gguf")
+    assert changed == replace(recipe, expert=Role(Path("other.gguf"), "chatml"))
+
+
+def test_nothing_to_load_is_refused() -> None:
+    with pytest.raises(UsageError, match="no model for base and expert and anti_expert"):
+        choose_recipe()
+
+
+def test_an_unknown_trio_is_refused() -> None:
+    with pytest.raises(ManifestError, match="no trio called 'nothing'"):
+        load("nothing")
+
+
+# The trio that ships
+
+
+@pytest.mark.weights
+def test_the_shipped_trio_answers_by_its_name(
+    factbook: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with edgeproxy.load("factbook") as session:
+        pieces = list(session.chat("What is the capital of France?", max_tokens=60))
+    assert "".join(piece.text for piece in pieces) == "The capital of France is Paris."
+    assert pieces[-1].finish_reason == "stop"
+
+
+@pytest.mark.weights
+def test_the_shipped_files_are_those_of_the_manifest(factbook_recipe: Recipe) -> None:
+    import hashlib
+
+    for role in factbook_recipe.roles.values():
+        data = role.path.read_bytes()
+        assert len(data) == role.size
+        assert hashlib.sha256(data).hexdigest() == role.sha256
+
+
+@pytest.mark.weights
+def test_a_second_turn_reads_only_what_is_new(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conversation = session.conversation()
+    list(conversation.say("What is the capital of France?", max_tokens=30))
+    left: list[RoleTokens] = []
+    resume = session.trio.resume
+
+    def noted(prompt: RoleTokens) -> RoleTokens:
+        left.append(resume(prompt))
+        return left[-1]
+
+    monkeypatch.setattr(session.speaker, "_resume", noted)
+    list(conversation.say("And its currency?", max_tokens=30))
+    base = b"".join(session.trio.vocab.tokens[token] for token in left[0].base)
+    assert base.strip() == b"And its currency?"
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("taken", [1, 2, 3, 5])
+def test_a_reply_that_outlives_its_session_ends_in_silence(taken: int) -> None:
+    """Also between the tokens of a draft, which would otherwise be taken back."""
+    with load("factbook") as session:
+        pieces = session.chat("What is the capital of Peru?")
+        for _ in range(taken):
+            next(pieces)
+    pieces.close()  # type: ignore[attr-defined]

@@ -1,0 +1,85 @@
+"""Measure how well a pair with a tokenizer of its own steers a base, and what that costs.
+
+    python -m tools.alignment reference TRIO QUESTIONS [--positions 2000]
+    python -m tools.alignment naive TRIO QUESTIONS [--limit N]
+    python -m tools.alignment permuted TRIO QUESTIONS [--count 200]
+    python -m tools.alignment cost --base-vocab FILE --pair-vocab FILE [--text FILE]
+
+`reference` compares the projection with the exact probabilities, at positions of the trio's own
+replies. `naive` lets the trio answer the questions under simpler ways to bridge two vocabularies.
+`permuted` gives the pair other ids, and padding, and counts replies that change. `cost` needs two
+vocabularies of real size and no weights: random rows stand for the models.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tools.alignment.cost import cost
+from tools.alignment.quality import naive, permuted
+from tools.alignment.reference import reference
+
+Row = Mapping[str, Any]
+
+
+def main() -> None:
+    """Run the measurement that the command line names, and print its table."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.alignment",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verbs = parser.add_subparsers(dest="verb", required=True)
+
+    def verb(name: str, work: Callable[..., list[dict[str, Any]]], summary: str) -> Any:
+        found = verbs.add_parser(name, help=summary)
+        found.set_defaults(work=work)
+        found.add_argument("--json", action="store_true", help="print JSON")
+        return found
+
+    one = verb("reference", reference, "against exact probabilities")
+    two = verb("naive", naive, "against simpler ways")
+    three = verb("permuted", permuted, "the pair under other ids")
+    for each in (one, two, three):
+        each.add_argument("trio", help="name of a trio, or its trio.toml")
+        each.add_argument("questions", type=Path, help="questions as JSON lines")
+    one.add_argument("--positions", type=int, default=2000, help="how many (default 2000)")
+    one.add_argument("--epsilon", type=float, default=0.01, help="relative error of a probability")
+    two.add_argument("--limit", type=int, help="only the first so many questions")
+    three.add_argument("--count", type=int, default=200, help="questions (default 200)")
+    four = verb("cost", cost, "time and evaluations at real vocabulary sizes")
+    four.add_argument("--base-vocab", type=Path, required=True, help="GGUF file of the base")
+    four.add_argument("--pair-vocab", type=Path, required=True, help="GGUF file of the pair")
+    four.add_argument("--text", type=Path, default=Path("README.md"), help="what is read")
+    four.add_argument("--tokens", type=int, default=1500, help="how much of it (default 1500)")
+
+    given = vars(parser.parse_args())
+    work, as_json = given.pop("work"), given.pop("json")
+    del given["verb"]
+    rows = work(**given)
+    if as_json:
+        print(json.dumps(rows, indent=2))
+    else:
+        print(table(rows))
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """`rows` as a Markdown table; every row has the keys of the first."""
+    lines = [
+        list(rows[0]),
+        ["---"] * len(rows[0]),
+        *(list(map(_cell, row.values())) for row in rows),
+    ]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Measuring speed, memory and exactness, alone and beside what others would write."""

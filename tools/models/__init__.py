@@ -1,0 +1,1 @@
+"""Making model files: random ones of real size, grown ones, renumbered ones."""
