@@ -15,27 +15,27 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgeproxy.decode.complete import Piece as Piece
+    from edgeproxy.decode.pieces import Piece as Piece
     from edgeproxy.decode.sample import Sampling as Sampling
     from edgeproxy.errors import EdgeproxyError as EdgeproxyError
-    from edgeproxy.prompts.prompt import Message as Message
-    from edgeproxy.session.chat import Conversation as Conversation
-    from edgeproxy.session.loader import Session as Session
-    from edgeproxy.session.loader import load as load
-    from edgeproxy.trios.recipe import Recipe as Recipe
+    from edgeproxy.prompts.formats import Message as Message
+    from edgeproxy.session.conversation import Conversation as Conversation
+    from edgeproxy.session.load import Session as Session
+    from edgeproxy.session.load import load as load
+    from edgeproxy.trios.find import Recipe as Recipe
 
 __version__ = "0.1.0"
 
 # Imported on first use, so that `edgeproxy --help` needs neither NumPy nor llama.cpp.
 _PUBLIC = {
-    "Conversation": "edgeproxy.session.chat",
+    "Conversation": "edgeproxy.session.conversation",
     "EdgeproxyError": "edgeproxy.errors",
-    "Message": "edgeproxy.prompts.prompt",
-    "Piece": "edgeproxy.decode.complete",
-    "Recipe": "edgeproxy.trios.recipe",
+    "Message": "edgeproxy.prompts.formats",
+    "Piece": "edgeproxy.decode.pieces",
+    "Recipe": "edgeproxy.trios.find",
     "Sampling": "edgeproxy.decode.sample",
-    "Session": "edgeproxy.session.loader",
-    "load": "edgeproxy.session.loader",
+    "Session": "edgeproxy.session.load",
+    "load": "edgeproxy.session.load",
 }
 
 __all__ = [

@@ -17,8 +17,8 @@ from hypothesis import settings
 from edgeproxy.core.vocab import Vocab, from_header
 from edgeproxy.gguf import read
 from edgeproxy.llama import Weights
-from edgeproxy.session.loader import Session
-from edgeproxy.trios.recipe import Recipe, read_recipe
+from edgeproxy.session.load import Session
+from edgeproxy.trios.find import Recipe, read_recipe
 from tests.helpers.gguf_files import draft
 
 REPOSITORY = Path(__file__).parent.parent

@@ -15,6 +15,7 @@ MAX_LINES = 500
 
 LAYERS = (
     "errors",
+    "units",
     "gguf",
     "core",
     "llama",
@@ -96,7 +97,7 @@ def test_a_module_imports_only_from_the_layers_above_it(path: Path) -> None:
     [
         ("align/reader.py", "from edgeproxy.decode.trio import Trio", {"decode"}),
         ("decode/fuse.py", "from edgeproxy.llama import Weights", {"llama"}),
-        ("decode/text.py", "def f():\n    import edgeproxy.session.chat", {"session"}),
+        ("decode/text.py", "def f():\n    import edgeproxy.session.conversation", {"session"}),
         ("errors.py", "from edgeproxy import core", {"core"}),
         ("decode/sample.py", "from edgeproxy.llama import SamplerChain", set()),
         ("cli/run.py", "from edgeproxy import __version__, load", set()),
@@ -120,8 +121,8 @@ def test_nothing_is_unpickled(path: Path) -> None:
 
 @every_module
 def test_only_the_command_line_prints_or_exits(path: Path) -> None:
-    # prompts/template.py runs as a child, whose standard output is its answer.
-    if layer_of(path) in ("cli", "__main__") or path == PACKAGE / "prompts" / "template.py":
+    # prompts/jinja.py runs as a child, whose standard output is its answer.
+    if layer_of(path) in ("cli", "__main__") or path == PACKAGE / "prompts" / "jinja.py":
         return
     assert uses(path.read_text("utf-8")) & OUTPUT == set()
 

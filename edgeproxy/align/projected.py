@@ -10,7 +10,7 @@ from edgeproxy.align.mapped import LACKING
 from edgeproxy.align.projection import LogProbabilities, Node, Projection, log_probabilities
 from edgeproxy.align.reader import Reader
 from edgeproxy.align.spelling import Spelling
-from edgeproxy.align.transcript import Cost, Path, Transcript, common
+from edgeproxy.align.transcript import Cost, OwnTokens, Transcript, common
 from edgeproxy.core.model import Branching, Logits
 from edgeproxy.core.vocab import Vocab
 from edgeproxy.errors import ContextFullError, EngineError
@@ -53,7 +53,7 @@ class ProjectedModel:
         self._nodes: list[Node] = []
         self._said = b""  # the bytes of the word under way, as own tokens spell them
         self._refined: set[int] = set()
-        self._ahead: dict[Path, LogProbabilities] = {}  # beyond the word
+        self._ahead: dict[OwnTokens, LogProbabilities] = {}  # beyond the word
         self._out = np.empty((1, len(base)), np.float32)
 
     @property
@@ -77,7 +77,7 @@ class ProjectedModel:
         return self._transcript.tokens
 
     @property
-    def word(self) -> Path:
+    def word(self) -> OwnTokens:
         """Those of them that spell the word under way, which may change with the next token."""
         return self._transcript.word
 
@@ -202,7 +202,7 @@ class ProjectedModel:
                 changed = True
         return changed
 
-    def _look_along(self, paths: Iterable[Path]) -> None:
+    def _look_along(self, paths: Iterable[OwnTokens]) -> None:
         """Evaluate what is not known yet of `paths` in one decode.
 
         The first path that goes on from where the model is stays read, for it is likely to come.
@@ -210,8 +210,8 @@ class ProjectedModel:
         word, settled = self._transcript.word, self._transcript.settled
         cost = self._transcript.cost
         spare = int(SPARE + SHARE * cost.ideal) - (cost.evaluated - cost.ideal)
-        trunk: Path = ()
-        others: list[Path] = []
+        trunk: OwnTokens = ()
+        others: list[OwnTokens] = []
         count = 0
         for path in paths:
             new = len(path) - common(path, word)
@@ -240,7 +240,7 @@ class ProjectedModel:
         for n in range(len(word) + 1, len(trunk) + 1):
             self._rows[settled + n] = self._ahead[trunk[:n]]
 
-    def _value(self, token: int, path: Path) -> float | None:
+    def _value(self, token: int, path: OwnTokens) -> float | None:
         """The log-probability of a base token, spelled `path` from the word's start.
 
         None where the row has it already, or where a place on the path was not looked at.
@@ -261,7 +261,7 @@ class ProjectedModel:
             value += self._projection.stays(Node(0.0, text, b"", end), at, token)
         return value
 
-    def _nodes_along(self, path: Path, known: int, text: bytes) -> list[Node]:
+    def _nodes_along(self, path: OwnTokens, known: int, text: bytes) -> list[Node]:
         """The word's places and those beyond it on `path`, from which `text` may come to be.
 
         The first `known` tokens of the path are the word's.

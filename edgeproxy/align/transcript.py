@@ -10,7 +10,7 @@ from edgeproxy.align.spelling import Spelling
 from edgeproxy.core.vocab import Vocab
 from edgeproxy.errors import EngineError
 
-Path = tuple[int, ...]
+OwnTokens = tuple[int, ...]
 """Own tokens from the beginning of the word under way."""
 
 
@@ -33,7 +33,7 @@ class _Mark(NamedTuple):
     text: int
     settled: int
     word: int
-    evaluated: Path
+    evaluated: OwnTokens
     spent: int
 
 
@@ -59,7 +59,7 @@ class Transcript:
         self.text = bytearray()
         self.settled = 0
         self._word = 0  # where in `text` the last word begins
-        self._evaluated: Path = ()  # own tokens from `settled` on that were evaluated last
+        self._evaluated: OwnTokens = ()  # own tokens from `settled` on that were evaluated last
         self._spent = 0
         self._prompt = (0, 0)  # tokens taken, and own tokens, when the last prompt ended
 
@@ -68,7 +68,7 @@ class Transcript:
         return len(self._marks)
 
     @property
-    def word(self) -> Path:
+    def word(self) -> OwnTokens:
         """The own tokens of the word under way, as last spelled."""
         return tuple(self._reader.want[self.settled :])
 
@@ -77,7 +77,7 @@ class Transcript:
         """The own tokens that spell all that was taken."""
         return [*self._reader.want[: self.settled], *self._spell_word()]
 
-    def path(self, text: bytes) -> Path:
+    def path(self, text: bytes) -> OwnTokens:
         """The own tokens of the word under way and of `text` after it."""
         return tuple(token for word in self._words(text) for token in self._spelling(word))
 
@@ -135,7 +135,7 @@ class Transcript:
             _, self.settled, self._word, self._evaluated, self._spent = mark
             self._reader.cut(self.settled)
 
-    def spend(self, count: int, ahead: Path) -> None:
+    def spend(self, count: int, ahead: OwnTokens) -> None:
         """Count tokens evaluated for a closer look; `ahead` is what the model has read with it."""
         self._spent += count
         self._evaluated = ahead or self._evaluated

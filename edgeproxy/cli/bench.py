@@ -79,7 +79,7 @@ def command(
     """Measure tokens a second of TRIO: each model alone, and all three together."""
     from edgeproxy.decode.sample import Sampling
     from edgeproxy.measure import bench
-    from edgeproxy.trios.recipe import find_recipe
+    from edgeproxy.trios.find import find_recipe
 
     Sampling(temperature=temperature)  # refuses an impossible one before the models are loaded
     recipe = find_recipe(models.trio or DEFAULT_TRIO)

@@ -15,11 +15,11 @@ import click
 
 from edgeproxy.cli.ui.options import json_option
 from edgeproxy.cli.ui.output import clean_message, is_terminal, say, write, write_json
-from edgeproxy.cli.ui.working import working
+from edgeproxy.cli.ui.progress import working
 from edgeproxy.errors import UsageError
 
 if TYPE_CHECKING:
-    from edgeproxy.trios.bundle import Bundle, Manifest, PublicKey, SecretKey, Trio
+    from edgeproxy.trios.bundle import Bundle, BundledTrio, Manifest, PublicKey, SecretKey
 
 _FILE = click.Path(path_type=Path)
 _EXTRAS = ("chat",)
@@ -81,7 +81,7 @@ def create(
     Each model is in it once, also where trios share it.
     """
     from edgeproxy.trios import bundle
-    from edgeproxy.trios.recipe import find_recipe
+    from edgeproxy.trios.find import find_recipe
 
     bundle.check_target(output, force)
     key = _secret_key(sign) if sign else None
@@ -215,9 +215,9 @@ def _ask_password(confirm: bool = False) -> str:
     return given
 
 
-def _is_hidden(trio: Trio) -> bool:
+def _is_hidden(trio: BundledTrio) -> bool:
     """Whether one with other models ships under the same name."""
-    from edgeproxy.trios.recipe import shipped_names, shipped_recipe
+    from edgeproxy.trios.find import shipped_names, shipped_recipe
 
     recipe = trio.recipe
     if recipe.name not in shipped_names():
@@ -245,7 +245,7 @@ def _as_json(
 
 
 def _in_words(manifest: Manifest) -> str:
-    from edgeproxy.trios.store.disk import in_units
+    from edgeproxy.units import in_units
 
     models, wheels = manifest.of("model"), manifest.of("wheel")
     size = in_units(sum(file.size for file in models))
@@ -253,7 +253,7 @@ def _in_words(manifest: Manifest) -> str:
     return text + (f"; {len(wheels)} wheels for {manifest.wheels_for}" if wheels else "")
 
 
-def _as_text(bundle: Bundle, trios: list[Trio], key: str | None) -> str:
+def _as_text(bundle: Bundle, trios: list[BundledTrio], key: str | None) -> str:
     manifest = bundle.manifest
     signature = "none"
     if bundle.is_signed:

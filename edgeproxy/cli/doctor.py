@@ -35,9 +35,9 @@ def command(trio: str | None, as_json: bool) -> int:
     each trio that is here) takes of memory at its usual context. No weights are read.
     """
     environment = dict(os.environ)  # before llama.cpp's library adds to it
-    from edgeproxy.measure.diagnose import examine
-    from edgeproxy.trios.listing import Listed, installed, shipped
-    from edgeproxy.trios.recipe import find_recipe
+    from edgeproxy.measure.doctor import examine
+    from edgeproxy.trios.available import Listed, installed, shipped
+    from edgeproxy.trios.find import find_recipe
     from edgeproxy.trios.store import Store
 
     if trio is None:
@@ -57,7 +57,7 @@ def command(trio: str | None, as_json: bool) -> int:
 
 
 def _as_lines(found: dict[str, Any]) -> list[str]:
-    from edgeproxy.trios.store.disk import in_units
+    from edgeproxy.units import in_units
 
     def spoken(size: int | None) -> str:
         return "unknown" if size is None else in_units(size)

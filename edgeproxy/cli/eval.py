@@ -40,8 +40,8 @@ from edgeproxy.measure.evaluate import (
 
 if TYPE_CHECKING:
     from edgeproxy.align import Cost
-    from edgeproxy.session.loader import Session
-    from edgeproxy.trios.recipe import Recipe
+    from edgeproxy.session.load import Session
+    from edgeproxy.trios.find import Recipe
 
 
 @click.command(
@@ -93,7 +93,7 @@ def command(
     """
     asked = read_questions(questions, limit)
     sampling = reply.sampling()
-    from edgeproxy.trios.recipe import find_recipe
+    from edgeproxy.trios.find import find_recipe
 
     recipe = find_recipe(models.trio or DEFAULT_TRIO)
     chosen = choose_systems(systems, recipe)

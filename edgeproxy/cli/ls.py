@@ -13,7 +13,7 @@ from edgeproxy.cli.ui.options import json_option
 from edgeproxy.cli.ui.output import columns, write_json, write_lines
 
 if TYPE_CHECKING:
-    from edgeproxy.trios.listing import Listed
+    from edgeproxy.trios.available import Listed
 
 
 @click.command(
@@ -32,7 +32,7 @@ def command(with_recipes: bool, as_json: bool) -> None:
     The sizes are of all files of a trio; trios may share files. A damaged trio is listed, with
     what is wrong with it.
     """
-    from edgeproxy.trios.listing import installed, pullable, shipped
+    from edgeproxy.trios.available import installed, pullable, shipped
     from edgeproxy.trios.store import Store
 
     found = shipped() + installed(Store())
@@ -57,7 +57,7 @@ def _as_json(listed: Listed) -> dict[str, Any]:
 
 
 def _row(listed: Listed) -> tuple[str, str, str, str]:
-    from edgeproxy.trios.store.disk import in_units
+    from edgeproxy.units import in_units
 
     size = "unknown" if listed.size is None else in_units(listed.size)
     about = "" if listed.is_exact else "about "

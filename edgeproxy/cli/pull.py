@@ -16,6 +16,7 @@ import click
 from edgeproxy.cli.ui.options import json_option
 from edgeproxy.cli.ui.output import StatusLine, say, write, write_json
 from edgeproxy.errors import UsageError
+from edgeproxy.units import duration
 
 if TYPE_CHECKING:
     from edgeproxy.trios.manifest import Recipe
@@ -136,7 +137,7 @@ def _quieten() -> None:
 def _progress(recipe: Recipe) -> Any:
     """A `Watch` that tells a person what is happening; made here, for imports are dear."""
     from edgeproxy.trios.pull import Watch
-    from edgeproxy.trios.store.disk import in_units
+    from edgeproxy.units import in_units
 
     class Progress(Watch):
         def __init__(self) -> None:
@@ -205,7 +206,7 @@ class Pace:
 
     def in_words(self, left: int) -> str:
         """The rate, and how long `left` bytes will take, to be put after something."""
-        from edgeproxy.trios.store.disk import in_units
+        from edgeproxy.units import in_units
 
         if not self.rate:
             return ""
@@ -214,12 +215,3 @@ class Pace:
     def took(self, file: str) -> str:
         """How long `file` took, where that is known, to be put after something."""
         return f" in {duration(self._clock() - self._started)}" if file == self._file else ""
-
-
-def duration(seconds: float) -> str:
-    """`seconds` as a person says it: two units at the most."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -38,7 +38,7 @@ def command(names: tuple[str, ...], yes: bool, leftovers: bool, as_json: bool) -
     What unfinished pulls and installs have left goes too, unless they are still under way.
     """
     from edgeproxy.trios.store import Store
-    from edgeproxy.trios.store.disk import in_units
+    from edgeproxy.units import in_units
 
     store = Store()
     chosen = list(dict.fromkeys(names))
@@ -64,7 +64,7 @@ def command(names: tuple[str, ...], yes: bool, leftovers: bool, as_json: bool) -
 
 def _check_all(names: list[str], store: Store) -> None:
     """Raise `UsageError` for a name that cannot be removed, before any is."""
-    from edgeproxy.trios.recipe import pullable_names, shipped_names
+    from edgeproxy.trios.find import pullable_names, shipped_names
 
     installed = store.names()
     for name in names:
@@ -79,8 +79,8 @@ def _check_all(names: list[str], store: Store) -> None:
 
 
 def _agreed(names: list[str], store: Store) -> bool:
-    from edgeproxy.trios.listing import installed
-    from edgeproxy.trios.store.disk import in_units
+    from edgeproxy.trios.available import installed
+    from edgeproxy.units import in_units
 
     if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
         raise UsageError("there is no terminal to ask at; --yes removes without asking")

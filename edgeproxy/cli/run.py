@@ -28,8 +28,8 @@ from edgeproxy.cli.ui.stats import Meter
 from edgeproxy.errors import Cancelled
 
 if TYPE_CHECKING:
-    from edgeproxy.decode.complete import Piece
-    from edgeproxy.session.loader import Session
+    from edgeproxy.decode.pieces import Piece
+    from edgeproxy.session.load import Session
 
 
 @click.command(
@@ -66,7 +66,7 @@ def command(
     Only the reply goes to standard output, so it can be piped.
     """
     from edgeproxy.decode.sample import draw_seed
-    from edgeproxy.prompts.prompt import Message
+    from edgeproxy.prompts.formats import Message
 
     text = read_standard_input() if prompt == "-" else prompt
     messages = [Message("system", system)] if system else []

@@ -14,7 +14,7 @@ from edgeproxy.cli.ui.output import columns, write_json, write_lines
 if TYPE_CHECKING:
     from edgeproxy.core.vocab import Vocab
     from edgeproxy.gguf import Header
-    from edgeproxy.trios.recipe import Lora, Recipe, Role
+    from edgeproxy.trios.find import Lora, Recipe, Role
 
 
 @click.command(
@@ -36,7 +36,7 @@ def command(trio: str, as_json: bool) -> None:
     get.
     """
     from edgeproxy.cli.ui import show_recipe
-    from edgeproxy.trios.recipe import find_recipe
+    from edgeproxy.trios.find import find_recipe
 
     recipe = show_recipe.not_pulled(trio)
     if recipe is not None:

@@ -16,7 +16,7 @@ from edgeproxy.cli.ui.output import StatusLine, columns, write_json, write_lines
 from edgeproxy.errors import ManifestError
 
 if TYPE_CHECKING:
-    from edgeproxy.trios.listing import Listed
+    from edgeproxy.trios.available import Listed
     from edgeproxy.trios.store import Finding, Store
 
 
@@ -36,7 +36,7 @@ def command(names: tuple[str, ...], as_json: bool) -> int:
     Exit code 1 says that something is wrong. A damaged file of an installed trio is put aside, so
     that pulling or installing the trio again gets a sound one.
     """
-    from edgeproxy.trios.listing import installed, shipped
+    from edgeproxy.trios.available import installed, shipped
     from edgeproxy.trios.store import Store, check
 
     store = Store()
@@ -44,7 +44,7 @@ def command(names: tuple[str, ...], as_json: bool) -> int:
     status, started = StatusLine(), time.monotonic()
 
     def progress(file: str, done: int, total: int) -> None:
-        from edgeproxy.trios.store.disk import in_units
+        from edgeproxy.units import in_units
 
         rate = done / max(time.monotonic() - started, 1e-3)
         status.show(

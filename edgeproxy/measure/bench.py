@@ -24,11 +24,11 @@ from edgeproxy.decode.sample import Sampling
 from edgeproxy.decode.trio import RoleTokens, Trio
 from edgeproxy.errors import Cancelled
 from edgeproxy.gguf import read
-from edgeproxy.prompts.prompt import Message
-from edgeproxy.session.chat import Speaker
-from edgeproxy.session.estimate import BAR
-from edgeproxy.session.loader import Session
-from edgeproxy.session.memory import peak_memory
+from edgeproxy.prompts.formats import Message
+from edgeproxy.session.conversation import Speaker
+from edgeproxy.session.load import Session
+from edgeproxy.session.memory_free import peak_memory
+from edgeproxy.session.memory_plan import BAR
 
 PROMPTS = ("What is the capital of Mongolia?", "Tell me about Peru.", "Hello!")
 TRIO = ("stepwise", "drafted")

@@ -24,14 +24,14 @@ from edgeproxy.cli.ui import output
 from edgeproxy.cli.ui.interrupt import Flag, on_interrupt
 from edgeproxy.cli.ui.stats import pair_in_words
 from edgeproxy.core.threads import Crew
-from edgeproxy.decode.speculate import Drafter
+from edgeproxy.decode.drafted import Drafter
 from edgeproxy.decode.trio import Trio
 from edgeproxy.errors import EngineError, ModelFileError, UsageError, VocabularyError
-from edgeproxy.prompts.prompt import plain
-from edgeproxy.session import loader
-from edgeproxy.session.chat import Speaker, solo_speaker, trio_speaker
-from edgeproxy.session.held import Held
-from edgeproxy.trios.recipe import Recipe, Role
+from edgeproxy.prompts.formats import plain
+from edgeproxy.session import load as loader
+from edgeproxy.session.conversation import Speaker, solo_speaker, trio_speaker
+from edgeproxy.session.model_files import Held
+from edgeproxy.trios.find import Recipe, Role
 from tests.helpers.fakes import FakeModel, fake_vocab, saying, script
 from tests.helpers.gguf_files import draft
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from edgeproxy.cli.ui import output
-from edgeproxy.session.loader import Session
-from edgeproxy.trios.recipe import read_recipe
+from edgeproxy.session.load import Session
+from edgeproxy.trios.find import read_recipe
 from tests.cli.test_cli import FakeSession, Run, _interruptible, models, run, sessions
 from tests.cli.test_cli_weights import PROGRAM, SECONDS, edgeproxy, posix, refused
 from tests.helpers.fakes import FakeModel

@@ -14,13 +14,13 @@ import pytest
 from numpy.typing import NDArray
 
 from edgeproxy.core.model import Logits
-from edgeproxy.decode.complete import Piece
+from edgeproxy.decode.pieces import Piece
 from edgeproxy.decode.sample import Sampling
 from edgeproxy.decode.trio import RoleTokens
 from edgeproxy.llama import LlamaModel, Weights
-from edgeproxy.prompts.prompt import FORMATS, Message, encode
-from edgeproxy.session.loader import Session
-from edgeproxy.trios.recipe import Recipe
+from edgeproxy.prompts.formats import FORMATS, Message, encode
+from edgeproxy.session.load import Session
+from edgeproxy.trios.find import Recipe
 
 pytestmark = pytest.mark.weights
 

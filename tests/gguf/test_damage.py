@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeproxy.trios.recipe import Recipe
+from edgeproxy.trios.find import Recipe
 from tests.helpers.damage import Child, Original, examine
 from tests.helpers.gguf_files import ARCHITECTURES, draft, sentencepiece_vocabulary
 

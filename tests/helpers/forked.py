@@ -24,7 +24,7 @@ _MODULES = (
         "edgeproxy.cli.pull",
         "edgeproxy.cli.show",
         "edgeproxy.trios.store",
-        "edgeproxy.trios.recipe",
+        "edgeproxy.trios.find",
     ),
     *("edgeproxy.align", "edgeproxy.gguf", "logging", "httpx", "httpx2", "tqdm.auto", "filelock"),
     *("yaml", "packaging.version", "importlib.metadata", "importlib.resources", "fsspec"),

@@ -24,7 +24,7 @@ from edgeproxy.errors import (
 from edgeproxy.llama import MAX_ROWS, LlamaModel, Weights, context
 from edgeproxy.llama.branches import Tree, TreeBatch, hold
 from edgeproxy.llama.library import lib
-from edgeproxy.trios.recipe import Recipe
+from edgeproxy.trios.find import Recipe
 from tests.helpers.fakes import FakeModel, Fault
 from tests.helpers.gguf_files import ARCHITECTURES, draft
 

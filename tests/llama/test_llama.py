@@ -33,8 +33,8 @@ from edgeproxy.errors import (
 from edgeproxy.gguf import read
 from edgeproxy.llama import MAX_ROWS, LlamaModel, Weights, quantize, weights
 from edgeproxy.llama.library import lib, set_fields
-from edgeproxy.prompts.prompt import FORMATS, Message, encode
-from edgeproxy.trios.recipe import Recipe
+from edgeproxy.prompts.formats import FORMATS, Message, encode
+from edgeproxy.trios.find import Recipe
 from tests.helpers.gguf_files import draft, sentencepiece_vocabulary
 
 SPREAD = 0.57

@@ -17,8 +17,8 @@ from edgeproxy.measure.evaluate import (
     is_right,
     read_questions,
 )
-from edgeproxy.session.loader import load
-from edgeproxy.trios.recipe import Recipe, find_recipe, read_recipe
+from edgeproxy.session.load import load
+from edgeproxy.trios.find import Recipe, find_recipe, read_recipe
 
 EVERY = 5
 """Of the 525 questions, which stand sorted by kind: enough to tell, in seconds."""

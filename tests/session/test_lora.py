@@ -15,10 +15,10 @@ from edgeproxy.cli import main
 from edgeproxy.decode.sample import Sampling
 from edgeproxy.errors import ManifestError, ModelFileError, UsageError
 from edgeproxy.gguf import read
-from edgeproxy.prompts.prompt import Message
-from edgeproxy.session.loader import Session, load
+from edgeproxy.prompts.formats import Message
+from edgeproxy.session.load import Session, load
+from edgeproxy.trios.find import choose_recipe
 from edgeproxy.trios.manifest import Lora, Recipe, Role, parse_recipe, read_recipe, to_toml
-from edgeproxy.trios.recipe import choose_recipe
 from edgeproxy.trios.store import Store
 from tests.helpers.adapters import F32, adapter, matrices, merged
 from tests.helpers.gguf_files import draft

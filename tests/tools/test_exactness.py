@@ -14,13 +14,13 @@ import pytest
 from numpy.typing import NDArray
 
 from edgeproxy.core.model import Logits
-from edgeproxy.decode.speculate import Draft, Drafter
+from edgeproxy.decode.drafted import Draft, Drafter
 from edgeproxy.decode.trio import RoleTokens, Trio
 from edgeproxy.errors import Cancelled, UsageError
 from edgeproxy.gguf import read
 from edgeproxy.measure.evaluate import Question, read_questions
-from edgeproxy.session.loader import Session
-from edgeproxy.trios.recipe import Recipe, read_recipe
+from edgeproxy.session.load import Session
+from edgeproxy.trios.find import Recipe, read_recipe
 from tests.helpers.fakes import FakeModel, Rows, word_vocab
 from tools.measure import exactness
 from tools.measure.exactness import Always, compare, distribution, draw, in_float32, make_prompts

@@ -15,7 +15,7 @@ import pytest
 
 from edgeproxy.llama import LlamaModel, Weights
 from edgeproxy.measure.evaluate import is_right
-from edgeproxy.trios.recipe import Recipe, read_recipe
+from edgeproxy.trios.find import Recipe, read_recipe
 from tools.factbook import corpus, facts
 from tools.factbook.dialogues import TESTED, DialogueMaker, make_questions
 from tools.factbook.facts import Country, Fact, is_held_out, read_country

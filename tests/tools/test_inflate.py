@@ -14,8 +14,8 @@ from edgeproxy.core.model import Logits
 from edgeproxy.core.vocab import Kind
 from edgeproxy.gguf import read
 from edgeproxy.llama import LlamaModel, Weights, quantize
-from edgeproxy.session.loader import Session
-from edgeproxy.trios.recipe import Recipe, read_recipe
+from edgeproxy.session.load import Session
+from edgeproxy.trios.find import Recipe, read_recipe
 from tests.helpers.gguf_files import draft
 from tools.models import inflate
 from tools.models.grow import Shape, floats, grow, shape_of

@@ -13,8 +13,8 @@ from edgeproxy.core.vocab import Kind
 from edgeproxy.gguf import read
 from edgeproxy.llama import LlamaModel, Weights
 from edgeproxy.measure.evaluate import read_questions
-from edgeproxy.session.loader import Session
-from edgeproxy.trios.recipe import Recipe
+from edgeproxy.session.load import Session
+from edgeproxy.trios.find import Recipe
 from tests.helpers.gguf_files import ARCHITECTURES, draft, sentencepiece_vocabulary
 from tools.models.regguf import PADDING, padded, renumber, renumber_pair, replies, shuffled
 

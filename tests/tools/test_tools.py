@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from edgeproxy.llama import LlamaModel, Weights
-from edgeproxy.session.loader import load
-from edgeproxy.trios.recipe import Recipe, read_recipe
+from edgeproxy.session.load import load
+from edgeproxy.trios.find import Recipe, read_recipe
 from tools import readme
 from tools.measure import overhead, startup
 from tools.models.random_trio import SHAPES, make_vocabulary, tensors_of, write_trio
@@ -143,5 +143,5 @@ def test_a_stale_readme_is_reported_and_left_alone(
 def test_the_tree_names_every_module_with_a_phrase() -> None:
     tree = readme.tree(readme.REPOSITORY)
     modules = [line.split(maxsplit=1) for line in tree if line.split()[0].endswith(".py")]
-    assert {"fuse.py", "generate.py", "random_trio.py", "test_tools.py"} <= {m[0] for m in modules}
+    assert {"fuse.py", "stepwise.py", "random_trio.py", "test_tools.py"} <= {m[0] for m in modules}
     assert [line for line in modules if len(line) < 2] == []

@@ -18,7 +18,7 @@ import pytest
 
 from edgeproxy.cli import main
 from edgeproxy.cli.ui import output
-from edgeproxy.cli.ui.working import Pace
+from edgeproxy.cli.ui.progress import Pace
 from edgeproxy.errors import (
     BundleError,
     Cancelled,
@@ -29,8 +29,8 @@ from edgeproxy.errors import (
 )
 from edgeproxy.gguf import read
 from edgeproxy.trios.bundle import Bundle, archive, create, install, verify
-from edgeproxy.trios.bundle.words import Wheels, instructions
-from edgeproxy.trios.recipe import Recipe, find_recipe, read_recipe
+from edgeproxy.trios.bundle.install_text import Wheels, instructions
+from edgeproxy.trios.find import Recipe, find_recipe, read_recipe
 from edgeproxy.trios.store import Store, incoming
 from tests.helpers.adapters import adapter
 from tests.helpers.bundles import Altered, sha256, tree, write_trio

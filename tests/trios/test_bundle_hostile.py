@@ -27,7 +27,7 @@ from edgeproxy.cli import main
 from edgeproxy.errors import BundleError, EdgeproxyError
 from edgeproxy.trios.bundle import Bundle, archive, create, install, verify
 from edgeproxy.trios.bundle.manifest import MAX_FILES, MAX_MANIFEST
-from edgeproxy.trios.recipe import read_recipe
+from edgeproxy.trios.find import read_recipe
 from edgeproxy.trios.store import Store
 from tests.helpers.bundles import Altered, header, sha256, tree, write_trio
 from tests.helpers.gguf_files import draft

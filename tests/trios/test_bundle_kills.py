@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from edgeproxy.trios.bundle import Bundle, create, install
-from edgeproxy.trios.recipe import read_recipe
+from edgeproxy.trios.find import read_recipe
 from edgeproxy.trios.store import Store
 from tests.helpers.bundles import write_trio
 

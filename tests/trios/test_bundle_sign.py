@@ -15,7 +15,7 @@ import pytest
 from edgeproxy.cli import main
 from edgeproxy.errors import BundleError, UsageError
 from edgeproxy.trios.bundle import Bundle, PublicKey, SecretKey, create, make_keys
-from edgeproxy.trios.recipe import Recipe, read_recipe
+from edgeproxy.trios.find import Recipe, read_recipe
 from edgeproxy.trios.store import Store
 from tests.helpers.bundles import Altered, write_trio
 

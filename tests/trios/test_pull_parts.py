@@ -10,12 +10,13 @@ from email.utils import format_datetime
 
 import pytest
 
-from edgeproxy.cli.pull import Pace, duration
+from edgeproxy.cli.pull import Pace
 from edgeproxy.errors import HubError, UsageError
 from edgeproxy.trios.manifest import Source
 from edgeproxy.trios.pull.fetch import LONGEST_WAIT, TRIES, Patience, Watch, look
 from edgeproxy.trios.pull.hub import Hub, Remote, Trouble, _asked_wait
 from edgeproxy.trios.pull.wanted import source_of
+from edgeproxy.units import duration
 
 SOURCE = Source("org/name", "0" * 40, "file.gguf")
 
@@ -149,6 +150,6 @@ def test_durations(seconds: float, words: str) -> None:
 
 def test_nothing_else_imports_the_hubs_library() -> None:
     verbs = "edgeproxy.cli.chat, edgeproxy.cli.show, edgeproxy.cli.pull"
-    code = f"import sys, {verbs}, edgeproxy.session.loader"
+    code = f"import sys, {verbs}, edgeproxy.session.load"
     code += "; sys.exit('huggingface_hub' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from edgeproxy.errors import ManifestError
-from edgeproxy.prompts.prompt import FORMATS
+from edgeproxy.prompts.formats import FORMATS
+from edgeproxy.trios.find import find_pullable, find_recipe, pullable_names
 from edgeproxy.trios.manifest import read_pullable, to_toml
-from edgeproxy.trios.recipe import find_pullable, find_recipe, pullable_names
 from tests.conftest import REPOSITORY
 
 RECIPES = sorted((REPOSITORY / "models" / "recipes").glob("*.toml"))

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from edgeproxy.errors import ManifestError, StoreError
+from edgeproxy.trios.find import find_recipe
 from edgeproxy.trios.home import home
 from edgeproxy.trios.manifest import read_recipe, to_toml
-from edgeproxy.trios.recipe import find_recipe
-from edgeproxy.trios.store import Store, disk
+from edgeproxy.trios.store import Store
+from edgeproxy.units import in_units
 from tests.helpers.store_trios import (
     LICENCE,
     files_of,
@@ -308,4 +309,4 @@ def test_blobs_are_files_for_everybody_to_read(store: Store) -> None:
     ("size", "words"), [(0, "0 bytes"), (999, "999 bytes"), (1500, "1.5 kB"), (4.68e9, "4.7 GB")]
 )
 def test_sizes_in_words(size: int, words: str) -> None:
-    assert disk.in_units(size) == words
+    assert in_units(size) == words

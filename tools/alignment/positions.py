@@ -13,8 +13,8 @@ from edgeproxy.core.vocab import Vocab
 from edgeproxy.decode.trio import RoleTokens, Trio
 from edgeproxy.llama import Weights
 from edgeproxy.measure.evaluate import Question
-from edgeproxy.prompts.prompt import Message, encode, make_format
-from edgeproxy.trios.recipe import Recipe
+from edgeproxy.prompts.formats import Message, encode, make_format
+from edgeproxy.trios.find import Recipe
 from tools.alignment.cuts import cuts_of
 from tools.alignment.exact_tokens import Rows, log_chances, walk
 

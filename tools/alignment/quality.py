@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from edgeproxy.align import MAX_PATHS, align
 from edgeproxy.core.model import Model
 from edgeproxy.core.vocab import Vocab
-from edgeproxy.decode.complete import complete
+from edgeproxy.decode.pieces import complete
 from edgeproxy.decode.sample import Sampler, Sampling
 from edgeproxy.decode.trio import RoleTokens, Trio
 from edgeproxy.llama import LlamaModel, Weights
 from edgeproxy.measure.evaluate import Question, first_line, is_right, read_questions
-from edgeproxy.prompts.prompt import Message, encode, make_format
-from edgeproxy.session.loader import load
-from edgeproxy.trios.recipe import Recipe, find_recipe
+from edgeproxy.prompts.formats import Message, encode, make_format
+from edgeproxy.session.load import load
+from edgeproxy.trios.find import Recipe, find_recipe
 from tools.alignment.naive import FirstToken, NoBoundaries
 from tools.alignment.prefix import prefix_pair
 from tools.models.regguf import padded, renumber_pair, replies, shuffled

@@ -21,8 +21,8 @@ import numpy as np
 from edgeproxy.core.model import Logits
 from edgeproxy.llama import LlamaModel, Weights
 from edgeproxy.measure.evaluate import read_questions
-from edgeproxy.session.loader import load
-from edgeproxy.trios.recipe import find_recipe
+from edgeproxy.session.load import load
+from edgeproxy.trios.find import find_recipe
 from tools.alignment.positions import Fast, Reading, Side, WatchedTrio, positions_of, readings_of
 from tools.alignment.quality import progress
 

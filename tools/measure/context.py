@@ -34,8 +34,8 @@ from edgeproxy.decode.trio import RoleTokens, Trio
 from edgeproxy.errors import Cancelled, EdgeproxyError
 from edgeproxy.llama import LlamaModel
 from edgeproxy.measure.bench import machine
-from edgeproxy.session.loader import Session
-from edgeproxy.trios.recipe import find_recipe
+from edgeproxy.session.load import Session
+from edgeproxy.trios.find import find_recipe
 
 ROLES = ("base", "expert", "anti_expert")
 TEXT = "The capital of Mongolia is Ulaanbaatar. It lies on the river Tuul, high above the sea.\n"

@@ -32,17 +32,17 @@ import numpy as np
 from edgeproxy.cli.ui.interrupt import Flag, on_interrupt
 from edgeproxy.cli.ui.output import StatusLine, say, write_json
 from edgeproxy.core.model import Logits
-from edgeproxy.decode.generate import generate
-from edgeproxy.decode.pace import LONGEST, Pace
+from edgeproxy.decode.draft_length import LONGEST, DraftLength
+from edgeproxy.decode.drafted import Draft, Drafter
 from edgeproxy.decode.sample import Sampler, Sampling
-from edgeproxy.decode.speculate import Draft, Drafter
+from edgeproxy.decode.stepwise import stepwise
 from edgeproxy.decode.trio import RoleTokens, Trio
 from edgeproxy.errors import Cancelled, EdgeproxyError, UsageError
 from edgeproxy.gguf import read
 from edgeproxy.measure.evaluate import Question, read_questions
-from edgeproxy.prompts.prompt import Message
-from edgeproxy.session.loader import Session
-from edgeproxy.trios.recipe import Recipe, Role, find_recipe
+from edgeproxy.prompts.formats import Message
+from edgeproxy.session.load import Session
+from edgeproxy.trios.find import Recipe, Role, find_recipe
 from tools.measure.goodness import Fit, Tokens, counted, expected, fit, probabilities, together
 from tools.measure.peers import _at_least
 from tools.models.grow import grow, shape_of
@@ -69,7 +69,7 @@ _LOOKED_AT = 24
 Told = Callable[[str], None]
 
 
-class Always(Pace):
+class Always(DraftLength):
     """Wants drafts whatever they cost: of every length in turn, so that batches of all sizes occur.
 
     What it recommends does not depend on the clock, and so can be repeated.
@@ -80,11 +80,11 @@ class Always(Pace):
         self._lengths = cycle(range(1, LONGEST + 1))
 
     def length(self, most: int = LONGEST) -> int:
-        """As `Pace.length`."""
+        """As `DraftLength.length`."""
         return min(next(self._lengths), most)
 
     def is_worth(self, chance: float, drafted: int, length: int) -> bool:
-        """As `Pace.is_worth`."""
+        """As `DraftLength.is_worth`."""
         return True
 
 
@@ -206,7 +206,7 @@ def compare(
 
 def _greedy(trio: Trio, prompt: RoleTokens, drafter: Drafter | None, max_tokens: int) -> list[int]:
     said: list[int] = []
-    with closing((drafter or generate)(trio.resume(prompt), trio, best, max_tokens)) as steps:
+    with closing((drafter or stepwise)(trio.resume(prompt), trio, best, max_tokens)) as steps:
         for token, _ in steps:
             said.append(token)
             if token in trio.vocab.end_of_generation:
@@ -221,7 +221,7 @@ def _first_difference(reply: Sequence[int], stepwise: Sequence[int]) -> int:
 
 def _margin(trio: Trio, prompt: RoleTokens, ours: int, theirs: int, place: int) -> float:
     """By how much the stepwise row at `place` likes `ours` better than `theirs`."""
-    *_, (_, row) = generate(trio.resume(prompt), trio, best, place + 1)
+    *_, (_, row) = stepwise(trio.resume(prompt), trio, best, place + 1)
     return float(row[ours] - row[theirs])
 
 
@@ -232,7 +232,7 @@ def least_sure(session: Session, prompts: Sequence[str], max_tokens: int) -> Rol
     for text in prompts:
         prompt = prompt_of(session, text)
         said: list[int] = []
-        for token, row in generate(trio.resume(prompt), trio, best, max_tokens):
+        for token, row in stepwise(trio.resume(prompt), trio, best, max_tokens):
             chances = probabilities(row, 1.0)
             chances = chances[chances > 0.0]
             entropy = float(-(chances * np.log(chances)).sum())
@@ -272,7 +272,7 @@ def draw(
             trio.vocab, Sampling(temperature, top_k=0, top_p=1.0, min_p=0.0, seed=seed)
         )
         with closing(sampler):
-            steps = (drafter or generate)(trio.resume(prompt), trio, sampler, DRAWN)
+            steps = (drafter or stepwise)(trio.resume(prompt), trio, sampler, DRAWN)
             said.append(tuple(token for token, _ in steps))
         if drafter is not None:
             drafted += drafter.done.drafted

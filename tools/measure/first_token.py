@@ -42,7 +42,7 @@ def main(trio: str, prompt: str, started: float) -> None:
     validation, reading = Stopwatch(), Stopwatch()
     # Before the engine imports it by name.
     gguf.open_model = validation.around(gguf.open_model)
-    from edgeproxy.session import loader
+    from edgeproxy.session import load as loader
 
     imported = time.monotonic()
     with loader.load(trio) as session:

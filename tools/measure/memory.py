@@ -16,7 +16,7 @@ from dataclasses import asdict
 from typing import Any
 
 import edgeproxy
-from edgeproxy.session.memory import peak_memory
+from edgeproxy.session.memory_free import peak_memory
 
 BAR = 0.10
 

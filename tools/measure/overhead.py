@@ -24,11 +24,11 @@ import llama_cpp
 
 from edgeproxy.align import align
 from edgeproxy.core.threads import default_threads
-from edgeproxy.decode.complete import complete
+from edgeproxy.decode.pieces import complete
 from edgeproxy.decode.sample import Sampler, Sampling
 from edgeproxy.decode.trio import Trio
 from edgeproxy.llama import LlamaModel, Weights
-from edgeproxy.trios.recipe import find_recipe
+from edgeproxy.trios.find import find_recipe
 
 BAR = 1.03
 PROMPT_TOKENS = 32

@@ -40,8 +40,8 @@ import numpy as np
 from edgeproxy.cli.ui.interrupt import Flag, on_interrupt
 from edgeproxy.cli.ui.output import StatusLine, say, write_json
 from edgeproxy.core.model import Logits
+from edgeproxy.decode.drafted import Draft
 from edgeproxy.decode.sample import Sampling
-from edgeproxy.decode.speculate import Draft
 from edgeproxy.decode.trio import RoleTokens
 from edgeproxy.errors import (
     Cancelled,
@@ -54,10 +54,10 @@ from edgeproxy.errors import (
 from edgeproxy.gguf import read
 from edgeproxy.llama import LlamaModel, Weights
 from edgeproxy.measure.bench import PROMPTS, Reply, _figures, machine
-from edgeproxy.prompts.prompt import Message, encode, make_format
-from edgeproxy.session.loader import Session, load
-from edgeproxy.session.memory import peak_memory
-from edgeproxy.trios.recipe import Recipe, find_recipe
+from edgeproxy.prompts.formats import Message, encode, make_format
+from edgeproxy.session.load import Session, load
+from edgeproxy.session.memory_free import peak_memory
+from edgeproxy.trios.find import Recipe, find_recipe
 from tools.measure.llama_peers import SEED
 
 if TYPE_CHECKING:

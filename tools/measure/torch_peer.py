@@ -20,7 +20,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from edgeproxy.errors import ModelFileError
 from edgeproxy.gguf import Header, read
-from edgeproxy.trios.recipe import Recipe
+from edgeproxy.trios.find import Recipe
 from tools.factbook.network import rotate_pairs
 from tools.models.grow import shape_of
 

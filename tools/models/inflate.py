@@ -30,7 +30,7 @@ from edgeproxy.core.model import Logits
 from edgeproxy.errors import EdgeproxyError
 from edgeproxy.gguf import read
 from edgeproxy.llama import MAX_ROWS, LlamaModel, Weights, quantize
-from edgeproxy.trios.recipe import Recipe, Role, find_recipe
+from edgeproxy.trios.find import Recipe, Role, find_recipe
 from tools.models.grow import FAR_BELOW, Shape, grow, shape_of
 
 SHAPES = {

@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from edgeproxy.gguf import Header, Tensor, read
-from edgeproxy.session.loader import Session
-from edgeproxy.trios.recipe import Recipe, Role
+from edgeproxy.session.load import Session
+from edgeproxy.trios.find import Recipe, Role
 
 PADDING = -1
 """In the place of an old id: a new token that the model does not use."""

@@ -18,9 +18,9 @@ from edgeproxy.measure.evaluate import Question, first_line
 
 if TYPE_CHECKING:
     from edgeproxy.decode.sample import Sampling
-    from edgeproxy.session.chat import Speaker
-    from edgeproxy.session.loader import Session
-    from edgeproxy.trios.recipe import Recipe
+    from edgeproxy.session.conversation import Speaker
+    from edgeproxy.session.load import Session
+    from edgeproxy.trios.find import Recipe
 
 _BY_COST = ("proxy", "tuned", "base", "expert", "anti_expert")
 """The slowest first, so that no processor is idle while it ends."""
@@ -37,7 +37,7 @@ class FirstLine:
         self, speaker: Speaker[Any], question: Question, is_stopping: Callable[[], bool]
     ) -> str:
         """That line. Raises `Cancelled` once `is_stopping`."""
-        from edgeproxy.prompts.prompt import Message
+        from edgeproxy.prompts.formats import Message
 
         text = ""
         for piece in speaker.reply(

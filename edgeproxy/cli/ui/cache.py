@@ -16,7 +16,7 @@ from edgeproxy.cli.ui.output import StatusLine, say
 from edgeproxy.errors import Cancelled, UsageError
 
 if TYPE_CHECKING:
-    from edgeproxy.session.loader import Session
+    from edgeproxy.session.load import Session
 
 cache_option = click.option(
     "--prompt-cache",
@@ -33,7 +33,7 @@ def check_cache(system: str | None, path: Path | None) -> None:
         return
     if not system:
         raise UsageError("--prompt-cache keeps the system message; give one with --system")
-    from edgeproxy.session.statefile import check_path
+    from edgeproxy.session.prompt_cache.statefile import check_path
 
     check_path(path)
 

@@ -17,8 +17,8 @@ from edgeproxy.cli.ui.output import StatusLine, clean_message, say
 from edgeproxy.errors import Cancelled
 
 if TYPE_CHECKING:
-    from edgeproxy.session.loader import Session
-    from edgeproxy.trios.recipe import Recipe
+    from edgeproxy.session.load import Session
+    from edgeproxy.trios.find import Recipe
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def opened(models: Models, recipe: Recipe | None = None) -> Iterator[Opened]:
     Closed afterwards. What its pair loses is told in a line each. Raises as `edgeproxy.load` does,
     and `Cancelled` at Ctrl-C.
     """
-    from edgeproxy.session import loader
+    from edgeproxy.session import load as loader
 
     _prepare_logging(models.verbose)
     started = time.perf_counter()

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from edgeproxy.decode.drafted import Draft
     from edgeproxy.decode.sample import Sampling
-    from edgeproxy.decode.speculate import Draft
     from edgeproxy.llama import KvType
 
 DEFAULT_TRIO = "factbook"

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 def not_pulled(name: str) -> Recipe | None:
     """The recipe called `name`, or in the file at that path, should its files not be here."""
+    from edgeproxy.trios.find import find_pullable, find_recipe, pullable_names
     from edgeproxy.trios.manifest import read_pullable
-    from edgeproxy.trios.recipe import find_pullable, find_recipe, pullable_names
 
     try:
         recipe = find_recipe(name)
@@ -64,7 +64,7 @@ def _model(role: Role) -> dict[str, Any]:
 
 def as_text(found: dict[str, Any]) -> list[str]:
     """The same for a person, as lines."""
-    from edgeproxy.trios.store.disk import in_units
+    from edgeproxy.units import in_units
 
     models = found["models"]
     rows = [("role", "architecture", "blocks", "vocabulary", "size", "prompt", "licence")]
@@ -112,7 +112,7 @@ def _number(value: int | None) -> str:
 
 
 def _size(model: dict[str, Any]) -> str:
-    from edgeproxy.trios.store.disk import in_units
+    from edgeproxy.units import in_units
 
     if model["size"] is None:
         return "unknown"

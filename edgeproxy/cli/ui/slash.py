@@ -8,8 +8,8 @@ from edgeproxy.cli.ui.output import say
 from edgeproxy.errors import UsageError
 
 if TYPE_CHECKING:
-    from edgeproxy.session.chat import Conversation
-    from edgeproxy.session.loader import Session
+    from edgeproxy.session.conversation import Conversation
+    from edgeproxy.session.load import Session
 
 COMMANDS = {
     "/help": "tell these commands",

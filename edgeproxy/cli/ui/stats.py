@@ -6,12 +6,12 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from edgeproxy.session.memory import peak_memory
+from edgeproxy.session.memory_free import peak_memory
 
 if TYPE_CHECKING:
     from edgeproxy.align import Cost
-    from edgeproxy.decode.complete import Piece
-    from edgeproxy.session.loader import Session
+    from edgeproxy.decode.pieces import Piece
+    from edgeproxy.session.load import Session
 
 
 class Meter:

@@ -23,22 +23,22 @@ not: see `archive`.
     create    the bundle, written
 """
 
-from edgeproxy.trios.bundle.contents import Trio, verify
+from edgeproxy.trios.bundle.contents import BundledTrio, verify
 from edgeproxy.trios.bundle.create import check_target, create
 from edgeproxy.trios.bundle.install import Installed, install
+from edgeproxy.trios.bundle.install_text import Wheels
 from edgeproxy.trios.bundle.manifest import Manifest
 from edgeproxy.trios.bundle.reader import Bundle
 from edgeproxy.trios.bundle.sign import PublicKey, SecretKey, make_keys
 from edgeproxy.trios.bundle.wheels import collect
-from edgeproxy.trios.bundle.words import Wheels
 
 __all__ = [
     "Bundle",
+    "BundledTrio",
     "Installed",
     "Manifest",
     "PublicKey",
     "SecretKey",
-    "Trio",
     "Wheels",
     "check_target",
     "collect",

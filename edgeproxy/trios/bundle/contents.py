@@ -19,7 +19,7 @@ from edgeproxy.trios.manifest.table import Table
 Checked = TypeVar("Checked")
 
 
-class Trio(NamedTuple):
+class BundledTrio(NamedTuple):
     """One trio of a bundle: what its manifest says, the manifest, and the texts beside it."""
 
     recipe: Recipe
@@ -27,7 +27,7 @@ class Trio(NamedTuple):
     texts: Mapping[str, bytes]
 
 
-def read_trios(bundle: Bundle, folder: Path) -> list[Trio]:
+def read_trios(bundle: Bundle, folder: Path) -> list[BundledTrio]:
     """The trios of a bundle, whose models are to be in `folder`, by their sha256.
 
     Raises `BundleError` for one whose manifest is wrong, and where the bundle holds other models
@@ -47,7 +47,7 @@ def read_trios(bundle: Bundle, folder: Path) -> list[Trio]:
     return trios
 
 
-def verify(bundle: Bundle, progress: Progress | None = None) -> list[Trio]:
+def verify(bundle: Bundle, progress: Progress | None = None) -> list[BundledTrio]:
     """Check every byte of a bundle, and keep none. Raises `BundleError` for what is wrong."""
     trios = read_trios(bundle, Path("models"))
     check_models(bundle, trios)
@@ -63,7 +63,7 @@ def rest(bundle: Bundle) -> Iterator[File]:
     return (file for file in bundle.manifest.files if file.kind != "trio")
 
 
-def check_models(bundle: Bundle, trios: Iterable[Trio]) -> None:
+def check_models(bundle: Bundle, trios: Iterable[BundledTrio]) -> None:
     """Check the header of every model, and of adapters that they fit. Raises `BundleError`."""
     files = {file.sha256: file for file in bundle.manifest.of("model")}
     headers: dict[str | None, Header] = {}
@@ -98,7 +98,7 @@ class Report:
             self._progress(file.path, self._done, self._all)
 
 
-def _read_trio(bundle: Bundle, name: str, folder: Path) -> Trio:
+def _read_trio(bundle: Bundle, name: str, folder: Path) -> BundledTrio:
     files = [file for file in bundle.manifest.of("trio") if file.trio == name]
     texts = {file.name: bundle.read(file) for file in files}
     manifest = texts.pop(RECIPE)
@@ -113,4 +113,4 @@ def _read_trio(bundle: Bundle, name: str, folder: Path) -> Trio:
         raise bundle.error(error) from None
     if recipe.name != name:
         raise bundle.error(f"the manifest in trios/{name} is that of {recipe.name!r}")
-    return Trio(recipe, manifest, texts)
+    return BundledTrio(recipe, manifest, texts)

@@ -19,13 +19,14 @@ from edgeproxy import __version__
 from edgeproxy.errors import BundleError, UsageError
 from edgeproxy.trios.bundle import archive
 from edgeproxy.trios.bundle.contents import read_trios
+from edgeproxy.trios.bundle.install_text import Wheels, instructions
 from edgeproxy.trios.bundle.manifest import INSTALL, MANIFEST, SIGNATURE, Manifest, check
 from edgeproxy.trios.bundle.reader import Bundle, Progress
 from edgeproxy.trios.bundle.sign import SecretKey
 from edgeproxy.trios.bundle.sources import Source, blocks, gather, text
-from edgeproxy.trios.bundle.words import Wheels, instructions
 from edgeproxy.trios.manifest import Recipe
 from edgeproxy.trios.store import disk
+from edgeproxy.units import in_units
 
 
 def create(
@@ -79,8 +80,8 @@ def _write(
     free = shutil.disk_usage(target.parent).free
     if free < total:
         raise BundleError(
-            f"{target}: not enough disk space: the bundle takes {disk.in_units(total)}, and "
-            f"{disk.in_units(free)} are free; free some, or name a file on another disk"
+            f"{target}: not enough disk space: the bundle takes {in_units(total)}, and "
+            f"{in_units(free)} are free; free some, or name a file on another disk"
         )
     for source in sources:
         path, size = source.file.path, source.file.size

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from edgeproxy.errors import StoreError
-from edgeproxy.trios.bundle.contents import Report, Trio, check_models, read_trios, rest
+from edgeproxy.trios.bundle.contents import BundledTrio, Report, check_models, read_trios, rest
 from edgeproxy.trios.bundle.manifest import File
 from edgeproxy.trios.bundle.reader import Bundle, Progress
 from edgeproxy.trios.store import Incoming, Store
@@ -20,7 +20,7 @@ from edgeproxy.trios.store import Incoming, Store
 class Installed(NamedTuple):
     """What became of one trio of a bundle; `was_there` says that it had been installed before."""
 
-    trio: Trio
+    trio: BundledTrio
     was_there: bool
 
 
@@ -65,7 +65,7 @@ def install(
     return [Installed(trio, is_there) for trio, is_there in zip(trios, there, strict=True)]
 
 
-def _is_there(trio: Trio, store: Store, replace: bool) -> bool:
+def _is_there(trio: BundledTrio, store: Store, replace: bool) -> bool:
     name = trio.recipe.name
     if name not in store.names():
         return False

@@ -17,8 +17,8 @@ from edgeproxy.errors import BundleError, UsageError
 from edgeproxy.gguf import Header, read, read_adapter
 from edgeproxy.trios.bundle.manifest import MAX_TEXT, RECIPE, File, check_path, in_order
 from edgeproxy.trios.bundle.reader import CHUNK, Progress
+from edgeproxy.trios.find import shipped_folders
 from edgeproxy.trios.manifest import Lora, Recipe, Role, to_toml
-from edgeproxy.trios.recipe import shipped_folders
 from edgeproxy.trios.store import Store, naming
 
 # Whoever passes models on passes these on too.

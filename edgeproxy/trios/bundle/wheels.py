@@ -19,8 +19,8 @@ from importlib.metadata import Distribution, PackageNotFoundError, PathDistribut
 from pathlib import Path
 
 from edgeproxy.errors import BundleError
+from edgeproxy.trios.bundle.install_text import Wheels
 from edgeproxy.trios.bundle.repack import Unfit, repack
-from edgeproxy.trios.bundle.words import Wheels
 
 Tell = Callable[[str], None]
 """Called with what is under way, ten times a second while pip works; may raise to stop it."""

@@ -15,7 +15,7 @@ from typing import Any
 from edgeproxy.decode.fuse import check_alpha, check_plausibility
 from edgeproxy.errors import ManifestError, UsageError
 from edgeproxy.gguf import check_scale
-from edgeproxy.prompts.prompt import check_format_name
+from edgeproxy.prompts.formats import check_format_name
 from edgeproxy.trios.manifest.recipe import MANIFEST, ROLES, Footprint, Lora, Recipe, Role, Source
 from edgeproxy.trios.manifest.table import Table
 

@@ -10,7 +10,7 @@ from edgeproxy.align import check_common, doubts, match
 from edgeproxy.core.vocab import Vocab, from_header
 from edgeproxy.errors import HubError, ModelFileError, UsageError, VocabularyError
 from edgeproxy.gguf import Header, read
-from edgeproxy.prompts.prompt import FILE_OR_PLAIN, FROM_FILE, make_format
+from edgeproxy.prompts.formats import FILE_OR_PLAIN, FROM_FILE, make_format
 from edgeproxy.trios.manifest import Recipe, Role
 
 

@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgeproxy.errors import ManifestError, UsageError
-from edgeproxy.prompts.prompt import FILE_OR_PLAIN
+from edgeproxy.prompts.formats import FILE_OR_PLAIN
+from edgeproxy.trios.find import find_pullable, pullable_names, shipped_names
 from edgeproxy.trios.manifest import ROLES, Recipe, Role, Source, parse_recipe, to_toml
 from edgeproxy.trios.manifest.read import read_manifest
 from edgeproxy.trios.manifest.table import Table
-from edgeproxy.trios.recipe import find_pullable, pullable_names, shipped_names
 from edgeproxy.trios.store.naming import check_trio as check_trio_name
 
 _FORM = "hf:ORG/NAME/FILE@REVISION, or with #sha256=DIGITS after it"

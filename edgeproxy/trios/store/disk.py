@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeproxy.errors import StoreError
+from edgeproxy.units import in_units
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -146,11 +147,3 @@ def hash_file(path: Path, heard: Heard | None = None) -> str:
             if heard:
                 heard(done)
     return digest.hexdigest()
-
-
-def in_units(size: int) -> str:
-    """`size` bytes in the unit that a person would take."""
-    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if size >= unit:
-            return f"{size / unit:.1f} {name}"
-    return f"{size} bytes"

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from edgeproxy.errors import ManifestError
-from edgeproxy.trios import recipe as recipe_module
-from edgeproxy.trios.recipe import Recipe, Role, find_recipe, read_recipe, recipe_of_files
+from edgeproxy.trios import find as recipe_module
+from edgeproxy.trios.find import Recipe, Role, find_recipe, read_recipe, recipe_of_files
 
 GOOD = """\
 name = "small"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from edgeproxy.core.vocab import Kind, Vocab
 from edgeproxy.errors import PromptError, UsageError
-from edgeproxy.prompts.prompt import (
+from edgeproxy.prompts.formats import (
     FILE_OR_PLAIN,
     FORMATS,
     Message,

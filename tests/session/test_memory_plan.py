@@ -13,9 +13,9 @@ import edgeproxy
 from edgeproxy.errors import ModelFileError, OutOfMemoryError, UsageError
 from edgeproxy.llama import LlamaModel, Weights, compute_bytes, kv_type_for
 from edgeproxy.llama.kv import KvType
-from edgeproxy.session import loader
-from edgeproxy.session.estimate import Part, Plan
-from edgeproxy.session.memory import Free
+from edgeproxy.session import load as loader
+from edgeproxy.session.memory_free import Free
+from edgeproxy.session.memory_plan import Part, Plan
 from tests.helpers.gguf_files import draft
 from tools.measure.memory import BAR, measure
 from tools.models.random_trio import Shape, write_trio
@@ -164,7 +164,7 @@ def test_a_real_limit_is_a_sentence_and_not_a_crash(tmp_path: Path) -> None:
     path = made.write(tmp_path / "tiny.gguf")
     code = (
         "import resource, sys\n"
-        "import edgeproxy.session.loader\n"
+        "import edgeproxy.session.load\n"
         "held = next(int(l.split()[1]) for l in open('/proc/self/status') if 'VmSize' in l) << 10\n"
         "resource.setrlimit(resource.RLIMIT_AS, (held + (64 << 20), resource.RLIM_INFINITY))\n"
         "from edgeproxy.cli import main\n"

@@ -12,8 +12,8 @@ import pytest
 
 from edgeproxy.decode.trio import RoleTokens
 from edgeproxy.errors import Cancelled
-from edgeproxy.prompts.prompt import Message, encode, make_format
-from edgeproxy.trios.recipe import find_recipe
+from edgeproxy.prompts.formats import Message, encode, make_format
+from edgeproxy.trios.find import find_recipe
 from tools.measure import context
 
 TURNS = [

@@ -1,4 +1,4 @@
-"""The decode loop with drafts: what `generate` yields, several tokens for one step of the base.
+"""The decode loop with drafts: what `stepwise` yields, several tokens for one step of the base.
 
 The expert must be evaluated at every position anyway, so it runs ahead and drafts; the base and the
 anti-expert then check the draft in one batch. Each token is drawn from its fused row, in order, by
@@ -17,8 +17,8 @@ from typing import Literal
 import numpy as np
 
 from edgeproxy.core.model import Logits
-from edgeproxy.decode.generate import Evaluates, Steps
-from edgeproxy.decode.pace import LONGEST, Pace
+from edgeproxy.decode.draft_length import LONGEST, DraftLength
+from edgeproxy.decode.stepwise import Evaluates, Steps
 from edgeproxy.decode.trio import RoleTokens, Trio
 from edgeproxy.errors import ContextFullError, UsageError
 
@@ -46,10 +46,10 @@ class Drafter:
     drafts nothing. A pair with a tokenizer of its own is stepped: its rows come one at a time.
     """
 
-    def __init__(self, trio: Trio, mode: Draft = "auto", pace: Pace | None = None) -> None:
+    def __init__(self, trio: Trio, mode: Draft = "auto", pace: DraftLength | None = None) -> None:
         self._trio = trio
         self.mode: Draft = "off" if trio.is_stepwise else mode
-        self.pace = pace or Pace()
+        self.pace = pace or DraftLength()
         self.done = Drafted()
         self._said: list[int] = []
         self._places: dict[tuple[int, ...], int] = {}
@@ -64,7 +64,7 @@ class Drafter:
         sample: Callable[[Logits], int],
         max_tokens: int,
     ) -> Steps:
-        """Yield at most `max_tokens` tokens, each with the row it was drawn from, as `generate`.
+        """Yield at most `max_tokens` tokens, each with the row it was drawn from, as `stepwise`.
 
         The last token yielded is never yet in the trio, so a consumer may stop at any time.
         """

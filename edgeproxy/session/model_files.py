@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edgeproxy.llama import Adapter, Unloaded, Weights
-from edgeproxy.trios.recipe import Lora, Role
+from edgeproxy.trios.find import Lora, Role
 
 Progress = Callable[[str, float], None]
 """Called with a role's name and the share of its file that has been loaded, 0 to 1."""

@@ -9,12 +9,12 @@ from typing import Any, Generic
 from edgeproxy.align import own_tokens
 from edgeproxy.core.model import Model
 from edgeproxy.core.vocab import Vocab
-from edgeproxy.decode.complete import Piece, complete
-from edgeproxy.decode.generate import Decode, Evaluates, Prompt, generate
+from edgeproxy.decode.pieces import Piece, complete
 from edgeproxy.decode.sample import Sampler, Sampling
+from edgeproxy.decode.stepwise import Decode, Evaluates, Prompt, stepwise
 from edgeproxy.decode.trio import RoleTokens, Trio
 from edgeproxy.llama import Weights
-from edgeproxy.prompts.prompt import Format, Message, encode
+from edgeproxy.prompts.formats import Format, Message, encode
 
 DEFAULT_MAX_TOKENS = 256
 GREEDY = Sampling()
@@ -36,7 +36,7 @@ class Speaker(Generic[Prompt]):
         endings: frozenset[int],
         weights: Weights | None = None,
         cancel: threading.Event | None = None,
-        decode: Decode[Prompt] = generate,
+        decode: Decode[Prompt] = stepwise,
     ) -> None:
         self._decode = decode
         self._model = model
@@ -83,7 +83,7 @@ def trio_speaker(
     endings: frozenset[int],
     weights: Weights | None = None,
     cancel: threading.Event | None = None,
-    decode: Decode[RoleTokens] = generate,
+    decode: Decode[RoleTokens] = stepwise,
 ) -> Speaker[RoleTokens]:
     """A trio that answers; each role reads the conversation in its own format and vocabulary.
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeproxy.core.model import Logits
-from edgeproxy.decode.complete import Piece, complete, log_probability
+from edgeproxy.decode.pieces import Piece, complete, log_probability
 from edgeproxy.errors import ContextFullError, LogitsError, UsageError
 from tests.helpers.fakes import END, TURN_END, FakeModel, Fault, random_trio, saying
 

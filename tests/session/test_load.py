@@ -20,9 +20,9 @@ from edgeproxy.errors import (
     UsageError,
     VocabularyError,
 )
-from edgeproxy.prompts.prompt import Message
-from edgeproxy.session.loader import Session, load
-from edgeproxy.trios.recipe import Recipe, Role, choose_recipe
+from edgeproxy.prompts.formats import Message
+from edgeproxy.session.load import Session, load
+from edgeproxy.trios.find import Recipe, Role, choose_recipe
 from tests.helpers.gguf_files import draft
 
 CHATML = (

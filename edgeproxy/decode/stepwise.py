@@ -23,7 +23,7 @@ Steps = Generator[tuple[int, Logits], None, None]
 
 
 class Decode(Protocol[Prompt]):
-    """`generate`, or what yields the same some other way."""
+    """`stepwise`, or what yields the same some other way."""
 
     def __call__(
         self,
@@ -32,10 +32,10 @@ class Decode(Protocol[Prompt]):
         sample: Callable[[Logits], int],
         max_tokens: int,
     ) -> Steps:
-        """See `generate`."""
+        """See `stepwise`."""
 
 
-def generate(
+def stepwise(
     prompt: Prompt, model: Evaluates[Prompt], sample: Callable[[Logits], int], max_tokens: int
 ) -> Steps:
     """Yield at most `max_tokens` tokens, each with the row it was drawn from, shape (n_vocab,).

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgeproxy.errors import ManifestError, StoreError, UsageError
-from edgeproxy.prompts.prompt import FILE_OR_PLAIN
+from edgeproxy.prompts.formats import FILE_OR_PLAIN
 from edgeproxy.trios.manifest import MANIFEST, ROLES, Lora, Recipe, Role, read_pullable, read_recipe
 from edgeproxy.trios.store import Store
 

@@ -12,15 +12,15 @@ import pytest
 from numpy.typing import NDArray
 
 from edgeproxy.align import align, match
-from edgeproxy.decode.generate import generate
-from edgeproxy.decode.pace import LONGEST, Pace
+from edgeproxy.decode.draft_length import LONGEST, DraftLength
+from edgeproxy.decode.drafted import Draft, Drafter
 from edgeproxy.decode.sample import Sampler, Sampling
-from edgeproxy.decode.speculate import Draft, Drafter
+from edgeproxy.decode.stepwise import stepwise
 from edgeproxy.decode.trio import RoleTokens, Trio
 from edgeproxy.errors import ContextFullError, UsageError
 from edgeproxy.llama import LlamaModel, Weights
 from edgeproxy.measure.evaluate import read_questions
-from edgeproxy.session.loader import Session
+from edgeproxy.session.load import Session
 from tests.helpers.fakes import END, FakeModel, Fault, Rows, fake_vocab, random_trio, shuffled
 from tests.helpers.gguf_files import draft as gguf_draft
 
@@ -29,7 +29,7 @@ MODES: tuple[Draft, ...] = ("off", "ngram", "expert", "auto")
 VOCAB = fake_vocab()
 
 
-class Fixed(Pace):
+class Fixed(DraftLength):
     """Always wants drafts of the same length, so that tests do not depend on the clock."""
 
     def __init__(self, length: int) -> None:
@@ -71,7 +71,7 @@ def alike(rows: Rows) -> Trio:
 def said(trio: Trio, sampling: Sampling, drafter: Drafter | None, count: int = 60) -> list[Any]:
     """The tokens, and what the row they were drawn from gives them."""
     sampler = Sampler(VOCAB, sampling)
-    decode = drafter or generate
+    decode = drafter or stepwise
     steps = decode(PROMPT, trio, sampler, count)
     out = [(token, float(row[token])) for token, row in steps]
     sampler.close()
@@ -227,8 +227,8 @@ def test_the_end_is_drafted_and_nothing_after_it() -> None:
 class TestPace:
     """The draft length that pays, from costs and chances."""
 
-    def pace(self, row: float, ahead: float, hit: float) -> Pace:
-        pace = Pace()
+    def pace(self, row: float, ahead: float, hit: float) -> DraftLength:
+        pace = DraftLength()
         source = np.random.default_rng(1)
         for _ in range(12):
             for rows in range(1, LONGEST + 2):
@@ -239,7 +239,7 @@ class TestPace:
         return pace
 
     def test_nothing_is_drafted_before_a_step_was_measured(self) -> None:
-        assert Pace().length() == 0
+        assert DraftLength().length() == 0
 
     def test_free_rows_and_sure_hits_make_long_drafts(self) -> None:
         assert self.pace(row=0.02, ahead=0.02, hit=0.97).length() >= 6

@@ -18,7 +18,7 @@ from edgeproxy.decode.fuse import Offset, fuse
 from edgeproxy.decode.trio import RoleTokens
 from edgeproxy.errors import Cancelled, ContextFullError, EngineError, UsageError, VocabularyError
 from edgeproxy.llama import LlamaModel, Weights
-from edgeproxy.trios.recipe import Recipe, find_recipe
+from edgeproxy.trios.find import Recipe, find_recipe
 from tools.measure import llama_peers
 from tools.measure import peers as bench_peers
 from tools.measure.peers import Agreement, Question, Said, System

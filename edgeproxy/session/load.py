@@ -10,26 +10,26 @@ from types import MappingProxyType
 
 from edgeproxy.align import MAX_PATHS, Cost, Match, ProjectedModel, align, doubts, match
 from edgeproxy.core.threads import Crew, Threads, default_threads
-from edgeproxy.decode.complete import Piece
+from edgeproxy.decode.drafted import Draft, Drafter
 from edgeproxy.decode.fuse import check_alpha, check_plausibility
+from edgeproxy.decode.pieces import Piece
 from edgeproxy.decode.sample import Sampling
-from edgeproxy.decode.speculate import Draft, Drafter
 from edgeproxy.decode.trio import RoleTokens, Trio
 from edgeproxy.errors import UsageError, VocabularyError
 from edgeproxy.llama import KvType, LlamaModel, Weights, check_kv_type
-from edgeproxy.prompts.prompt import Format, Message, make_format
-from edgeproxy.session.chat import (
+from edgeproxy.prompts.formats import Format, Message, make_format
+from edgeproxy.session.conversation import (
     DEFAULT_MAX_TOKENS,
     Conversation,
     Speaker,
     solo_speaker,
     trio_speaker,
 )
-from edgeproxy.session.estimate import Part, Plan, adapter_bytes
-from edgeproxy.session.held import Held, Progress
-from edgeproxy.session.memory import free_memory
-from edgeproxy.session.prefix import Cached, cache_prompt, opening
-from edgeproxy.trios.recipe import Recipe, Role, choose_recipe
+from edgeproxy.session.memory_free import free_memory
+from edgeproxy.session.memory_plan import Part, Plan, adapter_bytes
+from edgeproxy.session.model_files import Held, Progress
+from edgeproxy.session.prompt_cache import Cached, cache_prompt, opening
+from edgeproxy.trios.find import Recipe, Role, choose_recipe
 
 SOLO_ROLES = ("base", "expert", "anti_expert", "tuned")
 
@@ -239,8 +239,8 @@ class Session:
         """Have a system message read before the first question: from the file at `path`, if it can.
 
         Where the file is not there yet, or was made for another message or another trio, the
-        message is read and kept there for the next time (see `prefix`). `progress` gets what is
-        under way and the share done. Raises `UsageError` for a file that is something else, and
+        message is read and kept there for the next time (see `prompt_cache`). `progress` gets what
+        is under way and the share done. Raises `UsageError` for a file that is something else, and
         as a reply does.
         """
         self._cancel.clear()

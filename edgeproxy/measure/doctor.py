@@ -18,11 +18,11 @@ from edgeproxy import __version__
 from edgeproxy.errors import EdgeproxyError, OutOfMemoryError
 from edgeproxy.llama import build, system_info
 from edgeproxy.measure.bench import machine
-from edgeproxy.session.estimate import Part, Plan, adapter_bytes
-from edgeproxy.session.memory import Free, free_memory, group_folders
+from edgeproxy.session.memory_free import Free, free_memory, group_folders
+from edgeproxy.session.memory_plan import Part, Plan, adapter_bytes
+from edgeproxy.trios.available import Listed
 from edgeproxy.trios.home import home
-from edgeproxy.trios.listing import Listed
-from edgeproxy.trios.store.disk import in_units
+from edgeproxy.units import in_units
 
 FEATURES: Mapping[str, tuple[str, ...]] = {
     "AVX": ("avx",),

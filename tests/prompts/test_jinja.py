@@ -6,7 +6,7 @@ import jinja2
 import pytest
 
 from edgeproxy.errors import PromptError
-from edgeproxy.prompts.template import _render_here, render
+from edgeproxy.prompts.jinja import _render_here, render
 
 MESSAGES = (("user", "Hello"), ("assistant", "Hi!"), ("user", "Bye"))
 

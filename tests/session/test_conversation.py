@@ -8,12 +8,12 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 
-from edgeproxy.decode.complete import Piece
+from edgeproxy.decode.pieces import Piece
 from edgeproxy.decode.sample import Sampling
 from edgeproxy.decode.trio import RoleTokens, Trio
 from edgeproxy.errors import ContextFullError, EngineError, PromptError, UsageError
-from edgeproxy.prompts.prompt import FORMATS, Message, encode
-from edgeproxy.session.chat import Conversation, Speaker, solo_speaker, trio_speaker
+from edgeproxy.prompts.formats import FORMATS, Message, encode
+from edgeproxy.session.conversation import Conversation, Speaker, solo_speaker, trio_speaker
 from tests.helpers.fakes import (
     END,
     TURN,

@@ -23,13 +23,13 @@ from edgeproxy.core.model import Logits
 from edgeproxy.core.vocab import Vocab
 from edgeproxy.decode.trio import RoleTokens, Trio
 from edgeproxy.errors import ContextFullError, EngineError, UsageError
-from edgeproxy.prompts.prompt import FORMATS, Message, Segment, plain
-from edgeproxy.session import statefile
-from edgeproxy.session.chat import Speaker, trio_speaker
-from edgeproxy.session.loader import Session
-from edgeproxy.session.prefix import Cached, cache_prompt, opening
-from edgeproxy.session.statefile import MAGIC, check_path
-from edgeproxy.trios.recipe import Recipe, find_recipe
+from edgeproxy.prompts.formats import FORMATS, Message, Segment, plain
+from edgeproxy.session.conversation import Speaker, trio_speaker
+from edgeproxy.session.load import Session
+from edgeproxy.session.prompt_cache import statefile
+from edgeproxy.session.prompt_cache.prefix import Cached, cache_prompt, opening
+from edgeproxy.session.prompt_cache.statefile import MAGIC, check_path
+from edgeproxy.trios.find import Recipe, find_recipe
 from tests.helpers.fakes import (
     FakeModel,
     Fault,

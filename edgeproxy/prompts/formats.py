@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 
 from edgeproxy.core.vocab import Vocab
 from edgeproxy.errors import PromptError, UsageError
-from edgeproxy.prompts.template import render
+from edgeproxy.prompts.jinja import render
 
 RoleName = Literal["system", "user", "assistant"]
 

@@ -34,7 +34,7 @@ def render(template: str, messages: Sequence[tuple[str, str]], seconds: float = 
     }
     try:
         child = subprocess.run(
-            [sys.executable, "-c", "from edgeproxy.prompts.template import main; main()"],
+            [sys.executable, "-c", "from edgeproxy.prompts.jinja import main; main()"],
             input=json.dumps(job).encode(),
             capture_output=True,
             timeout=seconds,

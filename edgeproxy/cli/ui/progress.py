@@ -43,7 +43,7 @@ class Pace:
 
     def in_words(self, done: int, total: int) -> str:
         """How far it is, how fast, and how long the rest will take."""
-        from edgeproxy.trios.store.disk import in_units
+        from edgeproxy.units import in_units
 
         now = self._clock()
         if total != self._total or done < self._last:

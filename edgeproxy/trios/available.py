@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from edgeproxy.errors import EdgeproxyError
+from edgeproxy.trios.find import find_pullable, pullable_names, shipped_names, shipped_recipe
 from edgeproxy.trios.manifest import Lora, Recipe, Role
-from edgeproxy.trios.recipe import find_pullable, pullable_names, shipped_names, shipped_recipe
 from edgeproxy.trios.store import Store
 
 Origin = Literal["shipped", "installed", "recipe"]

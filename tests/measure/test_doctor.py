@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from edgeproxy.cli import main
-from edgeproxy.measure import diagnose
-from edgeproxy.session.memory import Free
+from edgeproxy.measure import doctor as diagnose
+from edgeproxy.session.memory_free import Free
 
 
 def urgent(advice: object) -> list[bool]:

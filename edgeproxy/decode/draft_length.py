@@ -24,7 +24,7 @@ _HOPE = 0.2
 _BINS = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.995)
 
 
-class Pace:
+class DraftLength:
     """Running estimates of seconds and chances, and the draft length that they recommend."""
 
     def __init__(self) -> None:

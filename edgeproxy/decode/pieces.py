@@ -12,7 +12,7 @@ import numpy as np
 
 from edgeproxy.core.model import Logits
 from edgeproxy.core.vocab import Vocab
-from edgeproxy.decode.generate import Decode, Evaluates, Prompt, generate
+from edgeproxy.decode.stepwise import Decode, Evaluates, Prompt, stepwise
 from edgeproxy.decode.text import StopStrings, Utf8
 from edgeproxy.errors import Cancelled, ContextFullError, UsageError
 
@@ -43,7 +43,7 @@ def complete(
     vocab: Vocab,
     sample: Callable[[Logits], int],
     *,
-    decode: Decode[Prompt] = generate,
+    decode: Decode[Prompt] = stepwise,
     max_tokens: int,
     endings: frozenset[int],
     stops: Sequence[str] = (),
@@ -51,7 +51,7 @@ def complete(
 ) -> Iterator[Piece]:
     """Yield the reply to `prompt`; the last piece carries the finish reason.
 
-    `decode` is the loop: `generate`, or one that drafts. `endings` are the token ids that end the
+    `decode` is the loop: `stepwise`, or one that drafts. `endings` are the token ids that end the
     reply, left out of its text. Setting `cancel` ends it within a token, also while the prompt is
     read. Raises `ContextFullError` when the prompt itself does not fit and `UsageError` for
     max_tokens below 1.

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from edgeproxy.align import MAX_PATHS
 from edgeproxy.core.vocab import Vocab, from_header
-from edgeproxy.decode.pace import LONGEST
+from edgeproxy.decode.draft_length import LONGEST
 from edgeproxy.errors import OutOfMemoryError, UsageError
 from edgeproxy.gguf import Header, read
 from edgeproxy.llama import (
@@ -27,9 +27,9 @@ from edgeproxy.llama import (
     vocabulary_bytes,
     weights_bytes,
 )
-from edgeproxy.session.memory import Free
+from edgeproxy.session.memory_free import Free
 from edgeproxy.trios.manifest import Role
-from edgeproxy.trios.store.disk import in_units
+from edgeproxy.units import in_units
 
 BAR = 1.05
 """A process should hold at most so many times what was estimated."""
