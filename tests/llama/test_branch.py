@@ -386,6 +386,7 @@ def draw_paths(seed: int, n_past: int) -> tuple[list[int], list[Trial]]:
     return tokens(0), [(n, tokens(1)) for n in list(starts)[: random.integers(1, 9)]]
 
 
+@pytest.mark.slow
 @given(st.lists(step, min_size=1, max_size=12))
 @settings(max_examples=30)
 def test_any_order_of_calls_equals_one_without_branches(

@@ -297,6 +297,7 @@ def test_closing_weights_closes_their_contexts(tiny_file: Path) -> None:
     assert vocab.tokens[0] == b"<|endoftext|>"
 
 
+@pytest.mark.slow
 @pytest.mark.weights
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc")
 def test_memory_is_given_back(factbook_recipe: Recipe) -> None:
@@ -597,6 +598,7 @@ def test_a_user_defined_marker_of_a_users_stays_text(tmp_path: Path) -> None:
         assert {0, 1, 2} <= set(vocab.encode(said, special=True))
 
 
+@pytest.mark.slow
 def test_a_users_turn_marker_is_text_for_a_real_tokenizer(vocabs: Path, tmp_path: Path) -> None:
     metadata = read(vocabs / "ggml-vocab-qwen2.gguf", vocab_only=True).metadata
     made = draft("llama")

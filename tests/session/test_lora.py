@@ -366,6 +366,7 @@ def memory_of(*paths: Path) -> tuple[int, int]:
     return most * 1024, now * 1024
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
 def test_a_pair_takes_little_more_than_one_model(tmp_path: Path) -> None:
     """Of Q4_0, which llama.cpp rearranges: weights that were held twice would show."""

@@ -43,6 +43,7 @@ def test_ways_to_bridge_two_vocabularies_are_compared(
     assert len(share) == 3 + 2 * 4
 
 
+@pytest.mark.slow
 def test_costs_are_measured_at_real_size(
     vocabs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

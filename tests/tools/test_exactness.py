@@ -118,6 +118,7 @@ def p_values(make: Callable[[Trio], Drafter], draws: int) -> tuple[float, float]
 class TestFakes:
     """Drawn again and again, against what the stepwise rows say exactly."""
 
+    @pytest.mark.slow
     def test_twenty_thousand_drafted_draws_follow_the_exact_distribution(self) -> None:
         two, three = p_values(always, 20_000)
         assert two > 0.01
@@ -276,6 +277,7 @@ def check_near_ties(found: Compared) -> None:
     assert all(0.0 <= one.margin <= NEAR for one in found.parted)
 
 
+@pytest.mark.slow
 @pytest.mark.weights
 def test_in_float32_two_hundred_drafted_replies_are_the_stepwise_ones(
     float_session: Session, questions: list[Question]
@@ -308,6 +310,7 @@ def test_a_drafter_that_is_wrong_parts_from_the_stepwise_reply(
         assert parting.margin > 0.0
 
 
+@pytest.mark.slow
 @pytest.mark.weights
 def test_draws_from_the_shipped_trio_follow_the_exact_distribution(
     session: Session, questions: list[Question]
