@@ -22,7 +22,16 @@ from edgeproxy.errors import ContextFullError, UsageError
 from edgeproxy.llama import LlamaModel, Weights
 from edgeproxy.measure.evaluate import read_questions
 from edgeproxy.session.load import Session
-from tests.helpers.fakes import END, FakeModel, Fault, Rows, fake_vocab, random_trio, shuffled
+from tests.helpers.fakes import (
+    END,
+    FakeModel,
+    Fault,
+    Rows,
+    drawn,
+    fake_vocab,
+    random_trio,
+    shuffled,
+)
 from tests.helpers.gguf_files import draft as gguf_draft
 from tests.helpers.near import assert_same_reply
 
@@ -49,10 +58,11 @@ def mumbling(seed: int, weight: float) -> Rows:
     """Rows that three models agree on more the larger `weight` is: all see the last two tokens."""
 
     def row(history: Sequence[int]) -> NDArray[np.float32]:
-        common = np.random.default_rng(tuple(history[-2:])).normal(0.0, weight, len(VOCAB))
-        own = np.random.default_rng((seed, *history)).normal(0.0, 1.0, len(VOCAB))
-        common[20:] -= 3.0 * weight  # a few tokens, so that they repeat
-        return (common + own).astype(np.float32)
+        row = drawn(tuple(history[-2:]), weight, len(VOCAB)) + drawn(
+            (seed, *history), 1.0, len(VOCAB)
+        )
+        row[20:] -= np.float32(3.0 * weight)  # a few tokens, so that they repeat
+        return row
 
     return row
 

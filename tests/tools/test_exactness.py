@@ -115,10 +115,10 @@ def p_values(make: Callable[[Trio], Drafter], draws: int) -> tuple[float, float]
     return two.p, three.p
 
 
+@pytest.mark.slow
 class TestFakes:
     """Drawn again and again, against what the stepwise rows say exactly."""
 
-    @pytest.mark.slow
     def test_twenty_thousand_drafted_draws_follow_the_exact_distribution(self) -> None:
         two, three = p_values(always, 20_000)
         assert two > 0.01
