@@ -16,6 +16,7 @@ MAX_LINES = 500
 LAYERS = (
     "errors",
     "units",
+    "files",
     "gguf",
     "core",
     "llama",

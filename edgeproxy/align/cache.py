@@ -6,17 +6,16 @@ cannot be read, or holds what it should not, is built again; one that cannot be 
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import logging
 import os
-import tempfile
 from dataclasses import asdict, fields
 from pathlib import Path
 
 import numpy as np
 import platformdirs
 
+from edgeproxy import files
 from edgeproxy.align.tables import Arrays, Tables, build
 from edgeproxy.core.vocab import Vocab
 
@@ -91,16 +90,9 @@ def _is_sound(arrays: Arrays, n_base: int, n_own: int) -> bool:
 
 def _write(path: Path, arrays: Arrays) -> None:
     """By way of a temporary file, so that two processes may write at once."""
-    temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
-        temporary = Path(name)
-        with os.fdopen(handle, "wb") as file:
+        with files.replacing(path) as file:
             np.savez(file, **asdict(arrays))
-        temporary.replace(path)
     except OSError as error:
         _log.info("%s: not kept (%s)", path, error)
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                temporary.unlink()

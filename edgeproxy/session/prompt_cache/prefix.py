@@ -15,8 +15,9 @@ from pathlib import Path
 from edgeproxy.align.transcript import common
 from edgeproxy.decode.trio import RoleTokens, Trio
 from edgeproxy.errors import EngineError, UsageError
+from edgeproxy.files import reason
 from edgeproxy.prompts.formats import Message
-from edgeproxy.session.prompt_cache.statefile import Progress, Unfit, load, reason, save
+from edgeproxy.session.prompt_cache.statefile import Progress, Unfit, load, save
 
 _PIECE = 256  # as many tokens as a context evaluates at once
 

@@ -18,7 +18,7 @@ not: see `archive`.
     install   a bundle's trios into the store
     repack    an installed distribution -> its wheel
     wheels    edgeproxy and all that it needs, as wheels
-    words     INSTALL.txt
+    install_text  INSTALL.txt
     sources   what goes into a bundle
     create    the bundle, written
 """

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from edgeproxy.errors import BundleError, UsageError
+from edgeproxy.files import ByteProgress, hash_file
 from edgeproxy.gguf import Header, read, read_adapter
 from edgeproxy.trios.bundle.manifest import MAX_TEXT, RECIPE, File, check_path, in_order
-from edgeproxy.trios.bundle.reader import CHUNK, Progress
 from edgeproxy.trios.find import shipped_folders
 from edgeproxy.trios.manifest import Lora, Recipe, Role, to_toml
 from edgeproxy.trios.store import Store, naming
@@ -33,7 +33,7 @@ class Source(NamedTuple):
 
 
 def gather(
-    recipes: Sequence[Recipe], wheels: Sequence[Path], progress: Progress | None
+    recipes: Sequence[Recipe], wheels: Sequence[Path], progress: ByteProgress | None
 ) -> list[Source]:
     """The files of these trios, each model once, and the wheels; in the order of a bundle.
 
@@ -66,13 +66,6 @@ def text(path: str, content: bytes) -> Source:
     return Source(File(path, len(content), hashlib.sha256(content).hexdigest()), content)
 
 
-def blocks(path: Path) -> Iterator[bytes]:
-    """The bytes of the file at `path`, in order."""
-    with path.open("rb", buffering=0) as file:
-        while block := file.read(CHUNK):
-            yield block
-
-
 def _check_name(name: str) -> None:
     if not naming.is_trio(name):
         raise BundleError(
@@ -81,17 +74,18 @@ def _check_name(name: str) -> None:
         )
 
 
-def _hash_all(paths: Iterable[Path], progress: Progress | None) -> dict[Path, str]:
+def _hash_all(paths: Iterable[Path], progress: ByteProgress | None) -> dict[Path, str]:
     unique = dict.fromkeys(paths)
-    hashes, done, total = {}, 0, sum(path.stat().st_size for path in unique)
+    hashes: dict[Path, str] = {}
+    before, total = 0, sum(path.stat().st_size for path in unique)
     for path in unique:
-        digest = hashlib.sha256()
-        for block in blocks(path):
-            digest.update(block)
-            done += len(block)
+
+        def hashed(done: int, path: Path = path, before: int = before) -> None:
             if progress:
-                progress(f"hashing {path.name}", done, total)
-        hashes[path] = digest.hexdigest()
+                progress(f"hashing {path.name}", before + done, total)
+
+        hashes[path] = hash_file(path, hashed)
+        before += path.stat().st_size
     return hashes
 
 

@@ -6,7 +6,6 @@ May touch: the manifest that it is given, read only.
 from __future__ import annotations
 
 import math
-import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 from edgeproxy.decode.fuse import check_alpha, check_plausibility
 from edgeproxy.errors import ManifestError, UsageError
+from edgeproxy.files import open_regular
 from edgeproxy.gguf import check_scale
 from edgeproxy.prompts.formats import check_format_name
 from edgeproxy.trios.manifest.recipe import MANIFEST, ROLES, Footprint, Lora, Recipe, Role, Source
@@ -67,14 +67,10 @@ def read_pullable(path: str | Path) -> Recipe:
 
 
 def read_manifest(path: Path) -> bytes:
-    """The bytes of a manifest. Raises `ManifestError` for what cannot be one."""
+    """The first bytes of a manifest, more than it may have. Raises `ManifestError`."""
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise ManifestError(f"{path}: a manifest is a regular file")
-        if status.st_size > MAX_BYTES:
-            raise ManifestError(f"{path}: this is too large for a trio's manifest")
-        return path.read_bytes()
+        with open_regular(path) as file:
+            return file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise ManifestError(f"{path}: there is no such manifest") from None
     except OSError as error:

@@ -6,12 +6,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from edgeproxy.errors import ManifestError, StoreError
+from edgeproxy.files import ByteProgress
 from edgeproxy.trios.home import home
 from edgeproxy.trios.manifest import MANIFEST, Lora, Recipe, Role, parse_recipe
 from edgeproxy.trios.manifest.read import sha256_of
 from edgeproxy.trios.manifest.table import Table
 from edgeproxy.trios.store import disk, naming
-from edgeproxy.trios.store.check import Finding, Progress, check
+from edgeproxy.trios.store.check import Finding, check
 
 
 class Installed:
@@ -68,7 +69,7 @@ class Installed:
         return self.blobs / sha256
 
     def verify(
-        self, names: Iterable[str] | None = None, progress: Progress | None = None
+        self, names: Iterable[str] | None = None, progress: ByteProgress | None = None
     ) -> list[Finding]:
         """Read the files of these trios (or of all) again; what is to be said of each.
 
