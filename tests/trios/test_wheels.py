@@ -173,7 +173,7 @@ def test_pip_is_asked_for_what_cannot_be_packed(
 ) -> None:
     asked = []
 
-    def by_pip(what: str, folder: Path, tell: wheels.Tell) -> Path:
+    def by_pip(what: str, folder: Path, progress: wheels.Progress) -> Path:
         asked.append(what)
         return folder / "x.whl"
 

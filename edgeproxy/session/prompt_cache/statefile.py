@@ -67,7 +67,9 @@ def check_path(path: Path) -> None:
         file.close()
 
 
-def load(path: Path, trio: Trio, origins: Sequence[Origin], report: Progress) -> RoleTokens | None:
+def load(
+    path: Path, trio: Trio, origins: Sequence[Origin], progress: Progress
+) -> RoleTokens | None:
     """What the file holds, now in the trio; None where there is nothing. Raises `Unfit`."""
     opened = _open(path)
     if opened is None:
@@ -80,7 +82,7 @@ def load(path: Path, trio: Trio, origins: Sequence[Origin], report: Progress) ->
             parts = _read_header(file, size)
             _check_origins(parts, origins)
             tokens = RoleTokens(*(part.tokens for part in parts))
-            trio.adopt(tokens, _states(file, parts, report))
+            trio.adopt(tokens, _states(file, parts, progress))
         except EngineError as error:
             raise Unfit(f"it could not be put back ({error})") from None
         except OSError as error:
@@ -89,7 +91,7 @@ def load(path: Path, trio: Trio, origins: Sequence[Origin], report: Progress) ->
 
 
 def save(
-    path: Path, trio: Trio, origins: Sequence[Origin], prompt: RoleTokens, report: Progress
+    path: Path, trio: Trio, origins: Sequence[Origin], prompt: RoleTokens, progress: Progress
 ) -> None:
     """Keep the trio's states, of just `prompt`. Raises `OSError`; the path is as it was then."""
     states = [model.state() for model in trio.saving]
@@ -103,7 +105,7 @@ def save(
     with files.replacing(path, private=True) as file:
         file.write(head + hashlib.sha256(head).digest())
         for chunk in (chunk for state in states for chunk in _chunks(state)):
-            report("writing the prompt cache", done / total)
+            progress("writing the prompt cache", done / total)
             done += file.write(chunk)
         check_path(path)  # somebody may have put a file of another kind there meanwhile
 
@@ -178,13 +180,15 @@ def _check_origins(parts: Sequence[_Part], origins: Sequence[Origin]) -> None:
             raise Unfit(f"it was made with another {what} for the {role.replace('_', '-')}")
 
 
-def _states(file: BufferedReader, parts: Sequence[_Part], report: Progress) -> Iterator[memoryview]:
+def _states(
+    file: BufferedReader, parts: Sequence[_Part], progress: Progress
+) -> Iterator[memoryview]:
     """The states one after the other, each checked, so that one at a time is in memory."""
     total, done = sum(part.size for part in parts), 0
     for part in parts:
         state, digest = memoryview(bytearray(part.size)), hashlib.sha256()
         for chunk in _chunks(state):
-            report("loading the prompt cache", done / total)
+            progress("loading the prompt cache", done / total)
             if file.readinto(chunk) != len(chunk):
                 raise Unfit(_DAMAGED)
             digest.update(chunk)
