@@ -5,14 +5,11 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from edgeproxy.core.vocab import Tokenize
 from edgeproxy.errors import EngineError, PromptError
 from edgeproxy.llama.library import lib
-
-if TYPE_CHECKING:
-    from edgeproxy.llama.weights import Weights
 
 MAX_BYTES = 400_000
 """The longest text tokenised in one piece: what a 256 MB stack was measured to hold."""
@@ -24,7 +21,15 @@ _STACK_BYTES = 256 << 20
 _stack_size_lock = threading.Lock()
 
 
-def tokenizer(weights: Weights, *, adds_space: bool) -> Tokenize:
+class HasVocabulary(Protocol):
+    """What a tokenizer needs of a model's weights."""
+
+    @property
+    def vocab_pointer(self) -> Any:
+        """llama.cpp's vocabulary, never null. Raises `EngineError` once the weights are closed."""
+
+
+def tokenizer(weights: HasVocabulary, *, adds_space: bool) -> Tokenize:
     """The tokenizer of `weights`, as `Vocab.encode` calls it.
 
     With `adds_space` the tokenizer puts a space before every text that it is given; inside a
@@ -44,7 +49,7 @@ def tokenizer(weights: Weights, *, adds_space: bool) -> Tokenize:
     return tokenize
 
 
-def _on_big_stack(weights: Weights, text: str, special: bool) -> list[int]:
+def _on_big_stack(weights: HasVocabulary, text: str, special: bool) -> list[int]:
     try:
         data = text.encode("utf-8")
     except UnicodeEncodeError as error:
@@ -62,7 +67,7 @@ def _on_big_stack(weights: Weights, text: str, special: bool) -> list[int]:
     return _run_on_big_stack(lambda: _tokenize(weights, data, special))
 
 
-def _tokenize(weights: Weights, data: bytes, special: bool) -> list[int]:
+def _tokenize(weights: HasVocabulary, data: bytes, special: bool) -> list[int]:
     vocab = weights.vocab_pointer
     capacity = len(data) + 8
     for _ in range(2):

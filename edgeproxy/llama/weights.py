@@ -13,7 +13,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from edgeproxy.core.vocab import Kind, Vocab, from_header
 from edgeproxy.errors import Cancelled, EngineError, ModelFileError, UsageError
@@ -21,10 +21,6 @@ from edgeproxy.gguf import Header, ModelFile, open_model
 from edgeproxy.llama.library import drain_logs, failure, lib, set_fields
 from edgeproxy.llama.stream import HAS_STREAMS, stream_of
 from edgeproxy.llama.tokenizer import tokenizer
-
-if TYPE_CHECKING:
-    from edgeproxy.llama.adapter import Adapter
-    from edgeproxy.llama.context import LlamaModel
 
 Progress = Callable[[float], None]
 """Called with the share of a file that has been loaded, 0 to 1."""
@@ -64,6 +60,23 @@ class Unloaded:
         self.file.close()
 
 
+class OpenContext(Protocol):
+    """A context over weights, as they see it."""
+
+    kv_bytes: int
+
+    def close(self) -> None:
+        """Free it; a second call does nothing."""
+
+
+class LoadedAdapter(Protocol):
+    """An adapter over weights, as they see it."""
+
+    @property
+    def n_bytes(self) -> int:
+        """What it takes of memory."""
+
+
 class Weights:
     """The weights of one GGUF file, validated and then loaded from the same open file.
 
@@ -95,8 +108,8 @@ class Weights:
         self.header = found.header
         self._vocab_only = vocab_only
         self._pointer: Any = None
-        self._contexts: weakref.WeakSet[LlamaModel] = weakref.WeakSet()
-        self._adapters: list[Adapter] = []
+        self._contexts: weakref.WeakSet[OpenContext] = weakref.WeakSet()
+        self._adapters: list[LoadedAdapter] = []
         with found.file as file:
             if mmap is None:
                 mmap = is_mapped(self.header)
@@ -187,11 +200,11 @@ class Weights:
         pointer = self.pointer
         return not (lib.llama_model_is_recurrent(pointer) or lib.llama_model_is_hybrid(pointer))
 
-    def register(self, context: LlamaModel) -> None:
+    def register(self, context: OpenContext) -> None:
         """Remember a context, to close it before the weights."""
         self._contexts.add(context)
 
-    def keep(self, adapter: Adapter) -> None:
+    def keep(self, adapter: LoadedAdapter) -> None:
         """Remember an adapter: llama.cpp frees it with the weights."""
         self._adapters.append(adapter)
 
