@@ -248,3 +248,15 @@ def test_three_files_are_a_recipe() -> None:
     assert got.name == "b + e"
     assert [role.prompt for role in got.roles.values()] == ["plain", "auto", "plain"]
     assert (got.alpha, got.plausibility) == (1.0, 0.0)
+
+
+def test_some_roles_of_a_recipe_are_exchanged() -> None:
+    recipe = recipe_of_files(Path("b.gguf"), Path("e.gguf"), Path("a.gguf"))
+    other = Role(Path("o.gguf"), "chatml")
+    changed = recipe.with_roles({"expert": other})
+    assert changed.roles == {
+        "base": recipe.base,
+        "expert": other,
+        "anti_expert": recipe.anti_expert,
+    }
+    assert recipe.with_roles({}) == recipe

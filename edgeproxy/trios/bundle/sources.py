@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import distribution
 from pathlib import Path
@@ -99,7 +99,9 @@ def _with_sizes(recipe: Recipe) -> Recipe:
             lora = replace(lora, size=_size(lora, read_adapter(lora.path, header).header))
         return replace(role, size=_size(role, header), lora=lora)
 
-    return _changed(replace(recipe, tuned=None), sized)
+    return replace(recipe, tuned=None).with_roles(
+        {name: sized(role) for name, role in recipe.roles.items()}
+    )
 
 
 def _size(of: Role | Lora, header: Header) -> int:
@@ -118,12 +120,7 @@ def _with_hashes(recipe: Recipe, hashes: Mapping[Path, str]) -> Recipe:
             lora = replace(lora, sha256=lora.sha256 or hashes[lora.path])
         return replace(role, sha256=role.sha256 or hashes[role.path], lora=lora)
 
-    return _changed(recipe, hashed)
-
-
-def _changed(recipe: Recipe, change: Callable[[Role], Role]) -> Recipe:
-    base, expert, anti_expert = map(change, recipe.roles.values())
-    return replace(recipe, base=base, expert=expert, anti_expert=anti_expert)
+    return recipe.with_roles({name: hashed(role) for name, role in recipe.roles.items()})
 
 
 def _of_trio(recipe: Recipe) -> Iterator[Source]:
