@@ -72,6 +72,22 @@ def _kind(mode: int) -> str:
     return "a device or a socket"
 
 
+def own_folder(variable: str, usual: Callable[..., Path]) -> Path | None:
+    """A folder of this user's: the one that an environment variable names, else the `usual` one.
+
+    `usual` is a function of platformdirs'. None where this user has no home folder, as some
+    containers' have none. Nothing is created.
+    """
+    chosen = os.environ.get(variable)
+    if chosen:
+        return Path(chosen)
+    try:
+        found = usual("edgeproxy", appauthor=False)
+    except RuntimeError:
+        return None
+    return found if found.is_absolute() else None  # older ones leave a ~ where they know no better
+
+
 def reason(error: Exception) -> str:
     """What an error of the system's says, without its number and the path."""
     return getattr(error, "strerror", None) or str(error)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -25,19 +24,20 @@ _log = logging.getLogger(__name__)
 
 def tables_for(base: Vocab, own: Vocab) -> Tables:
     """The tables for a model with the vocabulary `own` under `base`: kept ones, or built."""
-    path = folder() / f"{_key(base, own)}.npz"
-    arrays = _read(path, len(base), len(own))
+    kept = folder()
+    path = kept / f"{_key(base, own)}.npz" if kept else None
+    arrays = _read(path, len(base), len(own)) if path else None
     if arrays is None:
         arrays = build(base, own)
-        _write(path, arrays)
+        if path:
+            _write(path, arrays)
     return Tables(base, own, arrays)
 
 
-def folder() -> Path:
-    """Where alignments are kept."""
-    chosen = os.environ.get("EDGEPROXY_CACHE")
-    root = Path(chosen) if chosen else platformdirs.user_cache_path("edgeproxy", appauthor=False)
-    return root / "alignments"
+def folder() -> Path | None:
+    """Where alignments are kept; None where this user has no folder for such things."""
+    root = files.own_folder("EDGEPROXY_CACHE", platformdirs.user_cache_path)
+    return root / "alignments" if root else None
 
 
 def _key(*vocabs: Vocab) -> str:

@@ -71,7 +71,7 @@ def _told(finding: Finding, store: Store) -> str:
     if finding.problem is None:
         return "sound"
     again = "install edgeproxy again"
-    if finding.path.parent == store.blobs:
+    if store.holds(finding.path):
         again = f"edgeproxy pull {finding.trio}, or install its bundle again"
         if finding.wrong:
             # Another trio's file may be the same, and the store may be read only.

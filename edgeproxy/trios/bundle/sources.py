@@ -137,7 +137,7 @@ def _of_trio(recipe: Recipe) -> Iterator[Source]:
 def _texts(recipe: Recipe) -> dict[str, bytes]:
     """Licences and descriptions that lie beside a trio's manifest, or its models."""
     store, folder = Store(), recipe.base.path.parent
-    if folder == store.blobs:
+    if store.holds(recipe.base.path):
         folder = store.trios / recipe.name
     found = {
         path.name: path.read_bytes()
