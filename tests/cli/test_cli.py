@@ -25,6 +25,7 @@ from edgeproxy.cli.ui.interrupt import Flag, on_interrupt
 from edgeproxy.cli.ui.stats import pair_in_words
 from edgeproxy.core.threads import Crew
 from edgeproxy.decode.drafted import Drafter
+from edgeproxy.decode.sample import Sampling
 from edgeproxy.decode.trio import Trio
 from edgeproxy.errors import EngineError, ModelFileError, UsageError, VocabularyError
 from edgeproxy.prompts.formats import plain
@@ -139,6 +140,16 @@ def test_each_verb_has_help_and_the_summary_that_the_list_shows(run: Run) -> Non
         assert code == 0
         assert f"Usage: edgeproxy {verb}" in out
         assert import_module(f"edgeproxy.cli.{verb}").command.short_help == summary
+
+
+def test_help_tells_what_is_on_when_tokens_are_drawn(run: Run) -> None:
+    said, usual = " ".join(run("run", "--help")[1].split()), Sampling()
+    assert "as it is only with --top-k 0 --top-p 1 --min-p 0" in said
+    assert f"Draw among the N best; 0 is off. [default: {usual.top_k}]" in said
+    assert f"Draw among the best that sum to P; 1 is off. [default: {usual.top_p}]" in said
+    assert f"less than P of the best's share; 0 is off. [default: {usual.min_p}]" in said
+    assert f"repeat less. [default: {usual.repeat_penalty:g}]" in said
+    assert "the text is the same, bar rounding" in said
 
 
 def test_without_a_verb_the_help(run: Run) -> None:
