@@ -1,5 +1,7 @@
 """TOML -> `Recipe`. Unknown keys are errors, and no path leaves the manifest's folder.
 
+A link in that folder may lead out of it: no manifest makes one, so it is its owner's own.
+
 May touch: the manifest that it is given, read only.
 """
 
@@ -43,8 +45,9 @@ _HUB_PATH = r"(?!.*(^|/)\.{0,2}(/|$))[\w.+=@,() /-]{1,255}"
 def read_recipe(path: str | Path) -> Recipe:
     """The recipe in a manifest, or in a folder that holds one; its files are in the same folder.
 
-    Raises `ManifestError` for a missing or malformed one, an unknown key, a value of the wrong
-    type, or a file outside the manifest's folder.
+    One of these may be a link to a file elsewhere; then the role's path is that file's. Raises
+    `ManifestError` for a missing or malformed one, an unknown key, a value of the wrong type, or a
+    path that leads out of the manifest's folder by itself.
     """
     path = Path(path)
     if path.is_dir():
@@ -193,14 +196,15 @@ def _check_temperature(value: float) -> float:
 
 
 def _in_folder(table: Table) -> Path:
-    folder = table.path.parent
+    given = Path(table.string("file"))
     try:
-        path = (folder / table.string("file")).resolve()
-        inside = path.is_relative_to(folder.resolve())
+        path = (table.path.parent / given).resolve()
     except (OSError, RuntimeError, ValueError):  # a loop of links, a NUL
-        inside = False
-    if not inside:
-        table.fail("file must stay in the manifest's folder")
+        table.fail("file cannot be a path, or is a link to itself")
+    if given.anchor or ".." in given.parts:
+        table.fail(
+            "file must stay in the manifest's folder; move it there, or make a link to it there"
+        )
     return path
 
 
