@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from edgeproxy.core.utf8 import check_unicode
 from edgeproxy.core.vocab import Tokenize
 from edgeproxy.errors import EngineError, PromptError
 from edgeproxy.llama.library import lib
@@ -50,13 +51,7 @@ def tokenizer(weights: HasVocabulary, *, adds_space: bool) -> Tokenize:
 
 
 def _on_big_stack(weights: HasVocabulary, text: str, special: bool) -> list[int]:
-    try:
-        data = text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise PromptError(
-            f"the text holds {text[error.start]!r} at character {error.start}, half of a surrogate "
-            "pair and not a character; send valid Unicode"
-        ) from None
+    data = check_unicode(text, "the text")
     if len(data) > MAX_BYTES:
         raise PromptError(
             f"the text has {len(data):,} bytes; at most {MAX_BYTES:,} can be read at once, "

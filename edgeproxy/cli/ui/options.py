@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from edgeproxy.cli.ui.input import only_text
+
 if TYPE_CHECKING:
     from edgeproxy.decode.drafted import Draft
     from edgeproxy.decode.sample import Sampling
@@ -173,7 +175,9 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 stats_option = click.option(
     "--stats", is_flag=True, help="Print speed, load time and memory to standard error."
 )
-system_option = click.option("--system", metavar="TEXT", help="A system message to begin with.")
+system_option = click.option(
+    "--system", callback=only_text, metavar="TEXT", help="A system message to begin with."
+)
 
 
 def model_options(*, trio_flag: bool = True) -> Callable[[Command], Command]:
