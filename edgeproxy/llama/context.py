@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeproxy.core.cancel import Cancel, Flag
 from edgeproxy.core.model import Logits
 from edgeproxy.core.threads import Threads
 from edgeproxy.core.vocab import Vocab
@@ -53,7 +54,7 @@ class LlamaModel(Stateful):
         kv_type: KvType = "f16",
         n_branches: int = 0,
         adapter: Adapter | None = None,
-        cancel: threading.Event | None = None,
+        cancel: Cancel | None = None,
     ) -> None:
         self._context: Any = None
         self._batch: Any = None
@@ -63,7 +64,7 @@ class LlamaModel(Stateful):
         self._kv_type = kv_type
         self._lock = threading.Lock()
         self._owner = Owner(self._lock, str(weights.path))
-        self._cancel = cancel or threading.Event()
+        self._cancel = cancel or Flag()
         self._interrupt: BaseException | None = None
         self._n_past = 0
         self._evaluated = 0
