@@ -81,6 +81,11 @@ class MappedModel:
         """As the wrapped model's."""
         return self._model.n_ctx
 
+    @property
+    def can_rewind(self) -> bool:
+        """As the wrapped model's."""
+        return self._model.can_rewind
+
     def own(self, tokens: Sequence[int]) -> list[int]:
         """The ids under which `eval` takes tokens of the model's own vocabulary."""
         return [len(self._base) + token for token in tokens]

@@ -77,6 +77,11 @@ class ProjectedModel:
         return self._model.n_ctx
 
     @property
+    def can_rewind(self) -> bool:
+        """As the wrapped model's."""
+        return self._model.can_rewind
+
+    @property
     def own_read(self) -> list[int]:
         """The own tokens that spell all that was read."""
         return self._transcript.tokens

@@ -169,15 +169,10 @@ def test_another_message_is_read_from_where_it_differs(path: Path) -> None:
     check(path, trio, done, spared=400)
 
 
-class Recurrent(FakeModel):
-    def rewind(self, n: int) -> None:
-        if n not in (0, self.n_past):
-            raise EngineError("this architecture cannot forget a part of its text")
-        super().rewind(n)
-
-
 def recurrent_trio() -> Trio:
-    base, expert, anti = (Recurrent(noise(seed, fake_vocab())) for seed in (1, 2, 3))
+    base, expert, anti = (
+        FakeModel(noise(seed, fake_vocab()), can_rewind=False) for seed in (1, 2, 3)
+    )
     return Trio(base, expert, anti)
 
 
