@@ -62,6 +62,11 @@ class MappedModel:
         self._rows = np.empty((0, len(base)), np.float32)
 
     @property
+    def model(self) -> Model:
+        """The model that is wrapped, which speaks its own vocabulary."""
+        return self._model
+
+    @property
     def vocab(self) -> Vocab:
         """The base's vocabulary."""
         return self._base

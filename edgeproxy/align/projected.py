@@ -57,6 +57,11 @@ class ProjectedModel:
         self._out = np.empty((1, len(base)), np.float32)
 
     @property
+    def model(self) -> Branching:
+        """The model that is wrapped, which speaks its own vocabulary."""
+        return self._model
+
+    @property
     def vocab(self) -> Vocab:
         """The base's vocabulary."""
         return self._base

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeproxy.core.cancel import Cancel, Flag
 from edgeproxy.core.model import Logits
 from edgeproxy.core.threads import Threads
 from edgeproxy.core.vocab import Vocab
@@ -39,7 +40,7 @@ class _Abort:
     Apart from the model: one that its own callback referred to would stay until a collection.
     """
 
-    def __init__(self, cancel: threading.Event) -> None:
+    def __init__(self, cancel: Cancel) -> None:
         self._cancel = cancel
         self._interrupt: BaseException | None = None
 
@@ -77,7 +78,7 @@ class LlamaModel(Stateful):
         kv_type: KvType = "f16",
         n_branches: int = 0,
         adapter: Adapter | None = None,
-        cancel: threading.Event | None = None,
+        cancel: Cancel | None = None,
     ) -> None:
         self._context: Any = None
         self._batch: Any = None
@@ -87,7 +88,7 @@ class LlamaModel(Stateful):
         self._kv_type = kv_type
         self._lock = threading.Lock()
         self._owner = Owner(self._lock, str(weights.path))
-        self._abort = _Abort(cancel or threading.Event())
+        self._abort = _Abort(cancel or Flag())
         self._n_past = 0
         self._evaluated = 0
         self._n_ctx = weights.context_length(n_ctx)

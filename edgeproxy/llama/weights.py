@@ -8,12 +8,12 @@ from __future__ import annotations
 import dataclasses
 import os
 import platform
-import threading
 import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+from edgeproxy.core.cancel import Cancel
 from edgeproxy.core.vocab import Kind, Vocab, from_header
 from edgeproxy.errors import Cancelled, ModelFileError, UsageError
 from edgeproxy.gguf import Header, ModelFile, open_model
@@ -92,7 +92,7 @@ class Weights:
         path: str | Path | Unloaded,
         *,
         progress: Progress | None = None,
-        cancel: threading.Event | None = None,
+        cancel: Cancel | None = None,
         mmap: bool | None = None,
         vocab_only: bool = False,
     ) -> None:
@@ -225,7 +225,7 @@ def is_mapped(header: Header) -> bool:
 def _load(
     file: ModelFile,
     progress: Progress | None,
-    cancel: threading.Event | None,
+    cancel: Cancel | None,
     mmap: bool,
     vocab_only: bool,
 ) -> Any:

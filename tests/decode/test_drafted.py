@@ -20,7 +20,7 @@ from edgeproxy.decode.trio import RoleTokens, Trio
 from edgeproxy.errors import ContextFullError, UsageError
 from edgeproxy.llama import LlamaModel, Weights
 from edgeproxy.measure.evaluate import read_questions
-from edgeproxy.session.load import Session
+from edgeproxy.session.session import Session
 from tests.helpers.fakes import END, FakeModel, Fault, Rows, fake_vocab, random_trio, shuffled
 from tests.helpers.gguf_files import draft as gguf_draft
 
