@@ -21,7 +21,7 @@ from edgeproxy.decode.pieces import Piece
 from edgeproxy.gguf import read
 from edgeproxy.llama import LlamaModel, Weights
 from edgeproxy.prompts.formats import Message, encode, make_format
-from edgeproxy.session.load import Session
+from edgeproxy.session.session import Session
 from edgeproxy.trios.find import Recipe, Role
 from edgeproxy.trios.manifest import Lora
 from tests.helpers.adapters import adapter
