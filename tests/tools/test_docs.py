@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import edgeproxy
+from edgeproxy import Session
 from edgeproxy.cli import VERBS
 from edgeproxy.prompts.formats import FORMATS, FROM_FILE
 from edgeproxy.trios.manifest import read, read_recipe
@@ -224,3 +226,14 @@ def test_every_file_that_a_page_names_is_there(path: Path) -> None:
     tops = [docs.REPOSITORY, docs.REPOSITORY / "edgeproxy"]
     named = NAMED.findall(path.read_text("utf-8"))
     assert [name for name in named if not any((top / name).exists() for top in tops)] == []
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("name", ["README.md", "docs/python.md"])
+def test_the_python_that_is_shown_runs(name: str, session: Session) -> None:
+    text = (docs.REPOSITORY / name).read_text("utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert blocks
+    for block in blocks:
+        names = {"edgeproxy": edgeproxy, "session": session, "messages": "Hello"}
+        exec(compile(block, name, "exec"), names)
