@@ -10,8 +10,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from edgeproxy.cli.ui.interrupt import Flag, on_interrupt
+from edgeproxy.cli.ui.interrupt import on_interrupt
 from edgeproxy.cli.ui.output import StatusLine
+from edgeproxy.core.cancel import Flag
 from edgeproxy.errors import Cancelled
 from edgeproxy.units import duration, in_units
 
