@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -9,6 +10,7 @@ from typing import NamedTuple
 import pytest
 
 from edgeproxy import load
+from edgeproxy.cli import main
 from edgeproxy.cli.show import _as_text, describe
 from edgeproxy.cli.ui.stats import drafts_in_words
 from edgeproxy.core.vocab import Vocab
@@ -111,6 +113,24 @@ def test_each_role_alone_is_asked_twice(files: Files, session: Session) -> None:
         )
         assert first == again
         assert first != second
+
+
+def test_eval_asks_one_question_after_another(files: Files, tmp_path: Path) -> None:
+    roles = (f'[{role}]\nfile = "{path.name}"' for role, path in files._asdict().items())
+    manifest = files.base.parent / "trio.toml"
+    manifest.write_text("\n".join(('name = "forgetful"', *roles)), "utf-8")
+    questions, replies = tmp_path / "questions.jsonl", tmp_path / "replies.jsonl"
+    texts = [*SAME_BEGINNING[:2], SAME_BEGINNING[0]]
+    lines = (json.dumps({"question": text, "answer": "x"}) for text in texts)
+    questions.write_text("\n".join(lines), "utf-8")
+    asked = ["eval", str(manifest), str(questions), "--replies", str(replies), "--ctx", "512"]
+    assert main(asked) == 0
+    said = [json.loads(line)["reply"] for line in replies.read_text("utf-8").splitlines()]
+    systems = [said[start : start + 3] for start in range(0, len(said), 3)]
+    assert len(systems) == 4
+    for first, _, again in systems:
+        assert first == again
+    assert any(first != second for first, second, _ in systems)
 
 
 def test_a_reply_that_was_cancelled_while_its_prompt_was_read(
