@@ -19,6 +19,7 @@ chat: $(VENV)/.chat
 	@$(BIN)/edgeproxy chat
 
 test: $(VENV)/.dev
+	@$(BIN)/python -m tools.models.real --optional
 	$(BIN)/python -m pytest
 
 check: $(VENV)/.dev
