@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,16 +21,19 @@ from edgeproxy.align import Cost, Match, match
 from edgeproxy.cli import VERBS, main
 from edgeproxy.cli import chat as chat_verb
 from edgeproxy.cli.ui import output
-from edgeproxy.cli.ui.interrupt import Flag, on_interrupt
+from edgeproxy.cli.ui.interrupt import on_interrupt
 from edgeproxy.cli.ui.stats import pair_in_words
+from edgeproxy.core.cancel import Cancel, Flag
 from edgeproxy.core.threads import Crew
 from edgeproxy.decode.drafted import Drafter
+from edgeproxy.decode.sample import Sampling
 from edgeproxy.decode.trio import Trio
 from edgeproxy.errors import EngineError, ModelFileError, UsageError, VocabularyError
 from edgeproxy.prompts.formats import plain
 from edgeproxy.session import load as loader
-from edgeproxy.session.conversation import Speaker, solo_speaker, trio_speaker
-from edgeproxy.session.model_files import Held
+from edgeproxy.session.memory_plan import Estimate
+from edgeproxy.session.session import Session
+from edgeproxy.session.speaker import SoloSpeaker, TrioSpeaker
 from edgeproxy.trios.find import Recipe, Role
 from tests.helpers.fakes import FakeModel, fake_vocab, saying, script
 from tests.helpers.gguf_files import draft
@@ -45,35 +48,43 @@ REPLIES = {
 Run = Callable[..., tuple[int, str, str]]
 
 
-class FakeSession(loader.Session):
+class Closed:
+    """In the place of a session's files: whether they were given back."""
+
+    is_closed = False
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+class FakeSession(Session):
     """A session whose models are tables; what the command line asked for is in `asked`."""
 
     loses: ClassVar[list[str]] = []
-    matches: Mapping[str, Match]
 
-    def __init__(self, models: Sequence[FakeModel], cancel: threading.Event, **asked: Any) -> None:
-        role = Role(Path("none.gguf"))
-        self.recipe = Recipe("fake", role, role, role)
+    def __init__(self, models: Sequence[FakeModel], **asked: Any) -> None:
         self.asked = asked
-        self._cancel = cancel
-        self._held = Held(None, cancel)
+        role = Role(Path("none.gguf"))
         vocab = models[0].vocab
         base, expert, anti_expert = models
-        same = match(vocab, vocab)
-        self.matches = {"expert": same, "anti_expert": same}
-        self.doubts = list(self.loses)
         alpha, plausibility = asked["alpha"] or 1.0, asked["plausibility"] or 0.0
-        self.trio = Trio(base, expert, anti_expert, alpha, plausibility)
-        endings = vocab.end_of_generation
-        self.drafter = Drafter(self.trio, asked["draft"])
-        self.crew = Crew(1, 1, asked["n_threads"])
-        self.speaker = trio_speaker(
-            self.trio, (plain,) * 3, (vocab,) * 3, endings, cancel=cancel, decode=self.drafter
+        trio = Trio(base, expert, anti_expert, alpha, plausibility)
+        drafter = Drafter(trio, asked["draft"])
+        super().__init__(
+            Recipe("fake", role, role, role),
+            TrioSpeaker(trio, (plain,) * 3, (vocab,) * 3, vocab.end_of_generation, drafter=drafter),
+            Closed(),
+            solo_of,
+            matches=dict.fromkeys(("expert", "anti_expert"), match(vocab, vocab)),
+            crew=Crew(1, 1, asked["n_threads"]),
+            memory=Estimate(0, 0, 0, 0, 0, 0),
+            doubts=self.loses,
         )
 
-    def solo(self, role: str) -> Speaker[Sequence[int]]:
-        answers = {"base": "I do not know.", "expert": "It is Lima", "anti_expert": "\n\n"}
-        return solo_speaker(saying({"Capital?\n": answers[role]}), plain, cancel=self._cancel)
+
+def solo_of(role: str) -> SoloSpeaker:
+    answers = {"base": "I do not know.", "expert": "It is Lima", "anti_expert": "\n\n"}
+    return SoloSpeaker(saying({"Capital?\n": answers[role]}), plain)
 
 
 @pytest.fixture(autouse=True)
@@ -94,8 +105,8 @@ def sessions(monkeypatch: pytest.MonkeyPatch, models: list[FakeModel]) -> list[F
     """The sessions opened so far; `loader.load` opens fakes."""
     made: list[FakeSession] = []
 
-    def load(trio: object, *, cancel: threading.Event, **asked: Any) -> FakeSession:
-        made.append(FakeSession(models, cancel, trio=trio, **asked))
+    def load(trio: object, *, cancel: Cancel, **asked: Any) -> FakeSession:
+        made.append(FakeSession(models, trio=trio, **asked))
         return made[-1]
 
     monkeypatch.setattr(loader, "load", load)
@@ -139,6 +150,16 @@ def test_each_verb_has_help_and_the_summary_that_the_list_shows(run: Run) -> Non
         assert code == 0
         assert f"Usage: edgeproxy {verb}" in out
         assert import_module(f"edgeproxy.cli.{verb}").command.short_help == summary
+
+
+def test_help_tells_what_is_on_when_tokens_are_drawn(run: Run) -> None:
+    said, usual = " ".join(run("run", "--help")[1].split()), Sampling()
+    assert "as it is only with --top-k 0 --top-p 1 --min-p 0" in said
+    assert f"Draw among the N best; 0 is off. [default: {usual.top_k}]" in said
+    assert f"Draw among the best that sum to P; 1 is off. [default: {usual.top_p}]" in said
+    assert f"less than P of the best's share; 0 is off. [default: {usual.min_p}]" in said
+    assert f"repeat less. [default: {usual.repeat_penalty:g}]" in said
+    assert "the text is the same, bar rounding" in said
 
 
 def test_without_a_verb_the_help(run: Run) -> None:
@@ -219,6 +240,31 @@ def test_every_error_is_one_line_and_a_code(
 def test_a_traceback_is_there_for_the_asking(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGEPROXY_DEBUG", "1")
     assert "Traceback" in run("run", "")[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "caf\udce9"], "the argument PROMPT is not UTF-8 text: byte 0xe9 at character 3;"),
+        (["run", "Hi", "--system", "\udce9"], "--system is not UTF-8 text: byte 0xe9 at charac"),
+        (["chat", "--system", "H\0i\0"], "--system has a NUL at character 1, which is not text"),
+        (["bench", "--prompt", "Hi", "--prompt", "\udcff"], "--prompt is not UTF-8 text: byte 0x"),
+        (["run", "\ud83d"], "the argument PROMPT holds '\\ud83d' at character 0, half of a surro"),
+    ],
+)
+def test_an_argument_that_is_no_text(run: Run, arguments: list[str], said: str) -> None:
+    code, out, err = run(*arguments)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith(f"edgeproxy: {said}")
+
+
+def test_a_latin_1_argument_of_a_real_process() -> None:
+    if os.name != "posix":
+        pytest.skip("arguments are not bytes here")
+    command = [sys.executable.encode(), b"-m", b"edgeproxy", b"run", b"caf\xe9"]
+    done = subprocess.run(command, capture_output=True, check=False)
+    assert done.returncode == 2
+    assert b"the argument PROMPT is not UTF-8 text: byte 0xe9 at character 3" in done.stderr
 
 
 def test_flags_reach_the_loader(run: Run, sessions: list[FakeSession]) -> None:
@@ -400,7 +446,7 @@ def test_ctrl_c_stops_a_reply_and_keeps_what_was_written(run: Run, models: list[
 def test_ctrl_c_while_loading(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     load = loader.load
 
-    def slow_load(*arguments: Any, **settings: Any) -> loader.Session:
+    def slow_load(*arguments: Any, **settings: Any) -> Session:
         signal.raise_signal(signal.SIGINT)
         assert settings["cancel"].is_set()
         return load(*arguments, **settings)
@@ -460,6 +506,28 @@ def test_a_wrong_command_does_not_end_the_chat(run: Run, line: bytes, said: str)
     assert said in err
 
 
+def test_a_full_context_says_what_helps(run: Run, models: list[FakeModel]) -> None:
+    models[:] = [saying(REPLIES, n_ctx=24) for _ in range(3)]
+    code, out, err = run("chat", stdin=b"Hi\n" + b"x" * 20 + b"\n/reset\nHi\n" + b"x" * 30)
+    assert (code, out) == (1, "Hello.\nHello.\n")
+    full = [line for line in err.splitlines() if "do not fit" in line or "does not fit" in line]
+    assert "/reset begins anew" in full[0]
+    assert "--ctx N" in full[0]
+
+
+def test_a_first_message_that_is_too_long_says_so(run: Run, models: list[FakeModel]) -> None:
+    models[:] = [saying(REPLIES, n_ctx=24) for _ in range(3)]
+    code, out, err = run("chat", stdin=b"x" * 30)
+    assert (code, out) == (1, "")
+    assert "the message does not fit the context of 24 tokens; send less text" in err
+
+
+def test_an_empty_reply_is_said(run: Run) -> None:
+    code, out, err = run("chat", stdin=b"What?\n")
+    assert (code, out) == (0, "")
+    assert "(the reply is empty)" in err
+
+
 def test_chat_notes_and_errors(run: Run, models: list[FakeModel]) -> None:
     assert "--max-tokens" in run("chat", "--max-tokens", "2", stdin=b"Hi\n")[2]
     models[:] = [saying(REPLIES, n_ctx=12) for _ in range(3)]
@@ -467,9 +535,23 @@ def test_chat_notes_and_errors(run: Run, models: list[FakeModel]) -> None:
     assert code == 1
     assert "context of 12" in err
     assert out == "one\ntwo\n"
-    code, _, err = run("chat", stdin=b"\xff\n")
-    assert code == 2
-    assert "not UTF-8" in err
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (b"caf\xe9", "line 2 of standard input is not UTF-8 text: byte 0xe9 at offset 3"),
+        (b"\xff\xfeH\0i\0", "line 2 of standard input is not UTF-8: it looks like UTF-16"),
+        (b"H\0i\0", "line 2 of standard input has a NUL at character 1, which is not text: it l"),
+        (b"x" * (9 << 20), "line 2 of standard input has more than 8,388,608 bytes; send a part"),
+    ],
+    ids=["Latin-1", "UTF-16", "UTF-16 without a mark", "too long"],
+)
+def test_a_line_that_is_no_text_does_not_end_the_chat(run: Run, line: bytes, said: str) -> None:
+    code, out, err = run("chat", stdin=b"Hi\n" + line + b"\nLines\n")
+    assert (code, out) == (1, "Hello.\none\ntwo\n")
+    assert err.startswith(said)
+    assert err.count("\n") == 1
 
 
 class Typist:
@@ -520,6 +602,28 @@ def test_ctrl_c_stops_a_turn_and_the_chat_goes_on(run: Run, models: list[FakeMod
 def test_ctrl_c_twice_during_a_turn_leaves(run: Run, models: list[FakeModel]) -> None:
     models[0] = pressing_after(3, presses=2)
     assert run("chat", stdin=b"x\ny\n")[:2] == (130, "aaa\n")
+
+
+@pytest.mark.parametrize("errors", ["strict", "surrogateescape"])
+def test_a_terminal_that_sends_other_bytes_does_not_end_the_chat(
+    run: Run, monkeypatch: pytest.MonkeyPatch, errors: str
+) -> None:
+    from edgeproxy.cli.ui import input as reading
+
+    lines = [b"caf\xe9", b"Hi"]
+
+    def typed(_prompt: str) -> str:
+        if not lines:
+            raise EOFError
+        return lines.pop(0).decode("utf-8", errors)
+
+    monkeypatch.setattr(chat_verb, "is_interactive", lambda: True)
+    monkeypatch.setattr(reading, "is_interactive", lambda: True)
+    monkeypatch.setitem(sys.modules, "prompt_toolkit", None)
+    monkeypatch.setattr("builtins.input", typed)
+    code, out, err = run("chat")
+    assert (code, out) == (0, "Hello.\n")
+    assert "the line is not UTF-8 text: byte 0xe9" in err
 
 
 def test_line_editing_falls_back(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -709,9 +813,9 @@ def test_eval_does_not_overwrite_its_questions(run: Run, trio: Path, questions: 
 def test_eval_stops_at_ctrl_c(
     run: Run, trio: Path, questions: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def solo(session: FakeSession, role: str) -> Speaker[Sequence[int]]:
+    def solo(session: FakeSession, role: str) -> SoloSpeaker:
         signal.raise_signal(signal.SIGINT)
-        return solo_speaker(saying({}), plain)
+        return SoloSpeaker(saying({}), plain)
 
     monkeypatch.setattr(FakeSession, "solo", solo)
     code, out, err = run("eval", str(trio), str(questions), "--threads", "1")

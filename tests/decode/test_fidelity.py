@@ -19,7 +19,8 @@ from edgeproxy.decode.sample import Sampling
 from edgeproxy.decode.trio import RoleTokens
 from edgeproxy.llama import LlamaModel, Weights
 from edgeproxy.prompts.formats import FORMATS, Message, encode
-from edgeproxy.session.load import Session
+from edgeproxy.session.load import load
+from edgeproxy.session.session import Session
 from edgeproxy.trios.find import Recipe
 from tests.helpers.near import NEAR_QUANTISED, RowAfter, assert_near, assert_same_reply, rows_of
 
@@ -43,8 +44,8 @@ def stepwise(session: Session, factbook_recipe: Recipe) -> Iterator[None]:
     mode, session.drafter.mode = session.drafter.mode, "off"
     yield
     session.drafter.mode = mode
-    session.alpha = factbook_recipe.alpha
-    session.plausibility = factbook_recipe.plausibility
+    session.alpha = session.trio.alpha = factbook_recipe.alpha
+    session.plausibility = session.trio.plausibility = factbook_recipe.plausibility
 
 
 def from_nothing(session: Session) -> Session:
@@ -128,7 +129,7 @@ def test_an_expert_that_is_the_anti_expert_gives_the_bases_tokens_exactly(
     same = replace(factbook_recipe, expert=factbook_recipe.anti_expert, plausibility=0.0)
     session.alpha = 0.0  # its rows are the base's
     for alpha in (1.0, 1.7):
-        with Session(replace(same, alpha=alpha), draft="off") as without_opinion:
+        with load(replace(same, alpha=alpha), draft="off") as without_opinion:
             for question in questions[::2]:
                 got = said(from_nothing(without_opinion).chat(question, max_tokens=MAX_TOKENS))
                 check_same(got, of_the_base(session, question), rows_of(session, question))
@@ -138,7 +139,7 @@ def test_an_expert_that_is_the_anti_expert_gives_the_bases_tokens_exactly(
 def test_fused_rows_equal_the_equation_from_three_separate_contexts(
     session: Session, factbook_recipe: Recipe, questions: list[str], alpha: float, beta: float
 ) -> None:
-    session.alpha, session.plausibility = alpha, beta
+    session.trio.alpha, session.trio.plausibility = alpha, beta
     weights = [Weights(role.path) for role in factbook_recipe.roles.values()]
     separate = [LlamaModel(each) for each in weights]
     for question in questions:
@@ -170,7 +171,7 @@ def test_rewinding_and_evaluating_again_equals_a_fresh_eval(
         assert_near(trio.eval([100]), once, NEAR_QUANTISED)
         trio.resume(RoleTokens([], [], []))
         assert_near(trio.eval(prompts), wanted, NEAR_QUANTISED)
-        with Session(unmasked) as fresh:
+        with load(unmasked) as fresh:
             assert_near(fresh.trio.eval(prompts), wanted, NEAR_QUANTISED)
             assert_near(fresh.trio.eval([100]), once, NEAR_QUANTISED)
 

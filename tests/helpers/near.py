@@ -13,7 +13,7 @@ import numpy as np
 
 from edgeproxy.core.model import Logits
 from edgeproxy.prompts.formats import Message
-from edgeproxy.session.load import Session
+from edgeproxy.session.session import Session
 
 NEAR = 1e-3
 """Logits of a random float32 model: rounding makes 1e-5, another token in the text 0.01 or more."""

@@ -19,7 +19,8 @@ from edgeproxy.errors import ManifestError, ModelFileError, UsageError
 from edgeproxy.gguf import read
 from edgeproxy.llama import LlamaModel, Weights
 from edgeproxy.prompts.formats import Message
-from edgeproxy.session.load import Session, load
+from edgeproxy.session.load import load
+from edgeproxy.session.session import Session
 from edgeproxy.trios.find import choose_recipe
 from edgeproxy.trios.manifest import Lora, Recipe, Role, parse_recipe, read_recipe, to_toml
 from edgeproxy.trios.store import Store

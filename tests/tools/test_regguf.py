@@ -12,7 +12,8 @@ from edgeproxy.core.vocab import Kind
 from edgeproxy.gguf import read
 from edgeproxy.llama import LlamaModel, Weights
 from edgeproxy.measure.evaluate import read_questions
-from edgeproxy.session.load import Session
+from edgeproxy.session.load import load
+from edgeproxy.session.session import Session
 from edgeproxy.trios.find import Recipe
 from tests.helpers.gguf_files import ARCHITECTURES, draft, sentencepiece_vocabulary
 from tests.helpers.near import NEAR_QUANTISED, assert_near, assert_same_reply, rows_of
@@ -64,7 +65,7 @@ def test_other_ids_for_the_pairs_tokens_change_nothing(
     case: str,
 ) -> None:
     recipe = renumber_pair(factbook_recipe, tmp_path, orders)
-    with Session(recipe, strict=True) as other:
+    with load(recipe, strict=True) as other:
         assert {found.case for found in other.matches.values()} == {case}
         assert {found.shared for found in other.matches.values()} == {N}
         assert other.cost is None

@@ -25,7 +25,8 @@ from edgeproxy.cli.ui.progress import Working
 from edgeproxy.core.threads import counts, processors
 from edgeproxy.errors import Cancelled
 from edgeproxy.measure.bench import PROMPTS, machine
-from edgeproxy.session.load import Session, load
+from edgeproxy.session.load import load
+from edgeproxy.session.session import Session
 from tools.command import add_json, at_least, make_parser, run
 
 FOUND = 2.0

@@ -48,8 +48,9 @@ from edgeproxy.errors import (
 from edgeproxy.gguf import read
 from edgeproxy.measure.bench import PROMPTS, Reply, _figures, machine
 from edgeproxy.prompts.formats import Message, encode, make_format
-from edgeproxy.session.load import Session, load
+from edgeproxy.session.load import load
 from edgeproxy.session.memory_free import peak_memory
+from edgeproxy.session.session import Session
 from edgeproxy.trios.find import Recipe, find_recipe
 from tools.command import add_json, at_least, make_parser
 from tools.command import run as run_command

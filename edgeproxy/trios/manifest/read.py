@@ -1,12 +1,13 @@
 """TOML -> `Recipe`. Unknown keys are errors, and no path leaves the manifest's folder.
 
+A link in that folder may lead out of it: no manifest makes one, so it is its owner's own.
+
 May touch: the manifest that it is given, read only.
 """
 
 from __future__ import annotations
 
 import math
-import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 from edgeproxy.decode.fuse import check_alpha, check_plausibility
 from edgeproxy.errors import ManifestError, UsageError
+from edgeproxy.files import open_regular
 from edgeproxy.gguf import check_scale
 from edgeproxy.prompts.formats import check_format_name
 from edgeproxy.trios.manifest.recipe import MANIFEST, ROLES, Footprint, Lora, Recipe, Role, Source
@@ -29,12 +31,15 @@ Place = Callable[[Table], Path]
 
 MAX_BYTES = 1 << 20
 
-_RECIPE_KEYS = (
+RECIPE_KEYS = (
     *("name", "description", "licence", "alpha", "plausibility", "temperature"),
     *("verified", "memory", *ROLES, "tuned"),
 )
-_FILE_KEYS = ("file", "size", "sha256", "repo", "revision", "licence", "approximate_size")
-_ROLE_KEYS = (*_FILE_KEYS, "prompt", "architecture", "vocabulary", "blocks")
+FILE_KEYS = ("file", "size", "sha256", "repo", "revision", "licence", "approximate_size")
+ROLE_KEYS = (*FILE_KEYS, "prompt", "architecture", "vocabulary", "blocks")
+LORA_KEYS = (*FILE_KEYS, "scale")
+ADAPTED_KEYS = ("lora", "prompt")
+MEMORY_KEYS = ("bytes", "context")
 _PART = r"[A-Za-z0-9][\w.-]{0,95}"
 _REPO = rf"(?!.*(\.\.|--|\.git$)){_PART}(/{_PART})?"
 _HUB_PATH = r"(?!.*(^|/)\.{0,2}(/|$))[\w.+=@,() /-]{1,255}"
@@ -43,8 +48,9 @@ _HUB_PATH = r"(?!.*(^|/)\.{0,2}(/|$))[\w.+=@,() /-]{1,255}"
 def read_recipe(path: str | Path) -> Recipe:
     """The recipe in a manifest, or in a folder that holds one; its files are in the same folder.
 
-    Raises `ManifestError` for a missing or malformed one, an unknown key, a value of the wrong
-    type, or a file outside the manifest's folder.
+    One of these may be a link to a file elsewhere; then the role's path is that file's. Raises
+    `ManifestError` for a missing or malformed one, an unknown key, a value of the wrong type, or a
+    path that leads out of the manifest's folder by itself.
     """
     path = Path(path)
     if path.is_dir():
@@ -67,14 +73,10 @@ def read_pullable(path: str | Path) -> Recipe:
 
 
 def read_manifest(path: Path) -> bytes:
-    """The bytes of a manifest. Raises `ManifestError` for what cannot be one."""
+    """The first bytes of a manifest, more than it may have. Raises `ManifestError`."""
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise ManifestError(f"{path}: a manifest is a regular file")
-        if status.st_size > MAX_BYTES:
-            raise ManifestError(f"{path}: this is too large for a trio's manifest")
-        return path.read_bytes()
+        with open_regular(path) as file:
+            return file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise ManifestError(f"{path}: there is no such manifest") from None
     except OSError as error:
@@ -111,7 +113,7 @@ def parse_recipe(data: bytes, path: Path, place: Place) -> Recipe:
         memory=_footprint(table.table("memory")) if "memory" in table else None,
         tuned=_role(table.table("tuned"), place) if "tuned" in table else None,
     )
-    table.refuse_others(_RECIPE_KEYS)
+    table.refuse_others(RECIPE_KEYS)
     return recipe
 
 
@@ -123,8 +125,8 @@ def _expert(table: Table, place: Place, anti_expert: Role) -> Role:
         table.fail("file is of no use beside lora: the weights are the anti-expert's")
     prompt, of_lora = _prompt(table), table.table("lora")
     lora = Lora(scale=of_lora.number("scale", 1.0, check_scale), **_file(of_lora, place))
-    of_lora.refuse_others((*_FILE_KEYS, "scale"))
-    table.refuse_others(("lora", "prompt"))
+    of_lora.refuse_others(LORA_KEYS)
+    table.refuse_others(ADAPTED_KEYS)
     return anti_expert.with_lora(lora, prompt)
 
 
@@ -136,7 +138,7 @@ def _role(table: Table, place: Place) -> Role:
         vocabulary=table.count("vocabulary", "a number of tokens"),
         blocks=table.count("blocks"),
     )
-    table.refuse_others(_ROLE_KEYS)
+    table.refuse_others(ROLE_KEYS)
     return role
 
 
@@ -186,7 +188,7 @@ def _footprint(table: Table) -> Footprint:
     size, context = table.count("bytes", "a number of bytes"), table.count("context")
     if size is None or context is None:
         table.fail("bytes is missing" if size is None else "context is missing")
-    table.refuse_others(("bytes", "context"))
+    table.refuse_others(MEMORY_KEYS)
     return Footprint(size, context)
 
 
@@ -197,14 +199,15 @@ def _check_temperature(value: float) -> float:
 
 
 def _in_folder(table: Table) -> Path:
-    folder = table.path.parent
+    given = Path(table.string("file"))
     try:
-        path = (folder / table.string("file")).resolve()
-        inside = path.is_relative_to(folder.resolve())
+        path = (table.path.parent / given).resolve()
     except (OSError, RuntimeError, ValueError):  # a loop of links, a NUL
-        inside = False
-    if not inside:
-        table.fail("file must stay in the manifest's folder")
+        table.fail("file cannot be a path, or is a link to itself")
+    if given.anchor or ".." in given.parts:
+        table.fail(
+            "file must stay in the manifest's folder; move it there, or make a link to it there"
+        )
     return path
 
 
