@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from edgeproxy.align import MAX_PATHS, Cost, Match, ProjectedModel, align, doubts, match
-from edgeproxy.core.threads import Crew, Threads, default_threads
+from edgeproxy.core.threads import Crew, Threads
 from edgeproxy.decode.drafted import Draft, Drafter
 from edgeproxy.decode.fuse import check_alpha, check_plausibility
 from edgeproxy.decode.pieces import Piece
@@ -111,7 +111,6 @@ class Session:
         self.recipe = recipe
         self._cancel = cancel or threading.Event()
         self._n_ctx = n_ctx
-        self._n_threads = n_threads
         check_kv_type(kv_type)
         self._kv_type = kv_type
         self._held = Held(progress, self._cancel)
@@ -258,8 +257,7 @@ class Session:
             if part is None:
                 raise UsageError(f"the trio {self.recipe.name!r} has no model {role!r}")
             weights = self._held.weights(role, part)
-            n_threads = self._n_threads or default_threads(weights.n_params)
-            model = self._context(role, part, n_threads)
+            model = self._context(role, part, self.crew.alone(weights.n_params))
             self._solo[role] = solo_speaker(model, _format(part, weights), weights, self._cancel)
         return self._solo[role]
 
