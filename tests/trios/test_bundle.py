@@ -285,6 +285,19 @@ def test_models_that_are_not_what_their_trio_says(tmp_path: Path) -> None:
         refused([read_recipe(path)], target, ModelFileError, "FIFO")
 
 
+def test_a_wrong_size_is_put_right_where_the_hash_says_that_the_file_is_sound(
+    tmp_path: Path,
+) -> None:
+    path = write_trio(tmp_path / "wrong")
+    size, digest = len(data := (path.parent / "base.gguf").read_bytes()), sha256(data)
+    line = f'file = "base.gguf"\nsize = 7\nsha256 = "{digest}"'
+    path.write_text(path.read_text().replace('file = "base.gguf"', line))
+    create([read_recipe(path)], tmp_path / "x.bundle")
+    with Bundle(tmp_path / "x.bundle") as bundle:
+        (trio,) = verify(bundle)
+    assert (trio.recipe.base.size, trio.recipe.base.sha256) == (size, digest)
+
+
 def test_a_model_that_changes_meanwhile(tmp_path: Path, recipe: Recipe) -> None:
     def alter(what: str, done: int, total: int) -> None:
         if what.startswith("writing models/"):

@@ -320,6 +320,21 @@ def test_a_damaged_file_in_the_hubs_cache_is_not_used(home: Home) -> None:
     assert blob.read_bytes() == damaged
 
 
+def test_a_wrong_size_in_a_recipe_says_nothing_against_a_file_that_is_there(home: Home) -> None:
+    """The store's, and the hub's cache's: their hashes decide."""
+    wrong = {role: {"size": 7} for role in DATA}
+    for role, content in DATA.items():
+        home.put_in_cache(role, content)
+    done = home.run("pull", home.recipe(DATA, changes=wrong), "--json", HF_HUB_OFFLINE="1")
+    assert {m["from"] for m in json.loads(done.out)["models"].values()} == {"cache"}
+    second = home.recipe(DATA, "second", wrong)
+    done = home.run("pull", second, "--json", HF_HUB_OFFLINE="1")
+    assert {m["from"] for m in json.loads(done.out)["models"].values()} == {"store"}
+    for name in ("little", "second"):
+        check_installed(home.store, name, DATA)
+        assert home.store.recipe(name).base.size == len(DATA["base"])
+
+
 def test_what_another_trio_has_is_not_fetched_again(home: Home) -> None:
     assert home.run("pull", home.recipe(DATA)).code == 0
     other = {**DATA, "expert": draft("llama").bytes(9)}

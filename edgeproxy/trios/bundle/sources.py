@@ -110,7 +110,8 @@ def _with_sizes(recipe: Recipe) -> Recipe:
 
 def _size(of: Role | Lora, header: Header) -> int:
     size = header.file_size
-    if of.size not in (None, size):
+    # Where there is a sha256 it decides, once the file is read; a wrong size is not carried on.
+    if of.sha256 is None and of.size not in (None, size):
         raise BundleError(
             f"{of.path}: it has {size:,} bytes, not {of.size:,} as its trio says; get it again"
         )
