@@ -23,19 +23,18 @@ _KATAKANA = "\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff"
 _HANGUL = "\u1100-\u11ff\ua960-\ua97f\uac00-\ud7ff"
 
 _ACCENTED = ("LATIN", "GREEK")
-"""Scripts in which people leave accents out; elsewhere a mark makes another letter: バ is not パ."""
+"""Scripts in which people leave accents out; elsewhere a mark makes another letter (バ, パ)."""
 _POINTS = re.compile("[\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u064b-\u0652\u0670]")
 """The vowel points of Hebrew and Arabic, which most writing leaves out."""
-_LETTERS = str.maketrans(
-    {"ø": "o", "ł": "l", "đ": "d", "ı": "i", "æ": "ae", "œ": "oe", "ё": "е"}
-)
+_LETTERS = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "ı": "i", "æ": "ae", "œ": "oe", "ё": "е"})
 
 # 1,234,567 and 1.234.567 are numbers in groups; 1,23 and 1.234 may not be.
 _COMMAS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?!\d|,\d)")
 _GROUPING_POINTS = re.compile(r"(?<![\d.,])\d{1,3}(?:\.\d{3}){2,}(?!\d|\.\d)")
 _LEADING_POINT = re.compile(r"(?<![\w.])\.(?=\d)")
-_DASHES = "-\u2212\u2013"
-_MINUS = re.compile(rf"(?<![^\s(\[{{<>=≈~:;,/*×+\"'“‘«„、。「{_UNSPACED}])[{_DASHES}]([$€£¥]?)(?=\.?\d)")
+_MINUS = re.compile(
+    rf"(?<![^\s(\[{{<>=≈~:;,/*×+\"'“‘«„、。「{_UNSPACED}])[-\u2212\u2013]([$€£¥]?)(?=\.?\d)"
+)
 """A dash right before a number, but not after a word or number: not 10-3, 2010-2012, Covid-19."""
 _SIGN = "\ue000"  # a minus sign, while other dashes are still there
 
@@ -79,9 +78,7 @@ def is_right(reply: str, answers: Iterable[str]) -> bool:
 
 def _stands_in(part: Sequence[str], whole: Sequence[str]) -> bool:
     n = len(part)
-    return any(
-        all(map(_is_word, whole[at : at + n], part)) for at in range(len(whole) - n + 1)
-    )
+    return any(all(map(_is_word, whole[at : at + n], part)) for at in range(len(whole) - n + 1))
 
 
 def _is_word(said: str, wanted: str) -> bool:

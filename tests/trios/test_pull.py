@@ -274,6 +274,16 @@ def test_no_network_is_told_at_once(home: Home) -> None:
     assert time.perf_counter() - started < 5
 
 
+def test_a_password_in_the_endpoint_is_not_told(home: Home) -> None:
+    closed = "http://user:pa55@127.0.0.1:9"
+    err = assert_refused(home, "***@127.0.0.1:9", "cannot be reached", HF_ENDPOINT=closed)
+    assert "pa55" not in err
+    home.hub.gated["org/base"] = {"hf_good"}
+    open_one = home.hub.endpoint.replace("://", "://user:pa55@")
+    err = assert_refused(home, "org/base", HF_ENDPOINT=open_one)
+    assert "pa55" not in err
+
+
 def test_an_endpoint_that_is_none(home: Home) -> None:
     assert_refused(home, "HF_ENDPOINT", HF_ENDPOINT="nonsense")
     home.hub.twist("hub", "HEAD", Twist(headers={"X-Repo-Commit": NULL}))
