@@ -146,7 +146,7 @@ def _trio(
     roles = listed.recipe.roles.values()
     files = {file.path: file.name for role in roles for file in (role, role.lora) if file}
     # Path.exists raises for a folder that may not be looked into.
-    is_there = os.path.exists  # noqa: PTH110
+    is_there = os.path.exists
     missing = sorted({name for path, name in files.items() if not is_there(path)})
     if missing:
         problem = f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
