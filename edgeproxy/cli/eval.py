@@ -39,9 +39,9 @@ from edgeproxy.measure.judging import is_right
 
 if TYPE_CHECKING:
     from edgeproxy.align import Cost
-    from edgeproxy.measure.answering import Answering
+    from edgeproxy.measure.answering import Answering, Known
     from edgeproxy.measure.replies import Replies
-    from edgeproxy.session.load import Session
+    from edgeproxy.session.session import Session
     from edgeproxy.trios.find import Recipe
 
 
@@ -101,14 +101,18 @@ def command(
         raise UsageError("--resume goes on with the file of --replies; give both")
     asked = read_questions(questions, limit)
     sampling = reply.sampling()
-    from edgeproxy.measure.answering import NONE, Answering, FirstLine, workers
+    from edgeproxy.measure.answering import Answering, FirstLine, workers
     from edgeproxy.measure.replies import run_of
     from edgeproxy.trios.find import find_recipe
 
     recipe = find_recipe(models.trio or DEFAULT_TRIO)
     chosen = choose_systems(systems, recipe)
     run = run_of(recipe, chosen, asked, sampling, _settings(recipe, models, reply))
-    with _kept(replies, questions, run, asked, resume) as kept, opened(models, recipe) as ready:
+    with contextlib.ExitStack() as stack:
+        kept = stack.enter_context(_kept(replies, questions, run, asked, resume))
+        known = dict(kept.known) if kept is not None else {}
+        alone = [s for s in chosen if s != "proxy" and _is_needed(s, known, len(asked))]
+        ready = stack.enter_context(opened(models, recipe, alone))
         session, started = ready.session, time.perf_counter()
         costs: list[Cost | None] = []
 
@@ -118,7 +122,6 @@ def command(
             if kept is not None:
                 kept.add(system, number, text)
 
-        known = dict(kept.known) if kept is not None else NONE
         ask = FirstLine(sampling, reply.max_tokens)
         work = Answering(session, chosen, asked, ask, known, heard)
         answered = _shown(work, workers(recipe, models.threads), len(known))
@@ -154,6 +157,11 @@ def choose_systems(names: str | None, recipe: Recipe) -> list[str]:
     if "tuned" in wanted and not has_tuned:
         raise UsageError(f"the trio {recipe.name} has no tuned model here")
     return [name for name in SYSTEMS if name in wanted]
+
+
+def _is_needed(system: str, known: Known, count: int) -> bool:
+    """Whether a system has still to answer any of so many questions."""
+    return any((system, number) not in known for number in range(count))
 
 
 def _is_right(question: Question, reply: str) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import closing
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -19,13 +18,14 @@ from edgeproxy.errors import Cancelled
 from edgeproxy.gguf import read
 from edgeproxy.measure.evaluate import Question
 from edgeproxy.measure.judging import first_line
-from edgeproxy.prompts.formats import Message
-from edgeproxy.session.conversation import Speaker
-from edgeproxy.session.load import Session
+from edgeproxy.session.session import Session
+from edgeproxy.session.speaker import Speaker
 from edgeproxy.trios.find import Recipe
 
 _BY_COST = ("proxy", "tuned", "base", "expert", "anti_expert")
 """The slowest first, so that no processor is idle while it ends."""
+
+_INTERRUPTED = "the evaluation was interrupted"
 
 _LOOKS_EVERY = 0.1
 """Seconds between two looks at how far the systems are."""
@@ -46,19 +46,18 @@ class FirstLine:
     def __call__(
         self, speaker: Speaker[Any], question: Question, is_stopping: Callable[[], bool]
     ) -> str:
-        """That line. Raises `Cancelled` once `is_stopping`."""
-        text = ""
-        asked = speaker.reply([Message("user", question.text)], self.sampling, self.max_tokens)
-        with closing(asked) as pieces:  # type: ignore[type-var]
-            # Who stops the speakers has said so before: no reply goes on unseen.
-            _go_on(is_stopping)
-            for piece in pieces:
-                _go_on(is_stopping)
-                text += piece.text
+        """That line. Raises `Cancelled` once `is_stopping`, and where the reply is cancelled."""
+        with speaker.reply(question.text, self.sampling, self.max_tokens) as turn:
+            # Who stops has said so before turns are cancelled, so one begun since is seen here.
+            if is_stopping():
+                raise Cancelled(_INTERRUPTED)
+            for piece in turn:
+                if piece.finish_reason == "cancelled":
+                    raise Cancelled(_INTERRUPTED)
                 # A reply may begin with blank lines; it is its first real one that counts.
-                if "\n" in text.lstrip():
+                if "\n" in turn.text.lstrip():
                     break
-        return first_line(text)
+        return first_line(turn.text)
 
 
 class Answering:
@@ -122,7 +121,8 @@ class Answering:
         return [n for n in range(len(self._questions)) if (system, n) not in self._replies]
 
     def _speaker(self, name: str) -> Speaker[Any]:
-        _go_on(lambda: self._is_stopping)
+        if self._is_stopping:
+            raise Cancelled(_INTERRUPTED)
         return self._session.speaker if name == "proxy" else self._session.solo(name)
 
     def _answer(self, name: str, speaker: Speaker[Any]) -> None:
@@ -131,11 +131,6 @@ class Answering:
             with self._one_at_a_time:
                 self._replies[name, number] = text
                 self._heard(name, number, text)
-
-
-def _go_on(is_stopping: Callable[[], bool]) -> None:
-    if is_stopping():
-        raise Cancelled("the evaluation was interrupted")
 
 
 def workers(recipe: Recipe, threads: int | None) -> int:
