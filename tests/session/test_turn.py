@@ -6,11 +6,12 @@ import gc
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from edgeproxy.core.threads import Crew
 from edgeproxy.decode.drafted import Draft, Drafter
@@ -25,6 +26,7 @@ from edgeproxy.errors import (
 )
 from edgeproxy.prompts.formats import FORMATS, Message
 from edgeproxy.session.conversation import Conversation
+from edgeproxy.session.load import load
 from edgeproxy.session.memory_plan import Estimate
 from edgeproxy.session.session import Session
 from edgeproxy.session.speaker import SoloSpeaker, TrioSpeaker
@@ -64,8 +66,9 @@ def session_of(trio: Trio, draft: Draft = "off") -> Session:
     )
 
 
-def trio_saying(**settings: Any) -> Trio:
-    return Trio(*(saying(REPLIES, **settings) for _ in range(3)))
+def trio_saying(replies: Mapping[str, str] = REPLIES, n_ctx: int = 4096) -> Trio:
+    base, expert, anti_expert = (saying(replies, n_ctx=n_ctx) for _ in range(3))
+    return Trio(base, expert, anti_expert)
 
 
 @pytest.fixture(params=["off", "auto"])
@@ -160,22 +163,28 @@ def test_a_reply_that_a_thread_left_when_it_ended_is_given_up(session: Session) 
         next(left)
 
 
-def test_one_reply_is_read_in_one_thread_at_a_time() -> None:
-    reading, go_on = threading.Event(), threading.Event()
+class Slow:
+    """A trio whose base evaluates until it may go on."""
 
-    def slow(history: Any) -> Any:
-        reading.set()
-        go_on.wait(10)
+    def __init__(self) -> None:
+        self.reading, self.go_on = threading.Event(), threading.Event()
+        self.trio = Trio(FakeModel(self._row), FakeModel(), FakeModel())
+
+    def _row(self, history: Sequence[int]) -> NDArray[np.float32]:
+        self.reading.set()
+        self.go_on.wait(10)
         return np.zeros(260, np.float32)
 
-    models = [FakeModel(slow if n == 0 else None) for n in range(3)]
-    turn = session_of(Trio(*models)).reply("Hello", max_tokens=1)
+
+def test_one_reply_is_read_in_one_thread_at_a_time() -> None:
+    slow = Slow()
+    turn = session_of(slow.trio).reply("Hello", max_tokens=1)
     thread = in_thread(lambda: list(turn))
-    reading.wait(10)
+    slow.reading.wait(10)
     with pytest.raises(BusyError, match="in another thread"):
         next(turn)
     turn.close()  # cancels it; it ends in its own thread
-    go_on.set()
+    slow.go_on.set()
     thread.join()
     assert turn.finish_reason in ("cancelled", "length")
 
@@ -440,14 +449,15 @@ def test_a_closed_session_ends_its_replies_and_refuses_more(session: Session) ->
     solo = session.solo("base")
     session.close()
     session.close()
-    for use in (
+    uses: list[Callable[[], object]] = [
         lambda: next(turn),
         lambda: list(session.reply("Bye")),
         lambda: session.solo("base"),
         lambda: session.solo("expert"),
         lambda: list(solo.reply([Message("user", "Hello")])),
         lambda: session.cache_prompt("Be brief.", "nowhere"),
-    ):
+    ]
+    for use in uses:
         with pytest.raises(EngineError, match="closed"):
             use()
 
@@ -457,7 +467,11 @@ def test_a_session_is_freed_with_its_last_reference() -> None:
     try:
         session: Session | None = session_of(trio_saying(), "auto")
         assert session is not None
-        alive = [weakref.ref(session), weakref.ref(session.trio), weakref.ref(session.speaker)]
+        alive: list[weakref.ref[Any]] = [
+            weakref.ref(session),
+            weakref.ref(session.trio),
+            weakref.ref(session.speaker),
+        ]
         conversation = session.conversation("Be brief.")
         list(conversation.say("Hello"))
         turn = session.reply("Hello", record=2)
@@ -467,6 +481,21 @@ def test_a_session_is_freed_with_its_last_reference() -> None:
         assert [reference() for reference in alive] == [None, None, None]
     finally:
         gc.enable()
+
+
+def test_closing_waits_for_the_step_under_way_in_another_thread() -> None:
+    slow = Slow()
+    session = session_of(slow.trio)
+    turn = session.reply("Hello", max_tokens=5)
+    reader = in_thread(lambda: error_in_thread(lambda: list(turn)))
+    slow.reading.wait(10)
+    closer = in_thread(session.close)
+    time.sleep(0.05)
+    assert closer.is_alive()
+    slow.go_on.set()
+    closer.join()
+    reader.join()
+    assert len(turn.text) <= 2
 
 
 # In a conversation
@@ -492,8 +521,7 @@ def test_a_cancelled_reply_that_said_nothing_leaves_the_conversation_as_it_was(
 
 
 def test_half_a_character_is_not_kept_in_a_conversation() -> None:
-    trio = Trio(*(saying({"Hello\n": "5 €"}) for _ in range(3)))
-    conversation = session_of(trio).conversation()
+    conversation = session_of(trio_saying({"Hello\n": "5 €"})).conversation()
     list(conversation.say("Hello", max_tokens=4))
     assert conversation.messages[-1].content == "5 "
 
@@ -533,3 +561,31 @@ def _no_thread_is_left() -> Iterator[None]:
 
 def test_fakes_have_the_vocabulary_that_is_counted_on() -> None:
     assert len(fake_vocab()) == 260
+
+
+# The trios that ship
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("draft", ["off", "auto"])
+@pytest.mark.parametrize("name", ["factbook", "factbook-phi"])
+def test_two_threads_on_a_shipped_trio_never_get_each_others_text(name: str, draft: Draft) -> None:
+    questions = ("What is the capital of Peru?", "Which currency do shops in Chile take?")
+    with load(name, draft=draft) as session:
+        right = {q: text_of(session.reply(q, max_tokens=40)) for q in questions}
+        assert len(set(right.values())) == 2
+        got: list[tuple[str, str]] = []
+
+        def ask(question: str) -> None:
+            for _ in range(20):
+                try:
+                    got.append((question, text_of(session.reply(question, max_tokens=40))))
+                except BusyError:
+                    got.append((question, "busy"))
+
+        threads = [in_thread(lambda q=q: ask(q)) for q in questions]  # type: ignore[misc]
+        for thread in threads:
+            thread.join()
+    assert len(got) == 40
+    assert all(said in (right[question], "busy") for question, said in got)
+    assert {said for _, said in got} & set(right.values())
