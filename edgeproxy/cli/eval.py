@@ -58,8 +58,8 @@ Examples:
 \b
 A line of QUESTIONS is {"question": ..., "answer": ..., "kind": ...}; answer may be a list of
 accepted ones, kind may be missing. A reply is right when an accepted answer stands in its first
-line, compared without case, accents and punctuation. Gap closed is (proxy - base) /
-(tuned - base).""",
+line, compared without case, punctuation and the accents of Latin letters. Gap closed is
+(proxy - base) / (tuned - base).""",
 )
 @click.argument("trio")
 @click.argument("questions", type=click.Path(path_type=Path))

@@ -1,13 +1,17 @@
 """What this machine can run, what is slow on it and why, as data; `edgeproxy doctor` shows it.
 
-May touch: headers of model files, /proc, /sys and the environment, read-only.
+May touch: headers of model files, /proc, /sys and the environment, read-only; a process of its own.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,6 +34,10 @@ DECISIVE = {"AVX", "AVX2", "FMA", "F16C", "NEON", "DOTPROD"}
 
 VARIABLES = ("OMP_", "GOMP_", "KMP_", "EDGEPROXY_", "HF_", "GGML_", "LLAMA_")
 _SECRET = ("TOKEN", "KEY", "SECRET", "PASSWORD", "CREDENTIAL", "AUTH")
+_COMPILE = (
+    "compile it for this machine: pip install --force-reinstall --no-cache-dir --no-binary "
+    "llama-cpp-python llama-cpp-python"
+)
 _LITTLE_DISK = 1_000_000_000
 
 
@@ -109,11 +117,32 @@ def compiled_features(told: str) -> set[str]:
 
 def load_engine() -> Engine:
     """Load llama.cpp, which a machine may be unable to, and ask what it is."""
+    code = import_code()
+    if code not in (0, 1):  # it raised no error, it ended the process
+        return Engine(
+            problem=f"loading llama.cpp ends the process ({ending(code)}), as one that was "
+            f"compiled for another processor does; {_COMPILE}"
+        )
     try:
         from edgeproxy.llama import build, system_info
     except EdgeproxyError as error:
         return Engine(problem=str(error))
+    except (ImportError, OSError, RuntimeError) as error:  # what llama-cpp-python raises
+        return Engine(problem=f"llama.cpp cannot be loaded ({error}); {_COMPILE}")
     return Engine(build(), system_info())
+
+
+def import_code() -> int:
+    """The exit code of a process that loads llama.cpp: loading may be its end."""
+    command = [sys.executable, "-c", "import edgeproxy.llama"]
+    return subprocess.run(command, capture_output=True, check=False).returncode
+
+
+def ending(code: int) -> str:
+    """How a process ended, by its exit code: a signal's name, or a number of Windows."""
+    with contextlib.suppress(ValueError):
+        return signal.Signals(-code).name
+    return f"exit code {code:#x}"
 
 
 def free_disk(folder: Path) -> int | None:
@@ -187,7 +216,7 @@ def _needs(recipe: Recipe, free: Free | None) -> dict[str, Any]:
 def _of_engine(engine: Engine) -> Iterator[Advice]:
     if engine.problem is not None:
         what, _, remedy = engine.problem.partition("; ")
-        yield Advice(what, remedy or "install llama-cpp-python again", urgent=True)
+        yield Advice(what, remedy or _COMPILE, urgent=True)
 
 
 def _of_features(compiled: set[str], able: set[str]) -> Iterator[Advice]:
@@ -198,8 +227,7 @@ def _of_features(compiled: set[str], able: set[str]) -> Iterator[Advice]:
     yield Advice(
         f"llama.cpp was compiled without {names}, which this processor has: it is slower than "
         "it could be",
-        "compile it for this machine: pip install --force-reinstall --no-cache-dir --no-binary "
-        "llama-cpp-python llama-cpp-python",
+        _COMPILE,
         urgent=bool(unused & DECISIVE),
     )
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -126,6 +130,7 @@ def quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(diagnose, "free_memory", lambda: Free(10**10, "this machine has free"))
     monkeypatch.setattr(diagnose, "machine_features", set)
     monkeypatch.setattr(diagnose, "cpu_quota", lambda: None)
+    monkeypatch.setattr(diagnose, "import_code", lambda: 0)
     for name in ("OMP_WAIT_POLICY", "OMP_THREAD_LIMIT"):
         monkeypatch.delenv(name, raising=False)
 
@@ -209,6 +214,38 @@ def test_what_to_do_about_an_installed_trio(capsys: pytest.CaptureFixture[str]) 
     shown = capsys.readouterr().out
     assert "damaged" in shown
     assert "do: see: edgeproxy verify mine" in shown
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (
+            "raise RuntimeError('libgomp.so.1: cannot open shared object file')",
+            "libgomp.so.1",
+        ),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGABRT)", "ends the process"),
+    ],
+)
+def test_it_works_where_llama_cpp_does_not(code: str, said: str, tmp_path: Path) -> None:
+    """A library that it needs is missing, or it was compiled for another processor."""
+    (tmp_path / "llama_cpp.py").write_text(code)
+    (tmp_path / "home").mkdir()
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    environment = {**os.environ, "PYTHONPATH": path, "EDGEPROXY_HOME": str(tmp_path / "home")}
+    command = [sys.executable, "-m", "edgeproxy", "doctor", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert (done.returncode, done.stderr) == (1, "")
+    found = json.loads(done.stdout)
+    assert said in found["advice"][0]["what"]
+    assert found["advice"][0]["urgent"]
+    assert found["versions"]["llama_cpp"] is None
+    assert [trio["trio"] for trio in found["trios"]] == ["factbook", "factbook-phi"]
+
+
+def test_how_a_process_ended() -> None:
+    assert diagnose.ending(-signal.SIGABRT) == "SIGABRT"
+    assert diagnose.ending(0xC000001D) == "exit code 0xc000001d"
+    assert diagnose.import_code() == 0
 
 
 @pytest.mark.usefixtures("quiet")
