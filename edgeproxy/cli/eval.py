@@ -36,6 +36,7 @@ from edgeproxy.measure.evaluate import (
     read_questions,
 )
 from edgeproxy.measure.judging import is_right
+from edgeproxy.units import duration
 
 if TYPE_CHECKING:
     from edgeproxy.align import Cost
@@ -237,7 +238,7 @@ def _shown(work: Answering, workers: int, known: int) -> dict[str, list[str]]:
     def progress(done: int, total: int) -> None:
         elapsed = time.monotonic() - started
         rate = (done - known) / elapsed if elapsed else 0.0
-        left = f"{(total - done) / rate:.0f} s left" if rate else "..."
+        left = f"{duration((total - done) / rate)} left" if rate else "..."
         filled = "#" * (done * 20 // total)
         status.show(f"[{filled:<20}] {done}/{total} replies, {rate:.0f}/s, {left}")
 

@@ -21,6 +21,7 @@ from typing import Any
 from edgeproxy import __version__
 from edgeproxy.decode.sample import Sampling
 from edgeproxy.errors import EdgeproxyError, UsageError
+from edgeproxy.files import reason, replacing
 from edgeproxy.measure.evaluate import Question
 from edgeproxy.measure.judging import is_right
 from edgeproxy.trios.find import Lora, Recipe, Role
@@ -54,7 +55,7 @@ class Replies:
                 self._take_up(run, resume)
             self._file = self.part.open("ab")
         except OSError as error:
-            raise UsageError(f"{error.filename}: {error.strerror}; name another file") from None
+            raise UsageError(f"{error.filename}: {reason(error)}; name another file") from None
         if self._file.tell() == 0:
             self._write({"run": run})
 
@@ -111,25 +112,21 @@ class Replies:
             try:
                 self._write({"number": number, **self._line(system, number, text)})
             except OSError as error:
-                raise EdgeproxyError(f"{self.part}: {error.strerror}") from None
+                raise EdgeproxyError(f"{self.part}: {reason(error)}") from None
             self.known[system, number] = text
 
     def finish(self, systems: Iterable[str]) -> None:
         """Put all replies, which must be there, into the target. Raises `EdgeproxyError`."""
         numbers = range(len(self._questions))
         lines = [self._line(s, n, self.known[s, n]) for s in systems for n in numbers]
-        whole = self.target.with_name(f"{self.target.name}.whole")
+        _check_target(self.target)  # something else may be there by now
         try:
-            whole.write_bytes(b"".join(map(_as_line, lines)))
+            with replacing(self.target) as file:
+                file.writelines(map(_as_line, lines))
             self._file.close()
-            _check_target(self.target)  # something else may be there by now
-            whole.replace(self.target)
             self.part.unlink()
         except OSError as error:
-            raise EdgeproxyError(f"{self.target}: {error.strerror}") from None
-        finally:
-            with contextlib.suppress(OSError):
-                whole.unlink(missing_ok=True)
+            raise EdgeproxyError(f"{self.target}: {reason(error)}") from None
         self.known.clear()
 
     def close(self) -> int:

@@ -63,7 +63,8 @@ def load(
 
     `kv_type` "q8_0" halves what a long context takes of memory, nearly without a loss.
 
-    `draft` says what drafts several tokens at once (see `Drafter`); it changes the speed alone.
+    `draft` says what drafts several tokens at once (see `Drafter`): it changes the speed and, bar
+    rounding, not the text.
 
     `solo` names models that will answer alone too (see `Session.solo`): they are loaded with the
     trio, if there is room for all of them.

@@ -246,7 +246,7 @@ def test_a_full_disk_loses_nothing(target: Path, monkeypatch: pytest.MonkeyPatch
         raise OSError(28, "No space left on device", str(target))
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_bytes", full)
+        patch.setattr(module, "replacing", full)
         with pytest.raises(EdgeproxyError, match="No space left"):
             replies.finish(SYSTEMS)
         patch.setattr(replies, "_write", full)
