@@ -6,13 +6,10 @@ alike; figures are medians, and ratios are of medians of the same run.
 
 from __future__ import annotations
 
-import os
-import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -24,6 +21,7 @@ from edgeproxy.decode.sample import Sampling
 from edgeproxy.decode.trio import RoleTokens, Trio
 from edgeproxy.errors import Cancelled
 from edgeproxy.gguf import read
+from edgeproxy.measure.machine import machine
 from edgeproxy.prompts.formats import Message
 from edgeproxy.session.memory_free import peak_memory
 from edgeproxy.session.memory_plan import BAR
@@ -232,29 +230,3 @@ def _fastest(work: Callable[[], object], limit: float = 0.3) -> float:
         work()
         times.append(time.perf_counter() - started)
     return min(times)
-
-
-def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
-    from importlib.metadata import version
-
-    return {
-        "system": f"{platform.system()} {platform.machine()}",
-        "processor": next(_processor_names(), platform.processor() or "unknown"),
-        "processors": processors(),
-        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-        "python": platform.python_version(),
-        "llama_cpp_python": version("llama-cpp-python"),
-    }
-
-
-def _processor_names() -> Iterator[str]:
-    """The processor's name where the system has it in a file, as Linux does."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return
-    for line in lines:
-        key, _, value = line.partition(":")
-        if key.strip() in ("model name", "Model"):
-            yield value.strip()
