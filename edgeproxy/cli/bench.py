@@ -92,14 +92,14 @@ def command(
     status = StatusLine()
     with opened(models, recipe) as ready, on_interrupt(ready.session.cancel) as presses:
 
-        def told(what: str) -> None:
+        def progress(what: str) -> None:
             if presses.count:
                 raise Cancelled("the measurement was interrupted")
             status.show(what)
 
         try:
             asked = prompts or bench.PROMPTS
-            found = bench.measure(ready.session, asked, repeats, max_tokens, told, temperature)
+            found = bench.measure(ready.session, asked, repeats, max_tokens, progress, temperature)
         finally:
             status.clear()
     found["peak_memory"] = found["memory"]["peak"]

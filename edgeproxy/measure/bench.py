@@ -60,13 +60,14 @@ def measure(
     prompts: Sequence[str],
     repeats: int,
     max_tokens: int,
-    told: Callable[[str], None],
+    progress: Callable[[str], None],
     temperature: float = 0.0,
 ) -> dict[str, Any]:
     """The figures of all systems, as JSON will have them.
 
-    `told` hears what is measured at the moment. What warms up is not counted; the peak of memory is
-    taken after the trio's part of that, before the models measured alone get contexts of their own.
+    `progress` hears what is measured at the moment. What warms up is not counted; the peak of
+    memory is taken after the trio's part of that, before the models measured alone get contexts of
+    their own.
     The draw begins with the same seed each time. Raises what a reply raises, `UsageError` for an
     impossible temperature, and `Cancelled` once the session is cancelled.
     """
@@ -74,7 +75,7 @@ def measure(
     mode = session.drafter.mode
 
     def ask(name: str, when: str) -> list[Reply]:
-        told(f"{when}: {name}")
+        progress(f"{when}: {name}")
         session.drafter.mode = mode if name == "drafted" else "off"
         try:
             speaker = _speaker(session, name)
@@ -95,9 +96,9 @@ def measure(
         when = f"round {number} of {repeats}"
         for name in SYSTEMS:
             rounds[name].append(ask(name, when))
-        told(f"{when}: reading a prompt")
+        progress(f"{when}: reading a prompt")
         reading.append(_read_prompt(session))
-    told("memory bandwidth")
+    progress("memory bandwidth")
     found: dict[str, Any] = {name: _figures(replies) for name, replies in rounds.items()}
     trio_reads, base_reads = (median(times) for times in zip(*reading, strict=True))
     copied, read = memory_bandwidth()

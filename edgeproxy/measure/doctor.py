@@ -5,13 +5,9 @@ May touch: headers of model files, /proc, /sys and the environment, read-only; a
 
 from __future__ import annotations
 
-import contextlib
 import os
 import platform
 import shutil
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +15,8 @@ from typing import Any
 
 from edgeproxy import __version__
 from edgeproxy.core.control_groups import cpu_quota
-from edgeproxy.errors import EdgeproxyError, OutOfMemoryError
+from edgeproxy.core.loadable import BUILD_HERE, probe
+from edgeproxy.errors import EdgeproxyError, EngineLoadError, OutOfMemoryError
 from edgeproxy.gguf import read
 from edgeproxy.measure.machine import machine, machine_features
 from edgeproxy.session.memory_free import Free, free_memory
@@ -34,10 +31,6 @@ DECISIVE = {"AVX", "AVX2", "FMA", "F16C", "NEON", "DOTPROD"}
 
 VARIABLES = ("OMP_", "GOMP_", "KMP_", "EDGEPROXY_", "HF_", "GGML_", "LLAMA_")
 _SECRET = ("TOKEN", "KEY", "SECRET", "PASSWORD", "CREDENTIAL", "AUTH")
-_COMPILE = (
-    "compile it for this machine: pip install --force-reinstall --no-cache-dir --no-binary "
-    "llama-cpp-python llama-cpp-python"
-)
 _LITTLE_DISK = 1_000_000_000
 
 
@@ -60,15 +53,15 @@ class Advice:
 
 
 def examine(
-    trios: Sequence[Listed], environment: Mapping[str, str], told: Callable[[str], None]
+    trios: Sequence[Listed], environment: Mapping[str, str], progress: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Everything, as JSON will have it; `told` hears which trio is looked at."""
+    """Everything, as JSON will have it; `progress` hears which trio is looked at."""
     free = free_memory()
     engine = load_engine()
     compiled, able = compiled_features(engine.features), machine_features()
     here = machine()
     folder = home()
-    found_trios = [_trio(listed, free, told, engine.problem is None) for listed in trios]
+    found_trios = [_trio(listed, free, progress, engine.problem is None) for listed in trios]
     variables = relevant(environment)
     quota = cpu_quota()
     disk = free_disk(folder)
@@ -117,32 +110,14 @@ def compiled_features(told: str) -> set[str]:
 
 def load_engine() -> Engine:
     """Load llama.cpp, which a machine may be unable to, and ask what it is."""
-    code = import_code()
-    if code not in (0, 1):  # it raised no error, it ended the process
-        return Engine(
-            problem=f"loading llama.cpp ends the process ({ending(code)}), as one that was "
-            f"compiled for another processor does; {_COMPILE}"
-        )
+    problem = probe()
+    if problem is not None:
+        return Engine(problem=problem)
     try:
         from edgeproxy.llama import build, system_info
-    except EdgeproxyError as error:
+    except EngineLoadError as error:
         return Engine(problem=str(error))
-    except (ImportError, OSError, RuntimeError) as error:  # what llama-cpp-python raises
-        return Engine(problem=f"llama.cpp cannot be loaded ({error}); {_COMPILE}")
     return Engine(build(), system_info())
-
-
-def import_code() -> int:
-    """The exit code of a process that loads llama.cpp: loading may be its end."""
-    command = [sys.executable, "-c", "import edgeproxy.llama"]
-    return subprocess.run(command, capture_output=True, check=False).returncode
-
-
-def ending(code: int) -> str:
-    """How a process ended, by its exit code: a signal's name, or a number of Windows."""
-    with contextlib.suppress(ValueError):
-        return signal.Signals(-code).name
-    return f"exit code {code:#x}"
 
 
 def free_disk(folder: Path | None) -> int | None:
@@ -166,10 +141,10 @@ def relevant(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _trio(
-    listed: Listed, free: Free | None, told: Callable[[str], None], can_estimate: bool
+    listed: Listed, free: Free | None, progress: Callable[[str], None], can_estimate: bool
 ) -> dict[str, Any]:
     """What is to be said of one trio; what it takes of memory only llama.cpp can tell."""
-    told(f"reading the headers of {listed.name}")
+    progress(f"reading the headers of {listed.name}")
     found: dict[str, Any] = {"trio": listed.name, "origin": listed.origin, "missing": []}
     found |= {"needs": None, "total": None, "context": None, "fits": None, "problem": None}
     if listed.recipe is None:
@@ -218,7 +193,7 @@ def _needs(recipe: Recipe, free: Free | None) -> dict[str, Any]:
 def _of_engine(engine: Engine) -> Iterator[Advice]:
     if engine.problem is not None:
         what, _, remedy = engine.problem.partition("; ")
-        yield Advice(what, remedy or _COMPILE, urgent=True)
+        yield Advice(what, remedy or BUILD_HERE, urgent=True)
 
 
 def _of_features(compiled: set[str], able: set[str]) -> Iterator[Advice]:
@@ -229,7 +204,7 @@ def _of_features(compiled: set[str], able: set[str]) -> Iterator[Advice]:
     yield Advice(
         f"llama.cpp was compiled without {names}, which this processor has: it is slower than "
         "it could be",
-        _COMPILE,
+        BUILD_HERE,
         urgent=bool(unused & DECISIVE),
     )
 
