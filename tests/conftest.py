@@ -17,7 +17,8 @@ from hypothesis import settings
 from edgeproxy.core.vocab import Vocab, from_header
 from edgeproxy.gguf import read
 from edgeproxy.llama import Weights
-from edgeproxy.session.load import Session
+from edgeproxy.session.load import load
+from edgeproxy.session.session import Session
 from edgeproxy.trios.find import Recipe, read_recipe
 from tests.helpers.gguf_files import draft
 
@@ -112,5 +113,5 @@ def base_weights(factbook_recipe: Recipe) -> Iterator[Weights]:
 @pytest.fixture(scope="module")
 def session(factbook_recipe: Recipe) -> Iterator[Session]:
     """The shipped trio, loaded; a test that changes its alpha or mask changes it back."""
-    with Session(factbook_recipe) as loaded:
+    with load(factbook_recipe) as loaded:
         yield loaded

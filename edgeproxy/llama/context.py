@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeproxy.core.cancel import Cancel, Flag
 from edgeproxy.core.model import Logits
 from edgeproxy.core.threads import Threads
 from edgeproxy.core.vocab import Vocab
@@ -53,7 +54,7 @@ class LlamaModel(Stateful):
         kv_type: KvType = "f16",
         n_branches: int = 0,
         adapter: Adapter | None = None,
-        cancel: threading.Event | None = None,
+        cancel: Cancel | None = None,
     ) -> None:
         self._context: Any = None
         self._batch: Any = None
@@ -63,7 +64,7 @@ class LlamaModel(Stateful):
         self._kv_type = kv_type
         self._lock = threading.Lock()
         self._owner = Owner(self._lock, str(weights.path))
-        self._cancel = cancel or threading.Event()
+        self._cancel = cancel or Flag()
         self._interrupt: BaseException | None = None
         self._n_past = 0
         self._evaluated = 0
@@ -74,7 +75,8 @@ class LlamaModel(Stateful):
         self._n_threads = n_threads.choice.best
         kind = kv_type_for(weights.header, kv_type)
         check_branches(n_branches)
-        self._n_branches = n_branches if weights.can_rewind else 0
+        self._can_rewind = weights.can_rewind
+        self._n_branches = n_branches if self._can_rewind else 0
         self._abort_callback = lib.ggml_abort_callback(self._should_abort)
         self._no_callback = lib.ggml_abort_callback()
         params = context_params(
@@ -115,6 +117,11 @@ class LlamaModel(Stateful):
         return self._n_ctx
 
     @property
+    def can_rewind(self) -> bool:
+        """As `Model.can_rewind`: whether the architecture is neither recurrent nor hybrid."""
+        return self._can_rewind
+
+    @property
     def evaluated(self) -> int:
         """How many tokens have ever been evaluated, what branches had in common once."""
         return self._evaluated
@@ -134,7 +141,7 @@ class LlamaModel(Stateful):
             try:
                 return self._eval_in_batches(tokens, rows)
             except BaseException:
-                self._forget_after(before)
+                self._go_back(before)
                 raise
 
     def _eval_in_batches(self, tokens: Sequence[int], rows: int) -> Logits:
@@ -183,7 +190,7 @@ class LlamaModel(Stateful):
                 return rows
             except BaseException:
                 let_go(self._memory, len(others))
-                self._forget_after(before)
+                self._go_back(before)
                 raise
 
     def _decode(self, batch: Any, n: int) -> None:
@@ -240,12 +247,21 @@ class LlamaModel(Stateful):
         return out
 
     def rewind(self, n: int) -> None:
-        """As `Model.rewind`. Raises `EngineError` for a recurrent model unless n is `n_past`."""
+        """As `Model.rewind`."""
         with self._owner:
             if not 0 <= n <= self._n_past:
                 raise EngineError(f"cannot forget {n} tokens of {self._n_past}")
+            if n and n < self._n_past and not self._can_rewind:
+                raise EngineError(
+                    f"{self._weights.path}: {self._weights.header.architecture} models cannot "
+                    "forget a part of their text, only all of it"
+                )
             if n:
                 self._forget_after(self._n_past - n)
+
+    def _go_back(self, n_past: int) -> None:
+        """After a failure: cut to `n_past` tokens, or to none where only all can be forgotten."""
+        self._forget_after(n_past if self._can_rewind else 0)
 
     def _forget_after(self, n_past: int) -> None:
         """Cut the KV cache to `n_past` tokens, also where a failed decode left some behind."""
@@ -253,9 +269,7 @@ class LlamaModel(Stateful):
             lib.llama_memory_clear(self._memory, False)
         # -1 stands for all sequences, which recurrent models refuse.
         elif not lib.llama_memory_seq_rm(self._memory, -1 if self._n_branches else 0, n_past, -1):
-            raise EngineError(
-                f"{self._weights.path}: this architecture cannot forget a part of its text"
-            )
+            raise EngineError(f"{self._weights.path}: llama.cpp cannot forget a part of this text")
         if lib.llama_memory_seq_pos_max(self._memory, 0) != n_past - 1:
             raise EngineError(f"{self._weights.path}: the KV cache is out of step; load it again")
         self._n_past = n_past

@@ -9,12 +9,12 @@ import contextlib
 import dataclasses
 import os
 import platform
-import threading
 import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgeproxy.core.cancel import Cancel
 from edgeproxy.core.vocab import Kind, Vocab, from_header
 from edgeproxy.errors import Cancelled, EngineError, ModelFileError, UsageError
 from edgeproxy.gguf import Header, ModelFile, open_model
@@ -86,7 +86,7 @@ class Weights:
         path: str | Path | Unloaded,
         *,
         progress: Progress | None = None,
-        cancel: threading.Event | None = None,
+        cancel: Cancel | None = None,
         mmap: bool | None = None,
         vocab_only: bool = False,
     ) -> None:
@@ -235,7 +235,7 @@ def is_mapped(header: Header) -> bool:
 def _load(
     file: ModelFile,
     progress: Progress | None,
-    cancel: threading.Event | None,
+    cancel: Cancel | None,
     mmap: bool,
     vocab_only: bool,
 ) -> Any:

@@ -5,10 +5,10 @@ May touch: the model files, read-only.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from edgeproxy.core.cancel import Cancel
 from edgeproxy.llama import Adapter, Unloaded, Weights
 from edgeproxy.trios.find import Lora, Role
 
@@ -16,10 +16,10 @@ Progress = Callable[[str, float], None]
 """Called with a role's name and the share of its file that has been loaded, 0 to 1."""
 
 
-class Held:
+class ModelFiles:
     """Loads what is asked for the first time; `progress` and `cancel` as for `Weights`."""
 
-    def __init__(self, progress: Progress | None, cancel: threading.Event) -> None:
+    def __init__(self, progress: Progress | None, cancel: Cancel) -> None:
         self._progress = progress
         self._cancel = cancel
         self._unloaded: dict[Path, Unloaded] = {}
@@ -31,6 +31,10 @@ class Held:
         if role.path not in self._unloaded:
             self._unloaded[role.path] = Unloaded(role.path)
         return self._unloaded[role.path]
+
+    def held(self, role: Role) -> Weights | None:
+        """The weights of `role` where they are in memory already."""
+        return self._weights.get(role.path)
 
     def weights(self, name: str, role: Role) -> Weights:
         """The weights of the role called `name`; two roles that name one file share them."""

@@ -21,7 +21,8 @@ from edgeproxy.errors import (
     VocabularyError,
 )
 from edgeproxy.prompts.formats import Message
-from edgeproxy.session.load import Session, load
+from edgeproxy.session.load import load
+from edgeproxy.session.session import Session
 from edgeproxy.trios.find import Recipe, Role, choose_recipe
 from tests.helpers.gguf_files import draft
 
@@ -112,7 +113,7 @@ def test_a_strict_load_refuses_vocabularies_that_lose_something(
     with pytest.raises(VocabularyError, match="the anti-expert cannot spell 1 of"):
         load(**{**files, "anti_expert": other}, strict=True)  # type: ignore[arg-type]
     with load(**files, strict=True) as session:  # type: ignore[arg-type]
-        assert session.doubts == []
+        assert session.doubts == ()
         assert session.cost is None
 
 
@@ -139,7 +140,7 @@ def test_settings_take_the_recipes_place(files: dict[str, Path]) -> None:
         assert (session.alpha, session.plausibility) == (0.5, 0.2)
         assert session.trio.n_ctx == 64
         session.alpha = 0.0
-        assert session.trio.alpha == 0.0
+        assert session.alpha == 0.0
 
 
 def test_progress_names_the_role(files: dict[str, Path]) -> None:
@@ -311,10 +312,12 @@ def test_a_second_turn_reads_only_what_is_new(
 
 @pytest.mark.weights
 @pytest.mark.parametrize("taken", [1, 2, 3, 5])
-def test_a_reply_that_outlives_its_session_ends_in_silence(taken: int) -> None:
+def test_a_reply_that_outlives_its_session_says_so(taken: int) -> None:
     """Also between the tokens of a draft, which would otherwise be taken back."""
     with load("factbook") as session:
         pieces = session.chat("What is the capital of Peru?")
         for _ in range(taken):
             next(pieces)
-    pieces.close()  # type: ignore[attr-defined]
+    with pytest.raises(EngineError, match="closed"):
+        next(pieces)
+    pieces.close()
