@@ -8,7 +8,6 @@ first one's, an upper bound.
 
 from __future__ import annotations
 
-import threading
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from edgeproxy.align.firsts import Step, firsts
 from edgeproxy.align.spelling import Spelling
+from edgeproxy.core.cancel import Cancel
 from edgeproxy.core.vocab import Vocab
 from edgeproxy.errors import Cancelled
 
@@ -98,12 +98,12 @@ class Tables:
 
 
 def build(
-    base: Vocab, own: Vocab, progress: Progress | None = None, cancel: threading.Event | None = None
+    base: Vocab, own: Vocab, progress: Progress | None = None, cancel: Cancel | None = None
 ) -> Arrays:
     """The arrays of `Tables` for a model with the vocabulary `own` under `base`.
 
     Either tokenizer is asked about every token that the other vocabulary does not have. `progress`
-    gets the share of that work that is done; setting `cancel` ends it with `Cancelled`.
+    gets the share of that work that is done; `cancel` ends it with `Cancelled`.
     """
     own_order = _sorted(own)
     token_of_base, token_of_own = _by_text(base), _by_text(own)
@@ -135,7 +135,7 @@ def build(
     )
 
 
-def _step(total: int, progress: Progress | None, cancel: threading.Event | None) -> Step:
+def _step(total: int, progress: Progress | None, cancel: Cancel | None) -> Step:
     answered = 0
 
     def step(count: int) -> None:

@@ -7,6 +7,8 @@ a lone byte as `<0xNN>`; here all of them are plain bytes.
 
 from __future__ import annotations
 
+import hashlib
+from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
@@ -46,6 +48,8 @@ class Vocab:
     add_bos: bool = False
     chat_template: str | None = None
     tokenize: Tokenize = _cannot_tokenize
+    fingerprint: str = ""
+    """Names all that `tokens`, `kinds` and `tokenize` follow from; "" where that is not known."""
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -146,7 +150,32 @@ def from_header(header: Header) -> Vocab:
         ),
         add_bos=bool(metadata.get("tokenizer.ggml.add_bos_token", False)),
         chat_template=metadata.get("tokenizer.chat_template"),
+        fingerprint=_fingerprint(header),
     )
+
+
+# What is put around a text: how the text itself is cut does not depend on it, and the files of a
+# tuned and an untuned model often differ in it.
+_AROUND = ("bos_token_id", "eos_token_id", "padding_token_id", "add_bos_token", "add_eos_token")
+
+
+def _fingerprint(header: Header) -> str:
+    """The sha256 of all that a header says of its tokenizer, but for what is put around a text."""
+    prefix = "tokenizer.ggml."
+    digest = hashlib.sha256(header.architecture.encode())
+    for key, value in sorted(header.metadata.items()):
+        if not key.startswith(prefix) or key.removeprefix(prefix) in _AROUND:
+            continue
+        items = value if isinstance(value, tuple) else (value,)
+        digest.update(f"\0{key} {type(value).__name__} {len(items)} ".encode())
+        if items and isinstance(items[0], str):
+            lengths = array("Q", map(len, items))
+            digest.update(lengths.tobytes() + "".join(items).encode())
+        elif items and isinstance(items[0], float):
+            digest.update(array("d", items).tobytes())
+        else:
+            digest.update(repr(items).encode())
+    return digest.hexdigest()
 
 
 def _byte_of_character() -> dict[str, int]:
