@@ -12,23 +12,7 @@ from edgeproxy.align.spelling import Spelling
 from edgeproxy.core.vocab import Vocab
 from tests.helpers.tokenizing import LARGE, PIECES, SMALL, bpe_vocab, unigram_vocab
 
-ODD = [
-    "",
-    " ",
-    "  a",
-    "\t",
-    "\tthe",
-    " \n",
-    "a\n",
-    "\na",
-    "a\nb",
-    "the ",
-    "é",
-    "日本",
-    "\u3000",
-    "x",
-    " x",
-]
+SPACED = ["", " ", "  a", "\t", "\tthe", " \n", "a\n", "\na", "a\nb", "the ", "\u3000"]
 WORDS = [
     *(word.encode() for word in (*SPACED, "é", "日本", "x", " x")),
     *(b"\xff", b"a\xff", b"\xe6\x97", b"the\xc3"),
