@@ -16,6 +16,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from edgeproxy.core.check import one_of
 from edgeproxy.core.model import Logits
 from edgeproxy.decode.draft_length import LONGEST, DraftLength
 from edgeproxy.decode.stepwise import Evaluates, Steps
@@ -26,13 +27,6 @@ Draft = Literal["off", "ngram", "expert", "auto"]
 
 _NGRAM = 3
 """So many tokens must have stood before the same way for what followed them to be drafted."""
-
-
-def check_draft(mode: str) -> None:
-    """Raise `UsageError` unless `mode` is one of `Draft`."""
-    modes = get_args(Draft)
-    if mode not in modes:
-        raise UsageError(f"draft must be one of {', '.join(modes)}, not {mode!r}")
 
 
 @dataclass
@@ -75,7 +69,7 @@ class Drafter:
 
     @mode.setter
     def mode(self, value: Draft) -> None:
-        check_draft(value)
+        one_of("draft", value, get_args(Draft))
         can_draft = self._trio.can_rewind and not self._trio.is_stepwise
         self._mode: Draft = value if can_draft else "off"
 

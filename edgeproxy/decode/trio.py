@@ -260,22 +260,27 @@ class Trio:
     def _restore(self, lengths: Sequence[int]) -> None:
         """Bring each model back to its own length; where one cannot, all three forget everything.
 
-        Raises `EngineError` then, but not where a model forgets all or nothing by its nature.
+        Raises `EngineError` then, but not where a model forgets all or nothing by its nature; and
+        with nothing changed where none of them can be used at all.
         """
         self._ahead, self._ahead_rows = [], []
         self.rows = self._nothing
         self.version += 1
         if any(map(_cannot_go_back, self.models, lengths)):
             lengths = [0, 0, 0]
+        done = 0
         try:
             for model, read, length in zip(self.models, self._read, lengths, strict=True):
                 if model.n_past < length:
                     raise EngineError("a model has lost what it had read")
                 model.rewind(model.n_past - length)
                 del read[length:]
+                done += 1
         except BaseException as error:
-            self._forget()
-            if not isinstance(error, EngineError):
+            is_as_it_was = not done and all(map(_has_read, self.models, self._read))
+            if not is_as_it_was:
+                self._forget()
+            if is_as_it_was or not isinstance(error, EngineError):
                 raise
             raise EngineError(
                 f"the three models were out of step and have forgotten all that they had read "
@@ -346,6 +351,10 @@ def _leading(row: Logits) -> list[int]:
     near = np.flatnonzero(row >= row.max() - NEAR)
     order = np.argsort(row[near])[::-1][:MOST]
     return [int(token) for token in near[order]]
+
+
+def _has_read(model: Model, tokens: Sequence[int]) -> bool:
+    return model.n_past == len(tokens)
 
 
 def _cannot_go_back(model: Model, length: int) -> bool:

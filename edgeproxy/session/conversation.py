@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 from edgeproxy.decode.sample import Sampling
@@ -16,6 +17,7 @@ class Conversation:
     def __init__(self, speaker: Speaker[Any], system: str | None = None) -> None:
         self._speaker = speaker
         self.messages: list[Message] = []
+        self._turn: weakref.ref[Turn] | None = None
         self.reset(system)
 
     def reset(self, system: str | None = None) -> None:
@@ -32,9 +34,13 @@ class Conversation:
     ) -> Turn:
         """The turn that answers `text`; see `Session.reply`.
 
-        A reply that is cut short stays in the conversation as far as it came. A turn that fails, or
-        is left or cancelled, before it has said anything leaves the conversation as it was.
+        A reply that is cut short stays in the conversation as far as it came; so does one that was
+        left in the middle, which ends here. A turn that fails, or is left or cancelled, before it
+        has said anything leaves the conversation as it was.
         """
+        older = self._turn() if self._turn is not None else None
+        if older is not None and older.is_left():
+            older.close()
         before = self.messages
         asked = [*before, Message("user", text)]
 
@@ -45,4 +51,6 @@ class Conversation:
             if (said or is_whole) and self.messages is before:
                 self.messages = [*asked, Message("assistant", said)]
 
-        return self._speaker.reply(asked, sampling, max_tokens, wait=wait, ended=ended)
+        turn = self._speaker.reply(asked, sampling, max_tokens, wait=wait, ended=ended)
+        self._turn = weakref.ref(turn)
+        return turn

@@ -469,6 +469,28 @@ def test_a_wrong_command_does_not_end_the_chat(run: Run, line: bytes, said: str)
     assert said in err
 
 
+def test_a_full_context_says_what_helps(run: Run, models: list[FakeModel]) -> None:
+    models[:] = [saying(REPLIES, n_ctx=24) for _ in range(3)]
+    code, out, err = run("chat", stdin=b"Hi\n" + b"x" * 20 + b"\n/reset\nHi\n" + b"x" * 30)
+    assert (code, out) == (1, "Hello.\nHello.\n")
+    full = [line for line in err.splitlines() if "do not fit" in line or "does not fit" in line]
+    assert "/reset begins anew" in full[0]
+    assert "--ctx N" in full[0]
+
+
+def test_a_first_message_that_is_too_long_says_so(run: Run, models: list[FakeModel]) -> None:
+    models[:] = [saying(REPLIES, n_ctx=24) for _ in range(3)]
+    code, out, err = run("chat", stdin=b"x" * 30)
+    assert (code, out) == (1, "")
+    assert "the message does not fit the context of 24 tokens; send less text" in err
+
+
+def test_an_empty_reply_is_said(run: Run) -> None:
+    code, out, err = run("chat", stdin=b"What?\n")
+    assert (code, out) == (0, "")
+    assert "(the reply is empty)" in err
+
+
 def test_chat_notes_and_errors(run: Run, models: list[FakeModel]) -> None:
     assert "--max-tokens" in run("chat", "--max-tokens", "2", stdin=b"Hi\n")[2]
     models[:] = [saying(REPLIES, n_ctx=12) for _ in range(3)]

@@ -43,8 +43,8 @@ def stepwise(session: Session, factbook_recipe: Recipe) -> Iterator[None]:
     mode, session.drafter.mode = session.drafter.mode, "off"
     yield
     session.drafter.mode = mode
-    session.alpha = factbook_recipe.alpha
-    session.plausibility = factbook_recipe.plausibility
+    session.alpha = session.trio.alpha = factbook_recipe.alpha
+    session.plausibility = session.trio.plausibility = factbook_recipe.plausibility
 
 
 def from_nothing(session: Session) -> Session:

@@ -126,7 +126,7 @@ def test_half_a_character_is_left_out_of_a_reply_that_is_cut() -> None:
 
 
 def test_half_a_character_is_left_out_where_the_context_is_full() -> None:
-    pieces = reply_of(saying({"Q:": "€"}, n_ctx=4))
+    pieces = reply_of(saying({"Q:": "€"}, n_ctx=3))
     assert (text_of(pieces), pieces[-1].finish_reason) == ("", "context")
 
 

@@ -400,19 +400,36 @@ def test_where_one_cannot_go_back_all_three_forget_everything(role: int) -> None
     trio.eval(PROMPT)
     trio.eval([50])
     models[role].refuses = "some"
+    fakes(trio)[2].fail_on(1, Fault(MemoryError()))
     with pytest.raises(EngineError, match=r"forgotten all .*in use by another thread.*again"):
-        trio.rewind(1)
+        trio.eval([51])
     assert histories(trio) == [[], [], []]
     assert trio.n_past == 0
     assert np.array_equal(trio.eval(PROMPT), random_trio().eval(PROMPT))
     models[role].refuses = "all"
+    fakes(trio)[2].fail_on(1, Fault(MemoryError()))
     with pytest.raises(EngineError, match="out of step"):
-        trio.rewind(1)
+        trio.eval([51])
     with pytest.raises(EngineError, match="out of step"):
         trio.eval([50])  # or it would go on with texts of different lengths
-    with pytest.raises(EngineError, match="out of step"):
+    with pytest.raises(EngineError):
         trio.resume(PROMPT)
     models[role].refuses = ""
+    assert np.array_equal(trio.eval(trio.resume(PROMPT)), random_trio().eval(PROMPT))
+
+
+def test_models_that_cannot_be_used_at_all_stay_as_they_are() -> None:
+    """As closed ones, and those of the parent in a forked child: the error is their own."""
+    models = [Stubborn(noise(seed, fake_vocab())) for seed in (1, 2, 3)]
+    trio = Trio(models[0], models[1], models[2])
+    trio.eval(PROMPT)
+    for model in models:
+        model.refuses = "all"
+    with pytest.raises(EngineError, match=r"^it is in use by another thread$"):
+        trio.resume(RoleTokens([1], [2], [3]))
+    assert histories(trio) == [list(tokens) for tokens in PROMPT]
+    for model in models:
+        model.refuses = ""
     assert np.array_equal(trio.eval(trio.resume(PROMPT)), random_trio().eval(PROMPT))
 
 

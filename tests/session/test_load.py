@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,12 +17,15 @@ from edgeproxy.errors import (
     EngineError,
     ManifestError,
     ModelFileError,
+    OutOfMemoryError,
     PromptError,
     UsageError,
     VocabularyError,
 )
 from edgeproxy.prompts.formats import Message
+from edgeproxy.session import load as loader
 from edgeproxy.session.load import load
+from edgeproxy.session.memory_free import Free
 from edgeproxy.session.session import Session
 from edgeproxy.trios.find import Recipe, Role, choose_recipe
 from tests.helpers.gguf_files import draft
@@ -321,3 +325,50 @@ def test_a_reply_that_outlives_its_session_says_so(taken: int) -> None:
     with pytest.raises(EngineError, match="closed"):
         next(pieces)
     pieces.close()
+
+
+# What is said or refused before anything is loaded
+
+
+def test_a_context_beyond_what_a_model_was_trained_with_is_told(files: dict[str, Path]) -> None:
+    with load(**files, n_ctx=300) as session:  # type: ignore[arg-type]
+        (base, *_) = session.doubts
+        assert len(session.doubts) == 3
+        assert "the base was trained with 256 tokens, and the context has 300" in base
+    # It is no fault of the vocabularies.
+    with load(**files, n_ctx=300, strict=True) as session:  # type: ignore[arg-type]
+        assert session.doubts
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"draft": "on"}, {"n_ctx": 2.5}, {"n_threads": "2"}, {"kv_type": "q4"}, {"alpha": "1"}],
+)
+def test_settings_of_another_kind_are_refused(
+    files: dict[str, Path], settings: dict[str, Any]
+) -> None:
+    with pytest.raises(UsageError):
+        load(**files, **settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("role", ["base", "tuned"])
+def test_one_model_alone_is_refused_where_there_is_no_memory(
+    files: dict[str, Path], monkeypatch: pytest.MonkeyPatch, role: str
+) -> None:
+    recipe = choose_recipe(**files)
+    recipe = replace(recipe, tuned=Role(files["base"].with_name("tuned.gguf")))
+    draft("llama").write(recipe.tuned.path)  # type: ignore[union-attr]
+    with load(recipe) as session:
+        monkeypatch.setattr(loader, "free_memory", lambda: Free(1000, "there are free"))
+        with pytest.raises(OutOfMemoryError, match=f"the {role} alone takes .* there are free"):
+            session.solo(role)
+        monkeypatch.setattr(loader, "free_memory", lambda: None)
+        assert session.solo(role)
+
+
+def test_one_model_alone_may_be_forced(
+    files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with load(**files, force=True) as session:  # type: ignore[arg-type]
+        monkeypatch.setattr(loader, "free_memory", lambda: Free(1000, "there are free"))
+        assert session.solo("base")
