@@ -136,6 +136,6 @@ def unspelled(base: Vocab, other: Vocab) -> list[int]:
     word_ends = np.cumsum(np.fromiter(map(len, base.texts), np.int64, len(base)))
     is_odd = ~np.isin(np.arange(256), np.frombuffer(alphabet, np.uint8))
     places = np.flatnonzero(is_odd[np.frombuffer(b"".join(base.texts), np.uint8)])
-    with_odd = np.unique(np.searchsorted(word_ends, places, side="right")).tolist()
+    with_odd = sorted(set(np.searchsorted(word_ends, places, side="right").tolist()))
     words = ((token, base.texts[token]) for token in with_odd)
     return [token for token, word in words if word not in known and not is_spelled(word)]

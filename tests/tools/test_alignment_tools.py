@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.gguf_files import draft
+from tests.helpers.gguf_files import OTHER_MERGES, byte_level_vocabulary, draft
 from tools.alignment import __main__ as alignment
 
 
@@ -62,13 +62,9 @@ def test_starts_are_timed_against_reading_the_files(
 ) -> None:
     kept = tmp_path / "kept"
     monkeypatch.setenv("EDGEPROXY_CACHE", str(kept))
-    base, pair = (draft("llama") for _ in range(2))
-    words = pair.metadata["tokenizer.ggml.tokens"]
-    pair.metadata["tokenizer.ggml.tokens"] = [word[::-1] for word in words]
-    files = {
-        "--base": base.write(tmp_path / "base.gguf"),
-        "--pair": pair.write(tmp_path / "p.gguf"),
-    }
+    base, pair = draft("llama"), draft("llama")
+    pair.metadata |= byte_level_vocabulary(OTHER_MERGES)
+    files = {"--base": base.write(tmp_path / "b.gguf"), "--pair": pair.write(tmp_path / "p.gguf")}
     options = [str(word) for option in files.items() for word in option]
     rows = measured(capsys, monkeypatch, "load", *options, "--rounds", "2")
     wanted = ["reading the files", "first start", "later start", "kept alignment"]
