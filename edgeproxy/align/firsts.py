@@ -10,8 +10,8 @@ The answer for a word is the one that it has alone:
 - Merges on both sides of a place that no token crosses do not depend on each other; so an answer
   counts only where a token begins at the word's start and one ends at its end.
 
-Any other word (with more white space at its ends, a line break, or bytes that are no text) is asked
-about alone.
+Any other word (a long one, or one with more white space at its ends, a line break, or bytes that are
+no text) is asked about alone.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ BETWEEN = "\nx\n"
 
 MAX_JOINED = 2000
 """Words in one text: some 20 KB, of which a tokenizer makes tokens in 0.01 s."""
+
+MAX_LENGTH = 100
+"""Bytes of a word that is joined to others: no text is longer than a tokenizer takes."""
 
 MAX_ALONE = 200
 """Words that are asked about one by one between two calls of `step`."""
@@ -83,8 +86,9 @@ class _Asked:
 
     def may_be_joined(self, word: bytes) -> bool:
         """Whether the word may be asked about between others."""
-        if word.translate(None, self._alphabet):
-            return False  # the tokenizer leaves bytes out, and places in its text are not known
+        # Where the tokenizer leaves bytes out, places in a text are not known.
+        if len(word) > MAX_LENGTH or word.translate(None, self._alphabet):
+            return False
         try:
             text = word.decode()
         except UnicodeDecodeError:

@@ -10,6 +10,7 @@ from edgeproxy.align import firsts as module
 from edgeproxy.align.firsts import BETWEEN, firsts
 from edgeproxy.align.spelling import Spelling
 from edgeproxy.core.vocab import Vocab
+from edgeproxy.llama.tokenizer import MAX_BYTES
 from tests.helpers.tokenizing import LARGE, PIECES, SMALL, bpe_vocab, unigram_vocab
 
 SPACED = ["", " ", "  a", "\t", "\tthe", " \n", "a\n", "\na", "a\nb", "the ", "\u3000"]
@@ -64,6 +65,19 @@ def test_a_tokenizer_that_changes_text_is_asked_about_each_word() -> None:
     vocab = replace(SMALL, tokenize=lower)
     words = [b"The", b"the", b" AND", b" is"]
     assert firsts(vocab, words, ignore).tolist() == alone(vocab, words)
+
+
+def test_no_text_is_longer_than_a_tokenizer_takes() -> None:
+    longest = 0
+
+    def tokenize(text: str, first: bool, special: bool) -> list[int]:
+        nonlocal longest
+        longest = max(longest, len(text.encode()))
+        return SMALL.tokenize(text, first, special)
+
+    words = [b"%d" % n + b"y" * 96 for n in range(2000)] + [b"z" * 2000] * 300
+    firsts(replace(SMALL, tokenize=tokenize), words, ignore)
+    assert 200_000 < longest <= MAX_BYTES
 
 
 def test_the_steps_add_up_to_all_words(monkeypatch: pytest.MonkeyPatch) -> None:
