@@ -10,8 +10,8 @@ The answer for a word is the one that it has alone:
 - Merges on both sides of a place that no token crosses do not depend on each other; so an answer
   counts only where a token begins at the word's start and one ends at its end.
 
-Any other word (a long one, or one with more white space at its ends, a line break, or bytes that are
-no text) is asked about alone.
+Any other word (a long one, or one with more white space at its ends, a line break, or bytes that
+are no text) is asked about alone.
 """
 
 from __future__ import annotations
