@@ -51,7 +51,7 @@ def test_most_words_are_asked_about_in_few_calls() -> None:
         asked.append(text)
         return SMALL.tokenize(text, first, special)
 
-    words = [b"word%d" % n for n in range(3000)]
+    words = [b" word%d" % n for n in range(3000)]
     found = firsts(replace(SMALL, tokenize=tokenize), words, ignore)
     assert found.tolist() == alone(SMALL, words)
     assert len(asked) == 2
@@ -75,7 +75,7 @@ def test_no_text_is_longer_than_a_tokenizer_takes() -> None:
         longest = max(longest, len(text.encode()))
         return SMALL.tokenize(text, first, special)
 
-    words = [b"%d" % n + b"y" * 96 for n in range(2000)] + [b"z" * 2000] * 3
+    words = [b" %d" % n + b"y" * 95 for n in range(2000)] + [b"z" * 2000] * 3
     firsts(replace(SMALL, tokenize=tokenize), words, ignore)
     assert 200_000 < longest <= MAX_BYTES
 
