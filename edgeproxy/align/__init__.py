@@ -90,7 +90,7 @@ def align(
 
     Two vocabularies that meet for the first time take a second or so: `progress` gets what is done
     and which share of it, and `cancel` ends it with `Cancelled`. Raises `VocabularyError` where the
-    vocabularies have no text in common.
+    vocabularies have no text in common, and where they are "different" and a model cannot rewind.
     """
     pair = (expert, anti_expert)
     matches = matches or match_pair(base, expert.vocab, anti_expert.vocab)
@@ -124,12 +124,18 @@ def _project(
     cancel: Cancel | None,
 ) -> Aligned:
     check_common(matches)
+    for name, model in zip(("expert", "anti-expert"), pair, strict=True):
+        if not model.can_rewind:
+            raise VocabularyError(
+                f"the {name} is a recurrent model, which cannot go back in its text as a pair with "
+                "a vocabulary of its own must; use one with the base's vocabulary"
+            )
     own = [model.vocab for model in pair]
     silent: set[int] = set()
     for found, vocab in zip(matches, own, strict=True):
         silent.update(found.silent if found.case == "different" else unspelled(base, vocab))
     heard = None if progress is None else partial(progress, ALIGNING)
-    means = [(tables_for(base, vocab, heard, cancel), Spelling(vocab)) for vocab in own[:1]]
+    means = [(tables_for(base, own[0], heard, cancel), Spelling(own[0]))]
     # Usually one vocabulary, whose tables and spellings both use.
     alike = own[0] is own[1] or same_tokenizer(*own)
     means.append(means[0] if alike else (tables_for(base, own[1], heard, cancel), Spelling(own[1])))

@@ -6,25 +6,22 @@ cannot be read, or holds what it should not, is built again; one that cannot be 
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import logging
-import os
-import tempfile
 from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import platformdirs
 
+from edgeproxy import files
 from edgeproxy.align.tables import Arrays, Progress, Tables, build
 from edgeproxy.core.cancel import Cancel
 from edgeproxy.core.vocab import Vocab
 
 _VERSION = "edgeproxy alignment 5"
 _SEAL = hashlib.sha256().digest_size
-_LARGEST = 256 << 20  # bytes; two vocabularies of 2 million tokens each take less
 _log = logging.getLogger(__name__)
 
 
@@ -35,10 +32,10 @@ def tables_for(
 
     `progress` and `cancel` as for `build`.
     """
-    key = _key(base, own)
-    if key is None:
+    key, kept = _key(base, own), folder()
+    if key is None or kept is None:
         return Tables(base, own, build(base, own, progress, cancel))
-    path = folder() / f"{key}.tables"
+    path = kept / f"{key}.tables"
     arrays = _read(path, key, len(base), len(own))
     if arrays is None:
         arrays = build(base, own, progress, cancel)
@@ -46,11 +43,10 @@ def tables_for(
     return Tables(base, own, arrays)
 
 
-def folder() -> Path:
-    """Where alignments are kept."""
-    chosen = os.environ.get("EDGEPROXY_CACHE")
-    root = Path(chosen) if chosen else platformdirs.user_cache_path("edgeproxy", appauthor=False)
-    return root / "alignments"
+def folder() -> Path | None:
+    """Where alignments are kept; None where this user has no folder for such things."""
+    root = files.own_folder("EDGEPROXY_CACHE", platformdirs.user_cache_path)
+    return root / "alignments" if root else None
 
 
 def same_tokenizer(one: Vocab, other: Vocab) -> bool:
@@ -75,14 +71,14 @@ def _name(vocab: Vocab) -> str | None:
 
 def _read(path: Path, key: str, n_base: int, n_own: int) -> Arrays | None:
     try:
-        with path.open("rb") as file:
-            seal, content = file.read(_SEAL), file.read(_LARGEST + 1)
+        with files.open_regular(path) as file:
+            seal, content = file.read(_SEAL), file.readall()
     except FileNotFoundError:
         return None
     except OSError as error:
         _log.info("%s: cannot be read (%s); building it again", path, error)
         return None
-    if len(content) <= _LARGEST and seal == _seal(key, content):
+    if seal == _seal(key, content):
         stream = io.BytesIO(content)
         arrays = Arrays(*(np.load(stream, allow_pickle=False) for _ in fields(Arrays)))
         if _is_sound(arrays, n_base, n_own):
@@ -130,16 +126,9 @@ def _is_sound(arrays: Arrays, n_base: int, n_own: int) -> bool:
 
 def _write(path: Path, key: str, arrays: Arrays) -> None:
     """By way of a temporary file, so that two processes may write at once."""
-    temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
-        temporary = Path(name)
-        with os.fdopen(handle, "wb") as file:
+        with files.replacing(path) as file:
             file.write(packed(key, arrays))
-        temporary.replace(path)
     except OSError as error:
         _log.info("%s: not kept (%s)", path, error)
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                temporary.unlink()

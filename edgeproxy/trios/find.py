@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from pathlib import Path
 
 from edgeproxy.errors import ManifestError, StoreError, UsageError
@@ -118,14 +117,12 @@ def choose_recipe(
             )
         return recipe_of_files(given["base"], given.get("expert"), given["anti_expert"], lora)
     recipe = trio if isinstance(trio, Recipe) else find_recipe(str(trio))
-    roles = {role: Role(path, recipe.roles[role].prompt) for role, path in given.items()}
-    roles = {**recipe.roles, **roles}
+    own = {role: Role(path, recipe.roles[role].prompt) for role, path in given.items()}
+    roles = {**recipe.roles, **own}
     lora = lora or roles["expert"].lora
     if lora is not None:
         roles["expert"] = roles["anti_expert"].with_lora(lora, roles["expert"].prompt)
-    return replace(
-        recipe, base=roles["base"], expert=roles["expert"], anti_expert=roles["anti_expert"]
-    )
+    return recipe.with_roles(roles)
 
 
 def recipe_of_files(

@@ -92,13 +92,25 @@ def same(left: Arrays, right: Arrays) -> bool:
     )
 
 
+def kept_folder() -> Path:
+    kept = folder()
+    assert kept is not None
+    return kept
+
+
+def kept_file() -> Path:
+    """The one alignment that is kept."""
+    (file,) = kept_folder().iterdir()
+    return file
+
+
 def never(*_: object) -> Arrays:
     raise AssertionError("built again")
 
 
 def test_an_alignment_is_built_once(monkeypatch: pytest.MonkeyPatch) -> None:
     first = tables_for(BASE, OWN)
-    (file,) = folder().iterdir()
+    file = kept_file()
     assert file.suffix == ".tables"
     monkeypatch.setattr("edgeproxy.align.cache.build", never)
     again = tables_for(replace(BASE), replace(OWN))
@@ -128,16 +140,16 @@ def test_another_tokenizer_or_other_ends_are_another_alignment(
 def test_what_is_not_known_in_full_is_not_kept() -> None:
     for base, own in ((LARGE, OWN), (BASE, SMALL)):
         tables_for(base, own)
-    assert not folder().exists()
+    assert not kept_folder().exists()
 
 
 @pytest.mark.parametrize("damage", ["empty", "text", "cut", "longer", "foreign", "bytes"])
 def test_a_damaged_file_is_built_again(damage: str) -> None:
     first = tables_for(BASE, OWN)
-    (file,) = folder().iterdir()
+    file = kept_file()
     content = file.read_bytes()
     tables_for(OWN, BASE)
-    (foreign,) = set(folder().iterdir()) - {file}
+    (foreign,) = set(kept_folder().iterdir()) - {file}
     source = np.random.default_rng(3)
     for _ in range(30 if damage == "bytes" else 1):
         match damage:
@@ -162,7 +174,7 @@ def test_a_damaged_file_is_built_again(damage: str) -> None:
 @pytest.mark.parametrize("name", [field.name for field in fields(Arrays)])
 def test_a_file_with_indices_out_of_place_is_built_again(name: str) -> None:
     first = tables_for(BASE, OWN)
-    (file,) = folder().iterdir()
+    file = kept_file()
     for value in (1 << 20, -1):
         wrong = getattr(first.arrays, name).astype(np.int64)
         wrong[len(wrong) // 2] = value
@@ -175,7 +187,7 @@ def test_two_processes_may_keep_one_alignment_at_once() -> None:
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda _: tables_for(BASE, OWN).arrays, range(40)))
     assert all(same(arrays, wanted) for arrays in found)
-    (file,) = folder().iterdir()
+    file = kept_file()
     assert file.read_bytes() == packed(file.stem, wanted)
 
 
@@ -194,7 +206,7 @@ def test_a_cancel_ends_the_work_and_keeps_nothing() -> None:
     cancel.set()
     with pytest.raises(Cancelled, match="aligning"):
         tables_for(BASE, OWN, cancel=cancel)
-    assert not folder().exists()
+    assert not kept_folder().exists()
 
 
 def test_a_folder_that_cannot_be_written_is_no_error(

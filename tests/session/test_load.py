@@ -187,7 +187,7 @@ def unaligned(
 def test_aligning_is_told_the_first_time(unaligned: dict[str, Path]) -> None:
     for is_told in (True, False):
         seen: list[tuple[str, float]] = []
-        load(**unaligned, progress=lambda *step, to=seen: to.append(step)).close()  # type: ignore[misc, arg-type]
+        load(**unaligned, progress=lambda *step, to=seen: to.append(step)).close()  # type: ignore[arg-type]
         shares = [share for what, share in seen if what == ALIGNING]
         assert bool(shares) == is_told
         assert shares == sorted(shares)

@@ -14,6 +14,7 @@ from edgeproxy import Session
 from edgeproxy.cli import VERBS
 from edgeproxy.prompts.formats import FORMATS, FROM_FILE
 from edgeproxy.trios.manifest import read, read_recipe
+from tests.test_layers import LAYERS
 from tools import docs, links
 
 DOCS = docs.REPOSITORY / "docs"
@@ -215,6 +216,15 @@ def test_every_environment_variable_is_described() -> None:
     ours = {name for s in sources for name in re.findall(r'"_?(EDGEPROXY_[A-Z]+)"', s)}
     listed = {row[0].strip("`") for row in rows(page("cli.md"), "Environment variables")}
     assert ours - {"EDGEPROXY_COMPLETE"} == {n for n in listed if n.startswith("EDGEPROXY_")}
+
+
+def test_every_room_is_described() -> None:
+    listed = {
+        name.strip("`/")
+        for row in rows(page("architecture.md"), "The rooms")
+        for name in row[0].split(", ")
+    }
+    assert {*LAYERS, "files"} - {"__main__"} == listed
 
 
 NAMED = re.compile(r"`((?:\w[\w.-]*/)+[\w.-]+\.(?:py|md|toml|jsonl))`")

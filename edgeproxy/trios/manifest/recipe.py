@@ -104,6 +104,13 @@ class Recipe:
         """The three that answer together, by their manifest names."""
         return {"base": self.base, "expert": self.expert, "anti_expert": self.anti_expert}
 
+    def with_roles(self, roles: Mapping[str, Role]) -> Recipe:
+        """This recipe with these models in the place of its own, by their manifest names."""
+        three = {**self.roles, **roles}
+        return replace(
+            self, base=three["base"], expert=three["expert"], anti_expert=three["anti_expert"]
+        )
+
     @property
     def files(self) -> Mapping[str, Role | Lora]:
         """Each role's own file: an adapter where it is one, and `tuned` where there is that."""

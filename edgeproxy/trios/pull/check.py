@@ -56,9 +56,7 @@ def check_trio(recipe: Recipe, headers: Mapping[str, Header]) -> tuple[Recipe, l
     roles = {
         name: _completed(role, headers[name], vocabs[name]) for name, role in recipe.roles.items()
     }
-    return replace(
-        recipe, base=roles["base"], expert=roles["expert"], anti_expert=roles["anti_expert"]
-    ), doubts(base, matches)
+    return recipe.with_roles(roles), doubts(base, matches)
 
 
 def _completed(role: Role, header: Header, vocab: Vocab) -> Role:
