@@ -4,11 +4,13 @@
     python -m tools.alignment naive TRIO QUESTIONS [--limit N]
     python -m tools.alignment permuted TRIO QUESTIONS [--count 200]
     python -m tools.alignment cost --base-vocab FILE --pair-vocab FILE [--text FILE]
+    python -m tools.alignment load --base FILE --pair FILE [--rounds 5]
 
 `reference` compares the projection with the exact probabilities, at positions of the trio's own
 replies. `naive` lets the trio answer the questions under simpler ways to bridge two vocabularies.
 `permuted` gives the pair other ids, and padding, and counts replies that change. `cost` needs two
-vocabularies of real size and no weights: random rows stand for the models.
+vocabularies of real size and no weights: random rows stand for the models. `load` times a trio's
+first and later starts against reading its files.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from typing import Any
 
 from edgeproxy.cli.ui.progress import Working
 from tools.alignment.cost import cost
+from tools.alignment.loading import load
 from tools.alignment.quality import naive, permuted
 from tools.alignment.reference import reference
 from tools.command import add_json, at_least, make_parser, run
@@ -54,13 +57,17 @@ def main() -> int:
     four.add_argument("--pair-vocab", type=Path, required=True, help="GGUF file of the pair")
     four.add_argument("--text", type=Path, default=Path("README.md"), help="what is read")
     four.add_argument("--tokens", type=at_least(1), default=1500, help="how much (default 1500)")
+    five = verb("load", load, "first and later starts against reading the files")
+    five.add_argument("--base", type=Path, required=True, help="the base's model file")
+    five.add_argument("--pair", type=Path, required=True, help="the model file of both others")
+    five.add_argument("--rounds", type=at_least(1), default=5, help="in turn (default 5)")
     return run(parser, _measure_asked, table)
 
 
 def _measure_asked(asked: argparse.Namespace, working: Working) -> Rows:
     given = vars(asked)
     work = given.pop("work")
-    if given.pop("verb") != "cost":
+    if given.pop("verb") not in ("cost", "load"):
         given["told"] = working.tell
     rows: Rows = work(**given)
     return rows

@@ -24,7 +24,8 @@ from typing import Any
 from edgeproxy.cli.ui.progress import Working
 from edgeproxy.core.threads import counts, processors
 from edgeproxy.errors import Cancelled
-from edgeproxy.measure.bench import PROMPTS, machine
+from edgeproxy.measure.bench import PROMPTS
+from edgeproxy.measure.machine import machine
 from edgeproxy.session.load import load
 from edgeproxy.session.session import Session
 from tools.command import add_json, at_least, make_parser, run

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,12 +31,15 @@ class Opened:
 
 
 @contextlib.contextmanager
-def opened(models: Models, recipe: Recipe | None = None) -> Iterator[Opened]:
+def opened(
+    models: Models, recipe: Recipe | None = None, solo: Sequence[str] = ()
+) -> Iterator[Opened]:
     """The session that `models` asks for (or `recipe`, with the settings of `models`).
 
-    Closed afterwards. What its pair loses is told in a line each. Raises as `edgeproxy.load` does,
-    and `Cancelled` at Ctrl-C.
+    The models that `solo` names can answer alone too. It is closed afterwards. What its pair loses
+    is told in a line each. Raises as `edgeproxy.load` does, and `Cancelled` at Ctrl-C.
     """
+    from edgeproxy.align import ALIGNING
     from edgeproxy.session import load as loader
 
     _prepare_logging(models.verbose)
@@ -44,8 +47,9 @@ def opened(models: Models, recipe: Recipe | None = None) -> Iterator[Opened]:
     status = StatusLine()
     cancel = Flag()
 
-    def progress(role: str, share: float) -> None:
-        status.show(f"loading {role.replace('_', '-')} {share:.0%}")
+    def progress(what: str, share: float) -> None:
+        doing = what if what == ALIGNING else f"loading {what.replace('_', '-')}"
+        status.show(f"{doing} {share:.0%}")
         if share >= 1.0:
             status.clear()
 
@@ -64,6 +68,7 @@ def opened(models: Models, recipe: Recipe | None = None) -> Iterator[Opened]:
                 kv_type=models.kv,
                 strict=models.strict,
                 draft=models.draft,
+                solo=solo,
                 force=models.force,
                 progress=progress,
                 cancel=cancel,
