@@ -50,11 +50,12 @@ def assert_same_reply(
 
 
 def rows_of(session: Session, question: str | Sequence[Message]) -> RowAfter:
-    """The fused rows of `session` after a question, or messages."""
+    """The fused rows of `session` after a question, or messages; without the mask."""
     messages = [Message("user", question)] if isinstance(question, str) else question
 
     def row_after(said: Sequence[int]) -> Logits:
         trio = session.trio
+        trio.alpha, trio.plausibility = session.alpha, 0.0
         prompt = session.speaker.encode(messages)
         text = type(prompt)(*([*tokens, *said] for tokens in prompt))
         row: Logits = trio.eval(trio.resume(text))[-1]
