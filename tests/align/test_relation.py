@@ -118,7 +118,7 @@ def test_what_a_vocabulary_without_all_bytes_cannot_spell() -> None:
     words = word_vocab("a", "bc", "c", "é")
     can = {*b"ac"}
     assert unspelled(base, words) == [byte for byte in range(256) if byte not in can]
-    assert match(base, words) == Match("different", len(can), 256 - len(can))
+    assert match(base, words) == Match("different", len(can), tuple(sorted(set(range(256)) - can)))
     assert match(words, base) == Match("different", len(can))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.helpers.gguf_files import OTHER_MERGES, byte_level_vocabulary, draft
 from tools.alignment import __main__ as alignment
 
 
@@ -54,3 +55,20 @@ def test_costs_are_measured_at_real_size(
     assert len(rows) == 4
     assert all(row["ratio"] <= 1.3 for row in rows)
     assert all(row["median ms"] > 0 for row in rows)
+
+
+def test_starts_are_timed_against_reading_the_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = tmp_path / "kept"
+    monkeypatch.setenv("EDGEPROXY_CACHE", str(kept))
+    base, pair = draft("llama"), draft("llama")
+    pair.metadata |= byte_level_vocabulary(OTHER_MERGES)
+    files = {"--base": base.write(tmp_path / "b.gguf"), "--pair": pair.write(tmp_path / "p.gguf")}
+    options = [str(word) for option in files.items() for word in option]
+    rows = measured(capsys, monkeypatch, "load", *options, "--rounds", "2")
+    wanted = ["reading the files", "first start", "later start", "kept alignment"]
+    assert [row["what"] for row in rows] == wanted
+    assert rows[0]["of reading"] == 1.0
+    assert all(row["median s"] > 0 for row in rows)
+    assert not kept.exists()

@@ -4,11 +4,13 @@
     python -m tools.alignment naive TRIO QUESTIONS [--limit N]
     python -m tools.alignment permuted TRIO QUESTIONS [--count 200]
     python -m tools.alignment cost --base-vocab FILE --pair-vocab FILE [--text FILE]
+    python -m tools.alignment load --base FILE --pair FILE [--rounds 5]
 
 `reference` compares the projection with the exact probabilities, at positions of the trio's own
 replies. `naive` lets the trio answer the questions under simpler ways to bridge two vocabularies.
 `permuted` gives the pair other ids, and padding, and counts replies that change. `cost` needs two
-vocabularies of real size and no weights: random rows stand for the models.
+vocabularies of real size and no weights: random rows stand for the models. `load` times a trio's
+first and later starts against reading its files.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.alignment.cost import cost
+from tools.alignment.loading import load
 from tools.alignment.quality import naive, permuted
 from tools.alignment.reference import reference
 
@@ -56,6 +59,10 @@ def main() -> None:
     four.add_argument("--pair-vocab", type=Path, required=True, help="GGUF file of the pair")
     four.add_argument("--text", type=Path, default=Path("README.md"), help="what is read")
     four.add_argument("--tokens", type=int, default=1500, help="how much of it (default 1500)")
+    five = verb("load", load, "first and later starts against reading the files")
+    five.add_argument("--base", type=Path, required=True, help="the base's model file")
+    five.add_argument("--pair", type=Path, required=True, help="the model file of both others")
+    five.add_argument("--rounds", type=int, default=5, help="how often, in turn (default 5)")
 
     given = vars(parser.parse_args())
     work, as_json = given.pop("work"), given.pop("json")
