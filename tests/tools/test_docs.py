@@ -86,6 +86,14 @@ def test_a_stale_page_is_reported_and_left_alone(
     assert run(monkeypatch, "--check") == 0
 
 
+def test_a_part_without_an_end_is_reported_with_its_page(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (repository / "docs" / "cli.md").write_text("# x\n<!-- begin: help -->\n", "utf-8")
+    assert run(monkeypatch) == 1
+    assert "docs/cli.md: a '<!-- begin: NAME -->' lacks its" in capsys.readouterr().err
+
+
 def test_a_readme_that_grew_too_long_is_reported(
     repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
