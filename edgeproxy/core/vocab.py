@@ -7,8 +7,8 @@ a lone byte as `<0xNN>`; here all of them are plain bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cached_property
 
@@ -37,7 +37,11 @@ def _cannot_tokenize(text: str, first: bool, special: bool) -> list[int]:
 
 @dataclass(frozen=True, eq=False)
 class Vocab:
-    """Token bytes and kinds by id, the special ids, and the tokenizer where there is one."""
+    """Token bytes and kinds by id, the special ids, and the tokenizer where there is one.
+
+    `end_of_generation`: whatever ends a reply, of any kind. `named` has the special tokens that the
+    file names, as Hugging Face calls them: "bos", "eos", "unk", "pad", "sep", "cls", "mask".
+    """
 
     tokens: tuple[bytes, ...]
     kinds: tuple[int, ...]
@@ -45,6 +49,7 @@ class Vocab:
     end_of_generation: frozenset[int] = frozenset()
     add_bos: bool = False
     chat_template: str | None = None
+    named: Mapping[str, int] = field(default_factory=dict)
     tokenize: Tokenize = _cannot_tokenize
 
     def __len__(self) -> int:
@@ -121,6 +126,18 @@ def _cut_inside(text: str, marker: str) -> list[str]:
     return [*parts, text[start:]]
 
 
+_NAMES = {
+    "bos": "bos",
+    "eos": "eos",
+    "unk": "unknown",
+    "pad": "padding",
+    "sep": "seperator",  # as GGUF spells it
+    "cls": "cls",
+    "mask": "mask",
+}
+"""What Hugging Face calls a special token -> what a GGUF calls it."""
+
+
 def from_header(header: Header) -> Vocab:
     """The vocabulary that a GGUF header describes, without a tokenizer.
 
@@ -134,11 +151,12 @@ def from_header(header: Header) -> Vocab:
         tokens = tuple(map(spell, words, kinds))
     except (KeyError, ValueError) as error:
         raise ModelFileError(header.path, f"a token cannot be spelled in bytes ({error})") from None
-    bos = metadata.get("tokenizer.ggml.bos_token_id")
+    keys = {name: f"tokenizer.ggml.{key}_token_id" for name, key in _NAMES.items()}
+    named = {name: metadata[key] for name, key in keys.items() if key in metadata}
     return Vocab(
         tokens=tokens,
         kinds=tuple(kinds),
-        bos=bos,
+        bos=named.get("bos"),
         end_of_generation=frozenset(
             metadata[key]
             for key in ("tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id")
@@ -146,6 +164,7 @@ def from_header(header: Header) -> Vocab:
         ),
         add_bos=bool(metadata.get("tokenizer.ggml.add_bos_token", False)),
         chat_template=metadata.get("tokenizer.chat_template"),
+        named=named,
     )
 
 

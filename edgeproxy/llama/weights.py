@@ -11,7 +11,7 @@ import os
 import platform
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,18 +113,16 @@ class Weights:
         pointer = lib.llama_model_get_vocab(self._pointer)
         if lib.llama_vocab_n_tokens(pointer) != len(vocab):
             raise ModelFileError(self.path, "llama.cpp reads another number of tokens from it")
-        endings = (
-            token
-            for token, kind in enumerate(vocab.kinds)
-            if kind in (Kind.CONTROL, Kind.USER_DEFINED) and lib.llama_vocab_is_eog(pointer, token)
-        )
-        bos = lib.llama_vocab_bos(pointer)
+        bos, eos = lib.llama_vocab_bos(pointer), lib.llama_vocab_eos(pointer)
+        known = {name: token for name, token in (("bos", bos), ("eos", eos)) if token >= 0}
         model = self.header.metadata["tokenizer.ggml.model"]
+        endings = (token for token in _may_end(vocab) if lib.llama_vocab_is_eog(pointer, token))
         return dataclasses.replace(
             vocab,
-            bos=bos if bos >= 0 else None,
+            bos=known.get("bos"),
             add_bos=bool(lib.llama_vocab_get_add_bos(pointer)),
-            end_of_generation=vocab.end_of_generation | frozenset(endings),
+            named={**vocab.named, **known},
+            end_of_generation=vocab.end_of_generation.union(endings),
             tokenize=tokenizer(self, adds_space=model != "gpt2"),
         )
 
@@ -216,6 +214,13 @@ class Weights:
     def __del__(self) -> None:
         with contextlib.suppress(Exception):
             self.close()
+
+
+def _may_end(vocab: Vocab) -> Iterator[int]:
+    """The tokens to ask llama.cpp of: it goes by what is special and by how it is spelled."""
+    for token, (text, kind) in enumerate(zip(vocab.tokens, vocab.kinds, strict=True)):
+        if kind in (Kind.CONTROL, Kind.USER_DEFINED) or text.endswith((b">", b"]")):
+            yield token
 
 
 def context_length(trained: int, asked: int | None) -> int:

@@ -16,8 +16,9 @@ from edgeproxy.decode.pieces import Piece
 from edgeproxy.decode.sample import Sampling
 from edgeproxy.decode.trio import RoleTokens, Trio
 from edgeproxy.errors import UsageError, VocabularyError
-from edgeproxy.llama import KvType, LlamaModel, Weights, check_kv_type
-from edgeproxy.prompts.formats import Format, Message, make_format
+from edgeproxy.llama import KvType, LlamaModel, Unloaded, Weights, check_kv_type
+from edgeproxy.prompts.formats import Format, Message, make_format, try_format
+from edgeproxy.prompts.renderer import Renderer
 from edgeproxy.session.conversation import (
     DEFAULT_MAX_TOKENS,
     Conversation,
@@ -41,6 +42,7 @@ def load(
     expert: str | Path | None = None,
     anti_expert: str | Path | None = None,
     expert_lora: str | Path | None = None,
+    prompts: Mapping[str, str] | None = None,
     alpha: float | None = None,
     plausibility: float | None = None,
     n_ctx: int | None = None,
@@ -55,7 +57,8 @@ def load(
     """Load a trio by name, by the path of its manifest, or from three GGUF files.
 
     With `trio` and a file, the file takes that role's place. `expert_lora` is a LoRA adapter: the
-    expert is then the anti-expert's weights, held once, with what it changes of them. `alpha` and
+    expert is then the anti-expert's weights, held once, with what it changes of them. `prompts`
+    names prompt formats for some roles, such as {"expert": "chatml"} (see `FORMATS`). `alpha` and
     `plausibility` default to the manifest's; `n_ctx` (tokens) to what the models were trained with,
     at most 4,096; `n_threads` to what is fastest while it runs (see `threads`). `cancel` stops the
     loading too, with `Cancelled`.
@@ -70,7 +73,7 @@ def load(
     Raises `UsageError`, `ManifestError`, `ModelFileError`, `VocabularyError`, `OutOfMemoryError` or
     `EngineError`, each saying what to do; nothing stays in memory then.
     """
-    recipe = choose_recipe(trio, base, expert, anti_expert, expert_lora)
+    recipe = choose_recipe(trio, base, expert, anti_expert, expert_lora, prompts)
     # Checked before seconds are spent on the weights.
     if alpha is not None:
         recipe = replace(recipe, alpha=check_alpha(alpha))
@@ -115,6 +118,7 @@ class Session:
         check_kv_type(kv_type)
         self._kv_type = kv_type
         self._held = Held(progress, self._cancel)
+        self._renderer = Renderer()
         self._solo: dict[str, Speaker[Sequence[int]]] = {}
         try:
             parts = {name: Part.of(self._held.check(r)) for name, r in recipe.roles.items()}
@@ -124,6 +128,8 @@ class Session:
             """What the trio takes of memory."""
             if not force:
                 plan.check(free_memory())
+            for name, role in recipe.roles.items():
+                _try_format(name, role, self._held.check(role), self._renderer)
             base, expert, anti_expert = (
                 self._held.weights(role, part) for role, part in recipe.roles.items()
             )
@@ -155,9 +161,9 @@ class Session:
             self.speaker: Speaker[RoleTokens] = trio_speaker(
                 self.trio,
                 (
-                    _format(recipe.base, base),
-                    _format(recipe.expert, expert),
-                    _format(recipe.anti_expert, anti_expert),
+                    _format(recipe.base, base, self._renderer),
+                    _format(recipe.expert, expert, self._renderer),
+                    _format(recipe.anti_expert, anti_expert, self._renderer),
                 ),
                 (base.vocab, expert.vocab, anti_expert.vocab),
                 aligned.endings,
@@ -166,6 +172,7 @@ class Session:
                 self.drafter,
             )
         except BaseException:
+            self._renderer.close()
             self._held.close()
             raise
 
@@ -260,7 +267,8 @@ class Session:
             weights = self._held.weights(role, part)
             n_threads = self._n_threads or default_threads(weights.n_params)
             model = self._context(role, part, n_threads)
-            self._solo[role] = solo_speaker(model, _format(part, weights), weights, self._cancel)
+            layout = _format(part, weights, self._renderer)
+            self._solo[role] = solo_speaker(model, layout, weights, self._cancel)
         return self._solo[role]
 
     def cancel(self) -> None:
@@ -269,6 +277,7 @@ class Session:
 
     def close(self) -> None:
         """Give all memory back. A second call does nothing."""
+        self._renderer.close()
         self.trio.let_go()
         self._held.close()
 
@@ -279,5 +288,12 @@ class Session:
         self.close()
 
 
-def _format(role: Role, weights: Weights) -> Format:
-    return make_format(role.prompt, weights.vocab, str(role.path))
+def _format(role: Role, weights: Weights, renderer: Renderer) -> Format:
+    return make_format(role.prompt, weights.vocab, str(role.path), renderer)
+
+
+def _try_format(name: str, role: Role, file: Unloaded, renderer: Renderer) -> None:
+    """Have a bad template found out before the weights are read, and a turn's end known."""
+    tried = try_format(role.prompt, file.vocab, str(role.path), renderer, name)
+    endings = file.vocab.end_of_generation | tried.endings
+    file.vocab = replace(file.vocab, end_of_generation=endings)

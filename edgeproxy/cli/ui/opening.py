@@ -56,6 +56,7 @@ def opened(models: Models, recipe: Recipe | None = None) -> Iterator[Opened]:
                 expert=models.expert,
                 anti_expert=models.anti_expert,
                 expert_lora=models.expert_lora,
+                prompts=models.prompts,
                 alpha=models.alpha,
                 plausibility=models.plausibility,
                 n_ctx=models.ctx,

@@ -128,8 +128,7 @@ def _with_hashes(recipe: Recipe, hashes: Mapping[Path, str]) -> Recipe:
 
 
 def _changed(recipe: Recipe, change: Callable[[Role], Role]) -> Recipe:
-    base, expert, anti_expert = map(change, recipe.roles.values())
-    return replace(recipe, base=base, expert=expert, anti_expert=anti_expert)
+    return recipe.with_roles(**{name: change(role) for name, role in recipe.roles.items()})
 
 
 def _of_trio(recipe: Recipe) -> Iterator[Source]:

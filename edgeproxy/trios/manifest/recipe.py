@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from edgeproxy.errors import UsageError
+from edgeproxy.prompts.formats import check_format_name
+
 MANIFEST = "trio.toml"
 ROLES = ("base", "expert", "anti_expert")
 
@@ -103,6 +106,27 @@ class Recipe:
     def roles(self) -> Mapping[str, Role]:
         """The three that answer together, by their manifest names."""
         return {"base": self.base, "expert": self.expert, "anti_expert": self.anti_expert}
+
+    def with_roles(self, **roles: Role) -> Recipe:
+        """A copy with some roles replaced: base, expert, anti_expert, tuned."""
+        return replace(self, **roles)  # type: ignore[arg-type]
+
+    def with_prompts(self, prompts: Mapping[str, str]) -> Recipe:
+        """A copy whose roles, by their manifest names, read conversations in other formats.
+
+        Raises `UsageError` for a role that it has not, and for a format that there is not.
+        """
+        chosen = {}
+        for name, prompt in prompts.items():
+            role = {**self.roles, "tuned": self.tuned}.get(name)
+            if role is None:
+                known = ", ".join([*self.roles, *(["tuned"] if self.tuned else [])])
+                raise UsageError(
+                    f"there is no role {name!r} in {self.name} to choose a prompt format for; "
+                    f"there are {known}"
+                )
+            chosen[name] = replace(role, prompt=check_format_name(prompt))
+        return self.with_roles(**chosen)
 
     @property
     def files(self) -> Mapping[str, Role | Lora]:

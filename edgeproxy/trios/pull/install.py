@@ -89,15 +89,9 @@ def pull(
             )
             for name, each in wanted.items()
         }
-        recipe, doubts = check_trio(_with_roles(recipe, roles), headers)
+        recipe, doubts = check_trio(recipe.with_roles(**roles), headers)
         store.install(recipe.name, to_toml(recipe), replace=replacing)
     return Pulled(recipe, {name: origins[w.sha256] for name, w in wanted.items()}, doubts)
-
-
-def _with_roles(recipe: Recipe, roles: Mapping[str, Role]) -> Recipe:
-    return replace(
-        recipe, base=roles["base"], expert=roles["expert"], anti_expert=roles["anti_expert"]
-    )
 
 
 def _refuse_other(recipe: Recipe, store: Store) -> None:
