@@ -95,9 +95,20 @@ class Vocab:
         return self._specials.get(text.encode())
 
     @cached_property
+    def spelled_specially(self) -> tuple[int, ...]:
+        """The tokens that are special, or are spelled as if they were: `<...>` or `[...]`."""
+        kinds = {int(kind) for kind in (Kind.CONTROL, Kind.USER_DEFINED, Kind.UNKNOWN)}
+        ends = (b">", b"]")
+        return tuple(
+            token
+            for token, (text, kind) in enumerate(zip(self.tokens, self.kinds, strict=True))
+            if kind in kinds or text.endswith(ends)
+        )
+
+    @cached_property
     def _specials(self) -> dict[bytes, int]:
         kinds = (Kind.CONTROL, Kind.USER_DEFINED, Kind.UNKNOWN)
-        return {self.tokens[i]: i for i, kind in enumerate(self.kinds) if kind in kinds}
+        return {self.tokens[i]: i for i in self.spelled_specially if self.kinds[i] in kinds}
 
     @cached_property
     def _reserved(self) -> tuple[str, ...]:

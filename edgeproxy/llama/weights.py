@@ -11,11 +11,11 @@ import os
 import platform
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeproxy.core.vocab import Kind, Vocab, from_header
+from edgeproxy.core.vocab import Vocab, from_header
 from edgeproxy.errors import Cancelled, EngineError, ModelFileError, UsageError
 from edgeproxy.gguf import Header, ModelFile, open_model
 from edgeproxy.llama.library import drain_logs, failure, lib, set_fields
@@ -116,7 +116,8 @@ class Weights:
         bos, eos = lib.llama_vocab_bos(pointer), lib.llama_vocab_eos(pointer)
         known = {name: token for name, token in (("bos", bos), ("eos", eos)) if token >= 0}
         model = self.header.metadata["tokenizer.ggml.model"]
-        endings = (token for token in _may_end(vocab) if lib.llama_vocab_is_eog(pointer, token))
+        # A token of any kind may be an end: llama.cpp goes by how it is spelled.
+        endings = (t for t in vocab.spelled_specially if lib.llama_vocab_is_eog(pointer, t))
         return dataclasses.replace(
             vocab,
             bos=known.get("bos"),
@@ -214,13 +215,6 @@ class Weights:
     def __del__(self) -> None:
         with contextlib.suppress(Exception):
             self.close()
-
-
-def _may_end(vocab: Vocab) -> Iterator[int]:
-    """The tokens to ask llama.cpp of: it goes by what is special and by how it is spelled."""
-    for token, (text, kind) in enumerate(zip(vocab.tokens, vocab.kinds, strict=True)):
-        if kind in (Kind.CONTROL, Kind.USER_DEFINED) or text.endswith((b">", b"]")):
-            yield token
 
 
 def context_length(trained: int, asked: int | None) -> int:

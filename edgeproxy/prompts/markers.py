@@ -22,10 +22,9 @@ from weakref import WeakKeyDictionary
 
 from edgeproxy.core.vocab import Kind, Vocab
 
-_SHAPE = re.compile(r"<[^\s<>][^<>]*>|\[/?[A-Z][A-Z_ ]*\]")
+_SHAPE = re.compile(r"<[^\s<>][^<>]{0,126}>|\[/?[A-Z][A-Z_ ]{0,126}\]")
 _BARRED = re.compile(r"<[|｜].*[|｜]>", re.DOTALL)
 _SPACE = " \t\n\v\f\r"
-_LONGEST = 256  # characters
 
 
 class Span(NamedTuple):
@@ -44,11 +43,9 @@ class Markers:
     def __init__(self, vocab: Vocab) -> None:
         self.reserved: dict[str, int] = {}
         self.others: dict[str, int] = {}
-        for token, (data, kind) in enumerate(zip(vocab.tokens, vocab.kinds, strict=True)):
+        for token in vocab.spelled_specially:
+            text, kind = vocab.tokens[token].decode(errors="replace"), vocab.kinds[token]
             special = kind in (Kind.CONTROL, Kind.UNKNOWN)
-            if not (special or data.endswith((b">", b"]"))) or len(data) > _LONGEST:
-                continue
-            text = data.decode(errors="replace")
             barred = kind == Kind.USER_DEFINED and _BARRED.fullmatch(text)
             if special or barred or token in vocab.end_of_generation:
                 if text.strip():

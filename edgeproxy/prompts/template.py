@@ -46,7 +46,7 @@ class FileTemplate:
         for n, (role, content) in enumerate(said):
             if content.strip() not in text and not self._shows(said, n):
                 raise PromptError(
-                    f"the model's chat template does not take a {role} message here; "
+                    f"the model's chat template does not take the {role} message here; "
                     "choose a prompt format by name"
                 )
         return segments
