@@ -16,8 +16,8 @@ from edgeproxy.decode.pieces import Piece
 from edgeproxy.decode.sample import Sampling
 from edgeproxy.decode.trio import RoleTokens, Trio
 from edgeproxy.errors import UsageError, VocabularyError
-from edgeproxy.llama import KvType, LlamaModel, Unloaded, Weights, check_kv_type
-from edgeproxy.prompts.formats import Format, Message, make_format, try_format
+from edgeproxy.llama import KvType, LlamaModel, Weights, check_kv_type
+from edgeproxy.prompts.formats import Format, Message, make_format
 from edgeproxy.prompts.renderer import Renderer
 from edgeproxy.session.conversation import (
     DEFAULT_MAX_TOKENS,
@@ -118,7 +118,6 @@ class Session:
         check_kv_type(kv_type)
         self._kv_type = kv_type
         self._held = Held(progress, self._cancel)
-        self._renderer = Renderer()
         self._solo: dict[str, Speaker[Sequence[int]]] = {}
         try:
             parts = {name: Part.of(self._held.check(r)) for name, r in recipe.roles.items()}
@@ -129,7 +128,7 @@ class Session:
             if not force:
                 plan.check(free_memory())
             for name, role in recipe.roles.items():
-                _try_format(name, role, self._held.check(role), self._renderer)
+                self._held.try_format(name, role)
             base, expert, anti_expert = (
                 self._held.weights(role, part) for role, part in recipe.roles.items()
             )
@@ -161,9 +160,9 @@ class Session:
             self.speaker: Speaker[RoleTokens] = trio_speaker(
                 self.trio,
                 (
-                    _format(recipe.base, base, self._renderer),
-                    _format(recipe.expert, expert, self._renderer),
-                    _format(recipe.anti_expert, anti_expert, self._renderer),
+                    _format(recipe.base, base, self._held.renderer),
+                    _format(recipe.expert, expert, self._held.renderer),
+                    _format(recipe.anti_expert, anti_expert, self._held.renderer),
                 ),
                 (base.vocab, expert.vocab, anti_expert.vocab),
                 aligned.endings,
@@ -172,7 +171,6 @@ class Session:
                 self.drafter,
             )
         except BaseException:
-            self._renderer.close()
             self._held.close()
             raise
 
@@ -267,7 +265,7 @@ class Session:
             weights = self._held.weights(role, part)
             n_threads = self._n_threads or default_threads(weights.n_params)
             model = self._context(role, part, n_threads)
-            layout = _format(part, weights, self._renderer)
+            layout = _format(part, weights, self._held.renderer)
             self._solo[role] = solo_speaker(model, layout, weights, self._cancel)
         return self._solo[role]
 
@@ -277,7 +275,6 @@ class Session:
 
     def close(self) -> None:
         """Give all memory back. A second call does nothing."""
-        self._renderer.close()
         self.trio.let_go()
         self._held.close()
 
@@ -290,10 +287,3 @@ class Session:
 
 def _format(role: Role, weights: Weights, renderer: Renderer) -> Format:
     return make_format(role.prompt, weights.vocab, str(role.path), renderer)
-
-
-def _try_format(name: str, role: Role, file: Unloaded, renderer: Renderer) -> None:
-    """Have a bad template found out before the weights are read, and a turn's end known."""
-    tried = try_format(role.prompt, file.vocab, str(role.path), renderer, name)
-    endings = file.vocab.end_of_generation | tried.endings
-    file.vocab = replace(file.vocab, end_of_generation=endings)
