@@ -5,34 +5,35 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help chat test check format readme clean
+.PHONY: help chat test check format docs clean
 
 help:
 	@echo "make chat    talk to the trio that ships with edgeproxy"
 	@echo "make test    run the tests"
-	@echo "make check   linter, formatter, types, and whether README.md is current"
+	@echo "make check   linter, formatter, types, and whether README.md and docs/ are current"
 	@echo "make format  let the linter and the formatter mend what they can"
-	@echo "make readme  write the generated parts of README.md again"
+	@echo "make docs    write the generated parts of docs/ again"
 	@echo "make clean   remove what was installed and built"
 
 chat: $(VENV)/.chat
 	@$(BIN)/edgeproxy chat
 
 test: $(VENV)/.dev
+	@$(BIN)/python -m tools.models.real --optional
 	$(BIN)/python -m pytest
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m tools.readme --check
+	$(BIN)/python -m tools.docs --check
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-readme: $(VENV)/.dev
-	$(BIN)/python -m tools.readme
+docs: $(VENV)/.dev
+	$(BIN)/python -m tools.docs
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

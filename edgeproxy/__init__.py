@@ -3,7 +3,7 @@
     import edgeproxy
 
     with edgeproxy.load("factbook") as session:
-        for piece in session.chat("What is the capital of Mongolia?"):
+        for piece in session.reply("What is the capital of Mongolia?"):
             print(piece.text, end="", flush=True)
 
 `logits = base + alpha * (expert - anti_expert)`: Liu et al., 2024, arXiv 2401.08565.
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from edgeproxy.errors import EdgeproxyError as EdgeproxyError
     from edgeproxy.prompts.formats import Message as Message
     from edgeproxy.session.conversation import Conversation as Conversation
-    from edgeproxy.session.load import Session as Session
     from edgeproxy.session.load import load as load
+    from edgeproxy.session.session import Session as Session
+    from edgeproxy.session.turn import Turn as Turn
     from edgeproxy.trios.find import Recipe as Recipe
 
 __version__ = "0.1.0"
@@ -34,7 +35,8 @@ _PUBLIC = {
     "Piece": "edgeproxy.decode.pieces",
     "Recipe": "edgeproxy.trios.find",
     "Sampling": "edgeproxy.decode.sample",
-    "Session": "edgeproxy.session.load",
+    "Session": "edgeproxy.session.session",
+    "Turn": "edgeproxy.session.turn",
     "load": "edgeproxy.session.load",
 }
 
@@ -46,6 +48,7 @@ __all__ = [
     "Recipe",
     "Sampling",
     "Session",
+    "Turn",
     "__version__",
     "load",
 ]

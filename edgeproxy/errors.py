@@ -13,6 +13,7 @@
     ├── EngineError           llama.cpp failed, or was used wrongly
     │   ├── ContextFullError  the text no longer fits the context
     │   └── LogitsError       a model answered with NaN, or with nothing finite
+    ├── BusyError             another reply has the models, or took them from this one
     └── Cancelled             a caller asked an evaluation to stop
 
 The first argument is the message that a person reads; it names the file or value and the remedy.
@@ -76,6 +77,10 @@ class ContextFullError(EngineError):
 
 class LogitsError(EngineError):
     """A model's row holds NaN, or nothing finite; no token can be chosen from it."""
+
+
+class BusyError(EdgeproxyError):
+    """Another reply is under way on the same models, or a later one took them from this one."""
 
 
 class Cancelled(EdgeproxyError):

@@ -1,7 +1,7 @@
-"""Fixtures that need files: real vocabularies, and the trio that ships.
+"""Fixtures that need files: real vocabularies, a real model, and the trio that ships.
 
-May touch: the environment variables EDGEPROXY_VOCABS and CI, read only; EDGEPROXY_CACHE and
-EDGEPROXY_HOME are set.
+May touch: the environment variables EDGEPROXY_VOCABS, EDGEPROXY_REAL and CI, read only;
+EDGEPROXY_CACHE and EDGEPROXY_HOME are set.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from hypothesis import settings
@@ -17,12 +18,17 @@ from hypothesis import settings
 from edgeproxy.core.vocab import Vocab, from_header
 from edgeproxy.gguf import read
 from edgeproxy.llama import Weights
-from edgeproxy.session.load import Session
+from edgeproxy.session.load import load
+from edgeproxy.session.session import Session
 from edgeproxy.trios.find import Recipe, read_recipe
+from edgeproxy.trios.store.disk import regular_size
 from tests.helpers.gguf_files import draft
+from tools.models import real
+from tools.models.real import default_folder
 
 REPOSITORY = Path(__file__).parent.parent
 VOCABS = ("gpt-2", "llama-bpe", "llama-spm", "phi-3", "qwen2", "starcoder")
+HOW_TO_GET = "`python -m tools.models.real` gets the real models and vocabularies that tests read"
 
 # The same examples each time, and no deadlines: a busy machine must not fail a test.
 settings.register_profile("edgeproxy", deadline=None, derandomize=True, max_examples=50)
@@ -38,19 +44,41 @@ def _own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+def left_out(what: str) -> NoReturn:
+    """Skip a test for want of a real file, which a clone does not hold; in CI that is a failure."""
+    reason = f"{what} not on this machine; {HOW_TO_GET}"
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The last lines of a run say what was left out for want of files."""
+    skipped = terminalreporter.stats.get("skipped", ())
+    if count := sum(HOW_TO_GET in str(report.longrepr) for report in skipped):
+        terminalreporter.write_line(f"{count} tests were left out: {HOW_TO_GET}", yellow=True)
+
+
 @pytest.fixture(scope="session")
 def vocabs() -> Path:
-    """The folder of real vocabularies (ggml-vocab-*.gguf), which a clone does not hold."""
-    folder = Path(os.environ.get("EDGEPROXY_VOCABS", REPOSITORY.parent / "shared" / "vocabs"))
-    if not folder.is_dir():
-        missing = (
-            "the real vocabularies are not on this machine: set EDGEPROXY_VOCABS to a folder with "
-            "llama.cpp's models/ggml-vocab-*.gguf to run this test"
-        )
-        if os.environ.get("CI"):
-            pytest.fail(missing)
-        pytest.skip(missing)
-    return folder
+    """The folder of real vocabularies (ggml-vocab-*.gguf): a named one, a team's, or the cache."""
+    named = os.environ.get("EDGEPROXY_VOCABS")
+    folders = (
+        [Path(named)] if named else [REPOSITORY.parent / "shared" / "vocabs", default_folder()]
+    )
+    for folder in folders:
+        if all((folder / file.name).is_file() for file in real.VOCABS):
+            return folder
+    left_out("the real vocabularies are")
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """SmolLM2-135M-Instruct, a real model of 98 MB."""
+    path = default_folder() / real.SMOLLM2.name
+    if regular_size(path) != real.SMOLLM2.size:
+        left_out("SmolLM2-135M-Instruct is")
+    return path
 
 
 @pytest.fixture(scope="session")
@@ -112,5 +140,5 @@ def base_weights(factbook_recipe: Recipe) -> Iterator[Weights]:
 @pytest.fixture(scope="module")
 def session(factbook_recipe: Recipe) -> Iterator[Session]:
     """The shipped trio, loaded; a test that changes its alpha or mask changes it back."""
-    with Session(factbook_recipe) as loaded:
+    with load(factbook_recipe) as loaded:
         yield loaded

@@ -62,6 +62,11 @@ class MappedModel:
         self._rows = np.empty((0, len(base)), np.float32)
 
     @property
+    def model(self) -> Model:
+        """The model that is wrapped, which speaks its own vocabulary."""
+        return self._model
+
+    @property
     def vocab(self) -> Vocab:
         """The base's vocabulary."""
         return self._base
@@ -75,6 +80,11 @@ class MappedModel:
     def n_ctx(self) -> int:
         """As the wrapped model's."""
         return self._model.n_ctx
+
+    @property
+    def can_rewind(self) -> bool:
+        """As the wrapped model's."""
+        return self._model.can_rewind
 
     def own(self, tokens: Sequence[int]) -> list[int]:
         """The ids under which `eval` takes tokens of the model's own vocabulary."""

@@ -57,6 +57,11 @@ class ProjectedModel:
         self._out = np.empty((1, len(base)), np.float32)
 
     @property
+    def model(self) -> Branching:
+        """The model that is wrapped, which speaks its own vocabulary."""
+        return self._model
+
+    @property
     def vocab(self) -> Vocab:
         """The base's vocabulary."""
         return self._base
@@ -70,6 +75,11 @@ class ProjectedModel:
     def n_ctx(self) -> int:
         """As the wrapped model's, which counts own tokens."""
         return self._model.n_ctx
+
+    @property
+    def can_rewind(self) -> bool:
+        """As the wrapped model's."""
+        return self._model.can_rewind
 
     @property
     def own_read(self) -> list[int]:

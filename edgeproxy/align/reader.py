@@ -51,10 +51,7 @@ class Reader:
         if not 1 <= rows <= len(self.want):
             raise EngineError(f"{rows} rows asked of {len(self.want)} tokens")
         keep = min(self.agreed, len(self.want) - rows)
-        if self._model.n_past > keep:
-            self._model.rewind(self._model.n_past - keep)
-        del self._have[keep:]
-        self._agreed = keep
+        keep = self._go_back(keep)
         rest = self.want[keep:]
         out = self._model.eval(rest, rows)
         self._have += rest
@@ -63,9 +60,16 @@ class Reader:
 
     def trim(self) -> None:
         """Have the model forget what it has read beyond what it agrees with `want` on."""
-        if self._model.n_past > self.agreed:
-            self._model.rewind(self._model.n_past - self.agreed)
-        del self._have[self.agreed :]
+        self._go_back(self.agreed)
+
+    def _go_back(self, n: int) -> int:
+        """Have the model keep `n` tokens, or none where it cannot rewind; how many it has kept."""
+        if self._model.n_past > n:
+            n = n if self._model.can_rewind else 0
+            self._model.rewind(self._model.n_past - n)
+        del self._have[n:]
+        self._agreed = min(self._agreed, n)
+        return n
 
     def note_ahead(self, tokens: Sequence[int]) -> None:
         """Say that the model has read these after `want`, in case they are wished for later."""

@@ -7,6 +7,7 @@ that are no text at all: those are spelled by the longest tokens that fit.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 from functools import cached_property, lru_cache
 
 from edgeproxy.core.vocab import Vocab
@@ -29,7 +30,8 @@ class Spelling:
 
     def __init__(self, vocab: Vocab) -> None:
         self._vocab = vocab
-        self._spelled = lru_cache(maxsize=8192)(self._spell)
+        # Of a copy: a cache that refers to who holds it would keep the model until a collection.
+        self._spelled = lru_cache(maxsize=8192)(copy(self)._spell)
 
     def __call__(self, word: bytes) -> tuple[int, ...]:
         """The tokens of `word`. Bytes that no token holds are left out."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -74,7 +75,8 @@ class Tables:
         self.many = Cover(
             arrays.many_base.astype(np.intp), arrays.many_starts, arrays.many_own.astype(np.intp)
         )
-        self.next_base = lru_cache(maxsize=1 << 16)(self._next_base)
+        # Of a copy, as in `Spelling`.
+        self.next_base = lru_cache(maxsize=1 << 16)(copy(self)._next_base)
 
     def beginning_with(self, prefix: bytes, *, beyond: bool = False) -> Ids:
         """The own tokens whose bytes begin with `prefix`, or go `beyond` it as well."""

@@ -25,8 +25,8 @@ from edgeproxy.cli.ui.options import (
 )
 from edgeproxy.cli.ui.output import say, write
 from edgeproxy.cli.ui.slash import COMMANDS, Slash
-from edgeproxy.cli.ui.stats import Meter
-from edgeproxy.errors import EdgeproxyError
+from edgeproxy.cli.ui.stats import stats_line
+from edgeproxy.errors import ContextFullError, EdgeproxyError
 
 if TYPE_CHECKING:
     from edgeproxy.decode.sample import Sampling
@@ -36,6 +36,7 @@ _NOTES = {
     "context": "(cut off: the context is full; /reset begins anew)",
     "cancelled": "(stopped)",
 }
+_EMPTY = "(the reply is empty)"
 _TWICE_SECONDS = 1.0
 """Two presses of Ctrl-C within this time are one wish: to leave."""
 
@@ -142,25 +143,39 @@ class _Chat:
         return True
 
     def _answer(self, text: str) -> None:
-        session, meter, ending, said = self._ready.session, Meter(), None, ""
-        with on_interrupt(session.cancel) as presses:
+        session = self._ready.session
+        turn = self._conversation.say(text, self._sampling, self._max_tokens)
+        with on_interrupt(turn.cancel) as presses:
             try:
-                pieces = self._conversation.say(text, self._sampling, self._max_tokens)
-                for piece in meter.watch(pieces):
+                for piece in turn:
                     write(piece.text)
-                    said = piece.text or said
-                    ending = piece.finish_reason
-                    if presses.count:
-                        session.cancel()
+            except ContextFullError:
+                raise self._too_long() from None
             finally:
                 # Whatever follows, a message or the next question, begins a line of its own.
+                said = turn.text
                 if said and not said.endswith("\n") and sys.exc_info()[0] is not BrokenPipeError:
                     write("\n")
         if presses.count:
             self._last_press = time.monotonic()
-        if ending in _NOTES:
-            say(_NOTES[ending], dim=True)
+        if turn.finish_reason in _NOTES:
+            say(_NOTES[turn.finish_reason], dim=True)
+        elif not turn.text:
+            say(_EMPTY, dim=True)
         if self._stats is not None:
-            say(meter.line(session, self._ready.load_seconds, self._stats), dim=True)
+            say(stats_line(session, turn, self._ready.load_seconds, self._stats), dim=True)
         if presses.count > 1:
             raise KeyboardInterrupt
+
+    def _too_long(self) -> ContextFullError:
+        """What to do where the conversation and the new message do not fit the context."""
+        n_ctx = self._ready.session.trio.n_ctx
+        if any(message.role == "assistant" for message in self._conversation.messages):
+            return ContextFullError(
+                f"the conversation and this message do not fit the context of {n_ctx:,} tokens; "
+                "/reset begins anew, and --ctx N at the start allows more"
+            )
+        return ContextFullError(
+            f"the message does not fit the context of {n_ctx:,} tokens; "
+            "send less text, or allow more with --ctx N at the start"
+        )

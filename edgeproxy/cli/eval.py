@@ -40,7 +40,7 @@ from edgeproxy.measure.evaluate import (
 
 if TYPE_CHECKING:
     from edgeproxy.align import Cost
-    from edgeproxy.session.load import Session
+    from edgeproxy.session.session import Session
     from edgeproxy.trios.find import Recipe
 
 

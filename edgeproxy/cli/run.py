@@ -24,12 +24,13 @@ from edgeproxy.cli.ui.options import (
     system_option,
 )
 from edgeproxy.cli.ui.output import say, write, write_json
-from edgeproxy.cli.ui.stats import Meter
+from edgeproxy.cli.ui.stats import stats_line
 from edgeproxy.errors import Cancelled
 
 if TYPE_CHECKING:
     from edgeproxy.decode.pieces import Piece
-    from edgeproxy.session.load import Session
+    from edgeproxy.session.session import Session
+    from edgeproxy.session.turn import Turn
 
 
 @click.command(
@@ -78,25 +79,22 @@ def command(
         sampling = reply.sampling(session.sampling)
         seed = draw_seed() if sampling.seed is None else sampling.seed
         cached = fill_cache(session, system, cache)
-        pieces = session.chat(
+        turn = session.reply(
             messages, sampling=replace(sampling, seed=seed), max_tokens=reply.max_tokens
         )
-        meter = Meter()
         said: list[Piece] = []
-        with on_interrupt(session.cancel) as presses:
-            for piece in meter.watch(pieces):
+        with on_interrupt(turn.cancel):
+            for piece in turn:
                 said.append(piece)
                 if not as_json:
                     write(piece.text)
-                if presses.count:
-                    session.cancel()
         if as_json:
-            write_json(_as_json(said, session, seed))
+            write_json(_as_json(said, turn, session, seed))
         else:
             write("\n")
         if stats:
-            say(meter.line(session, ready.load_seconds, cached))
-        ending = said[-1].finish_reason
+            say(stats_line(session, turn, ready.load_seconds, cached))
+        ending = turn.finish_reason
     if ending == "cancelled":
         raise Cancelled("the reply was interrupted")
     if ending in ENDINGS and not as_json:
@@ -109,7 +107,7 @@ ENDINGS = {
 }
 
 
-def _as_json(pieces: list[Piece], session: Session, seed: int) -> dict[str, Any]:
+def _as_json(pieces: list[Piece], turn: Turn, session: Session, seed: int) -> dict[str, Any]:
     tokens: list[dict[str, Any]] = []
     for piece in pieces:
         if piece.token is not None:
@@ -119,16 +117,15 @@ def _as_json(pieces: list[Piece], session: Session, seed: int) -> dict[str, Any]
             tokens.append(entry)
         elif tokens:
             tokens[-1]["text"] += piece.text  # what was held back belongs to the token before
-    # The last token is never read by the models, so the rest of what the base read is the prompt.
-    n_prompt = session.trio.base.n_past - max(len(tokens) - 1, 0)
+    usage = turn.usage
     return {
         "text": "".join(piece.text for piece in pieces),
-        "finish_reason": pieces[-1].finish_reason,
+        "finish_reason": turn.finish_reason,
         "tokens": tokens,
         "usage": {
-            "prompt_tokens": n_prompt,
-            "completion_tokens": len(tokens),
-            "total_tokens": n_prompt + len(tokens),
+            "prompt_tokens": usage.prompt,
+            "completion_tokens": usage.completion,
+            "total_tokens": usage.prompt + usage.completion,
         },
         "alpha": session.alpha,
         "seed": seed,

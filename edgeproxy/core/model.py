@@ -23,7 +23,8 @@ class Model(Protocol):
     Invariants, held by every implementation:
 
     - `eval(tokens)` lets `n_past` grow by `len(tokens)`; `rewind(n)` lets it shrink by n.
-    - `eval` either does all of its work or raises and leaves `n_past` and the state as they were.
+    - `eval` either does all of its work or raises and leaves `n_past` and the state as they were. A
+      model that cannot rewind may have forgotten everything then: `n_past` is 0.
     - The rows depend only on the tokens evaluated and not rewound, in order.
     - The rows returned are valid until the next call of `eval` or `rewind`.
     """
@@ -40,6 +41,10 @@ class Model(Protocol):
     def n_ctx(self) -> int:
         """How many tokens `n_past` can reach."""
 
+    @property
+    def can_rewind(self) -> bool:
+        """Whether a part of what was read can be forgotten; recurrent models forget all or none."""
+
     def eval(self, tokens: Sequence[int], rows: int = 1) -> Logits:
         """Evaluate `tokens` after what is there; the logits that follow the last `rows` of them.
 
@@ -48,7 +53,10 @@ class Model(Protocol):
         """
 
     def rewind(self, n: int) -> None:
-        """Forget the last `n` tokens, 0 <= n <= `n_past`."""
+        """Forget the last `n` tokens, 0 <= n <= `n_past`; 0 or all where it cannot rewind.
+
+        Raises `EngineError` for any other `n`; nothing is forgotten then.
+        """
 
 
 class Branching(Model, Protocol):

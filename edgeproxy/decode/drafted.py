@@ -12,10 +12,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
+from edgeproxy.core.check import one_of
 from edgeproxy.core.model import Logits
 from edgeproxy.decode.draft_length import LONGEST, DraftLength
 from edgeproxy.decode.stepwise import Evaluates, Steps
@@ -43,12 +44,12 @@ class Drafter:
 
     "ngram" drafts what followed the last few tokens when they stood in the text before, "expert"
     what the expert finds likeliest, "auto" the one where the text repeats and else the other; "off"
-    drafts nothing. A pair with a tokenizer of its own is stepped: its rows come one at a time.
+    drafts nothing. Raises `UsageError` for another mode.
     """
 
     def __init__(self, trio: Trio, mode: Draft = "auto", pace: DraftLength | None = None) -> None:
         self._trio = trio
-        self.mode: Draft = "off" if trio.is_stepwise else mode
+        self.mode = mode
         self.pace = pace or DraftLength()
         self.done = Drafted()
         self._said: list[int] = []
@@ -56,6 +57,21 @@ class Drafter:
         self._draft_read: Sequence[int] = []  # what was drafted for the rows last evaluated
         self._sureness: list[float] = []  # of the expert, of each token that it drafted
         self._ran_on = False  # whether it has read the last of them as well
+
+    @property
+    def mode(self) -> Draft:
+        """What drafts; may be set between replies.
+
+        Always "off" for a pair with a tokenizer of its own, whose rows come one at a time, and for
+        models that cannot rewind, which could take no drafted token back.
+        """
+        return self._mode
+
+    @mode.setter
+    def mode(self, value: Draft) -> None:
+        one_of("draft", value, get_args(Draft))
+        can_draft = self._trio.can_rewind and not self._trio.is_stepwise
+        self._mode: Draft = value if can_draft else "off"
 
     def __call__(
         self,
@@ -115,14 +131,14 @@ class Drafter:
         room = self._trio.n_ctx - self._trio.n_past - 1
         most = min(most, room, LONGEST)
         self._sureness, self._ran_on = [], False
-        if self.mode == "off" or most < 1:
+        if self._mode == "off" or most < 1:
             return []
         length = self.pace.length(most)
         if not length:
             return []
-        if self.mode in ("ngram", "auto"):
+        if self._mode in ("ngram", "auto"):
             found = self._repetition(length)
-            if found or self.mode == "ngram":
+            if found or self._mode == "ngram":
                 return found
         return self._expert_draft(token, length)
 
@@ -171,9 +187,9 @@ class Drafter:
         self.done.tokens += 1
         self.done.accepted += place < len(self._draft_read) and token == self._draft_read[place]
         self._say(token)
-        if self.mode not in ("expert", "auto"):
+        if self._mode not in ("expert", "auto"):
             return
-        is_hit = token == int(self._trio.expert_rows[place].argmax())
+        is_hit = token == int(self._trio.rows.expert[place].argmax())
         sure = self._sureness[place] if place < len(self._sureness) else None
         self.pace.saw(is_hit, sure)
 

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeproxy.core.check import is_number
 from edgeproxy.core.model import Logits
 from edgeproxy.errors import LogitsError, UsageError
 
@@ -31,15 +32,15 @@ class Offset(NamedTuple):
 
 def check_alpha(alpha: float) -> float:
     """`alpha` itself; any finite number is possible. Raises `UsageError` otherwise."""
-    if not math.isfinite(alpha):
-        raise UsageError(f"alpha must be a finite number, not {alpha}; the paper uses 1")
+    if not is_number(alpha) or not math.isfinite(alpha):
+        raise UsageError(f"alpha must be a finite number, not {alpha!r}; the paper uses 1")
     return alpha
 
 
 def check_plausibility(beta: float) -> float:
     """`beta` itself, 0 <= beta <= 1. Raises `UsageError` otherwise."""
-    if not 0.0 <= beta <= 1.0:
-        raise UsageError(f"plausibility must be between 0 (off) and 1, not {beta}")
+    if not is_number(beta) or not 0.0 <= beta <= 1.0:
+        raise UsageError(f"plausibility must be between 0 (off) and 1, not {beta!r}")
     return beta
 
 

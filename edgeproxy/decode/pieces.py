@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
+from edgeproxy.core.cancel import Cancel
+from edgeproxy.core.check import whole
 from edgeproxy.core.model import Logits
 from edgeproxy.core.vocab import Vocab
 from edgeproxy.decode.stepwise import Decode, Evaluates, Prompt, stepwise
 from edgeproxy.decode.text import StopStrings, Utf8
-from edgeproxy.errors import Cancelled, ContextFullError, UsageError
+from edgeproxy.errors import Cancelled, ContextFullError
 
 FinishReason = Literal["stop", "length", "context", "cancelled"]
 
@@ -47,7 +48,7 @@ def complete(
     max_tokens: int,
     endings: frozenset[int],
     stops: Sequence[str] = (),
-    cancel: threading.Event | None = None,
+    cancel: Cancel | None = None,
 ) -> Iterator[Piece]:
     """Yield the reply to `prompt`; the last piece carries the finish reason.
 
@@ -56,12 +57,13 @@ def complete(
     read. Raises `ContextFullError` when the prompt itself does not fit and `UsageError` for
     max_tokens below 1.
     """
-    if max_tokens < 1:
-        raise UsageError(f"max_tokens must be at least 1, not {max_tokens}")
+    whole("max_tokens", max_tokens, 1)
     utf8, stop = Utf8(), StopStrings(stops)
 
     def rest() -> str:
         return stop.push(utf8.flush()) + stop.flush()
+
+    # Where a reply is cut, half a character is no damaged one: it is left out.
 
     count = 0
     steps = decode(prompt, model, sample, max_tokens)
@@ -77,17 +79,17 @@ def complete(
                 yield Piece(text, token, logprob, "stop")
                 return
             if count == max_tokens:
-                yield Piece(text + rest(), token, logprob, "length")
+                yield Piece(text + stop.flush(), token, logprob, "length")
                 return
             yield Piece(text, token, logprob)
             if cancel is not None and cancel.is_set():
                 raise Cancelled("the reply was cancelled")
     except Cancelled:
-        yield Piece(rest(), None, None, "cancelled")
+        yield Piece(stop.flush(), None, None, "cancelled")
     except ContextFullError:
         if count == 0:
             raise
-        yield Piece(rest(), None, None, "context")
+        yield Piece(stop.flush(), None, None, "context")
     finally:
         # At once, and not whenever it is collected: a draft must leave the models before the next.
         steps.close()

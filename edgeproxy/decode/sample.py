@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from edgeproxy.core.check import number, whole
 from edgeproxy.core.model import Logits
 from edgeproxy.core.vocab import Vocab
 from edgeproxy.errors import LogitsError, UsageError
@@ -48,22 +49,27 @@ class Sampling:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        _within("temperature", self.temperature, 0.0, 100.0)
-        _within("top_k", self.top_k, 0, 2**31 - 1)
-        _within("top_p", self.top_p, 0.0, 1.0)
-        _within("min_p", self.min_p, 0.0, 1.0)
-        _within("repeat_penalty", self.repeat_penalty, 0.01, 100.0)
-        _within("frequency_penalty", self.frequency_penalty, -100.0, 100.0)
-        _within("presence_penalty", self.presence_penalty, -100.0, 100.0)
-        _within("repeat_last_n", self.repeat_last_n, 0, 1_000_000)
-        _within("dry_multiplier", self.dry_multiplier, 0.0, 100.0)
-        _within("dry_base", self.dry_base, 1.0, 100.0)
-        _within("dry_allowed_length", self.dry_allowed_length, 1, 1_000_000)
-        _within("dry_last_n", self.dry_last_n, 0, 1_000_000)
+        number("temperature", self.temperature, 0.0, 100.0)
+        whole("top_k", self.top_k, 0, 2**31 - 1)
+        number("top_p", self.top_p, 0.0, 1.0)
+        number("min_p", self.min_p, 0.0, 1.0)
+        number("repeat_penalty", self.repeat_penalty, 0.01, 100.0)
+        number("frequency_penalty", self.frequency_penalty, -100.0, 100.0)
+        number("presence_penalty", self.presence_penalty, -100.0, 100.0)
+        whole("repeat_last_n", self.repeat_last_n, 0, 1_000_000)
+        number("dry_multiplier", self.dry_multiplier, 0.0, 100.0)
+        number("dry_base", self.dry_base, 1.0, 100.0)
+        whole("dry_allowed_length", self.dry_allowed_length, 1, 1_000_000)
+        whole("dry_last_n", self.dry_last_n, 0, 1_000_000)
+        if not isinstance(self.logit_bias, Mapping):
+            raise UsageError(
+                f"logit_bias must give numbers by token id, as {{5: 1.0}}, not {self.logit_bias!r}"
+            )
         for token, bias in self.logit_bias.items():
-            _within(f"logit_bias of token {token}", bias, -1e6, 1e6)
+            whole("a token of logit_bias", token)
+            number(f"logit_bias of token {token}", bias, -1e6, 1e6)
         if self.seed is not None:
-            _within("seed", self.seed, 0, _MAX_SEED)
+            whole("seed", self.seed, 0, _MAX_SEED)
 
     @property
     def penalises(self) -> bool:
@@ -79,11 +85,6 @@ class Sampling:
 def draw_seed() -> int:
     """A seed by chance, for whoever must tell it before a `Sampler` would draw its own."""
     return secrets.randbelow(_MAX_SEED + 1)
-
-
-def _within(name: str, value: float, lowest: float, highest: float) -> None:
-    if not (math.isfinite(value) and lowest <= value <= highest):
-        raise UsageError(f"{name} must be between {lowest:,} and {highest:,}, not {value}")
 
 
 class Sampler:

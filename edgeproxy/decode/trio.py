@@ -1,6 +1,7 @@
 """Three Models in lock-step as one Model.
 
-A step is a transaction: whatever fails, and Ctrl-C, leaves all three where they were.
+A step is a transaction: whatever fails, and Ctrl-C, leaves all three where they were. Where one of
+them cannot go back, all three have read nothing then.
 
 Where the pair has a tokenizer of its own, a row's leading tokens are looked at a second time: what
 the pair says of a token that it spells in several takes an evaluation each (see `align`).
@@ -35,6 +36,18 @@ class RoleTokens(NamedTuple):
     anti_expert: Sequence[int]
 
 
+class Rows(NamedTuple):
+    """What the three models said and what became of it: each of shape (rows, n_vocab).
+
+    fused = base + alpha * (expert - anti_expert), and the mask's -inf (see `fuse`).
+    """
+
+    base: Logits
+    expert: Logits
+    anti_expert: Logits
+    fused: Logits
+
+
 class Trio:
     """Base, expert and anti-expert as one `Model` whose rows are the fused logits.
 
@@ -62,19 +75,26 @@ class Trio:
         self.plausibility = plausibility
         self._beside = beside
         self._read: tuple[list[int], list[int], list[int]] = ([], [], [])
-        self.expert_rows = np.empty((0, len(base.vocab)), np.float32)
-        """What the expert alone said in the last `eval`; valid as long as its rows are."""
+        self._nothing = Rows(*[np.empty((0, len(base.vocab)), np.float32)] * 4)
+        self.rows = self._nothing
+        """What the last `eval` returned and what it was made of; valid until the next call."""
         self.version = 0
         """Changes whenever something is read or forgotten."""
+        self._is_astray = False  # a model could not even forget everything
         self._ahead: list[int] = []  # what the expert alone has read, and the rows that followed
         self._ahead_rows: list[Logits] = []
-        self._fused = np.empty((0, len(base.vocab)), np.float32)
+        self._fused = self._nothing.fused
         self._projected = [m for m in (expert, anti_expert) if isinstance(m, ProjectedModel)]
 
     @property
     def models(self) -> tuple[Model, Model, Model]:
         """Base, expert, anti-expert."""
         return self.base, self.expert, self.anti_expert
+
+    @property
+    def can_rewind(self) -> bool:
+        """Whether each of the three can forget a part of what it has read."""
+        return all(model.can_rewind for model in self.models)
 
     @property
     def is_stepwise(self) -> bool:
@@ -118,21 +138,37 @@ class Trio:
         """As `Model.eval`; `RoleTokens` gives each model its own. Returns fused rows."""
         if rows > 1 and self._projected:
             return self._eval_one_by_one(tokens, rows)
+        if self._is_astray:
+            raise EngineError("the three models are out of step; begin the reply again")
         self.version += 1
+        version = self.version
         shares = tokens if isinstance(tokens, RoleTokens) else (tokens,) * 3
         before = [len(read) for read in self._read]
         try:
             base, expert, anti_expert = self._each(shares, rows)
-            self.expert_rows = expert
+            if self.version != version:
+                raise EngineError("another reply went on with these models during an evaluation")
             if len(self._fused) < rows:
                 self._fused = np.empty((rows, len(self.vocab)), np.float32)
             fused = self._fuse(base, expert, anti_expert)
             if self._projected and self.alpha:
                 fused = self._look_closer(base, expert, anti_expert, fused)
+            self.rows = Rows(base, expert, anti_expert, fused)
             return fused
         except BaseException:
             self._restore(before)
             raise
+
+    def rows_of(self, row: Logits) -> Rows:
+        """The four rows, each of shape (n_vocab,), of one `row` of those last returned.
+
+        A decode loop yields such a row; it knows of one model and not of three. Raises
+        `EngineError` for any other row, as a copy is.
+        """
+        for place, fused in enumerate(self.rows.fused):
+            if np.may_share_memory(fused, row):
+                return Rows(*(rows[place] for rows in self.rows))
+        raise EngineError("this row is none of those that the trio returned last")
 
     def _look_closer(
         self, base: Logits, expert: Logits, anti_expert: Logits, fused: Logits
@@ -165,10 +201,16 @@ class Trio:
         first = len(tokens) - rows + 1
         parts = [tokens[:first], *([token] for token in tokens[first:])]
         try:
-            return np.concatenate([self.eval(part).copy() for part in parts])
+            said = [self._copied(part) for part in parts]
         except BaseException:
             self._restore(before)
             raise
+        self.rows = Rows(*map(np.concatenate, zip(*said, strict=True)))
+        return self.rows.fused
+
+    def _copied(self, tokens: Sequence[int]) -> Rows:
+        self.eval(tokens)
+        return Rows(*(rows.copy() for rows in self.rows))
 
     def _each(self, shares: Sequence[Sequence[int]], rows: int) -> tuple[Logits, Logits, Logits]:
         """The rows of all three, each model having read its share."""
@@ -216,20 +258,56 @@ class Trio:
         return np.vstack([*kept, new])
 
     def _restore(self, lengths: Sequence[int]) -> None:
-        """Bring each model back to its own length; one that cannot go back raises."""
+        """Bring each model back to its own length; where one cannot, all three forget everything.
+
+        Raises `EngineError` then, but not where a model forgets all or nothing by its nature; and
+        with nothing changed where none of them can be used at all.
+        """
         self._ahead, self._ahead_rows = [], []
+        self.rows = self._nothing
         self.version += 1
-        for model, read, length in zip(self.models, self._read, lengths, strict=True):
-            del read[length:]
-            if model.n_past < length:
-                raise EngineError("the three models are out of step; load the trio again")
-            model.rewind(model.n_past - length)
+        if any(map(_cannot_go_back, self.models, lengths)):
+            lengths = [0, 0, 0]
+        done = 0
+        try:
+            for model, read, length in zip(self.models, self._read, lengths, strict=True):
+                if model.n_past < length:
+                    raise EngineError("a model has lost what it had read")
+                model.rewind(model.n_past - length)
+                del read[length:]
+                done += 1
+        except BaseException as error:
+            is_as_it_was = not done and all(map(_has_read, self.models, self._read))
+            if not is_as_it_was:
+                self._forget()
+            if is_as_it_was or not isinstance(error, EngineError):
+                raise
+            raise EngineError(
+                f"the three models were out of step and have forgotten all that they had read "
+                f"({error}); begin the reply again"
+            ) from error
+        self._is_astray = False
+
+    def _forget(self) -> None:
+        """Let all three forget everything; one that does not even do that is astray."""
+        self._is_astray = True
+        refused = False
+        for model, read in zip(self.models, self._read, strict=True):
+            read.clear()
+            try:
+                model.rewind(model.n_past)
+            except EngineError:
+                refused = True
+        self._is_astray = refused
 
     def rewind(self, n: int) -> None:
         """As `Model.rewind`, the same number of tokens for all three."""
         if not 0 <= n <= min(len(read) for read in self._read):
             raise EngineError(f"cannot forget {n} tokens of {self.n_past}")
-        self._restore([len(read) - n for read in self._read])
+        lengths = [len(read) - n for read in self._read]
+        if n and not self.can_rewind and any(lengths):
+            raise EngineError("one of the three forgets everything or nothing; use resume")
+        self._restore(lengths)
 
     def let_go(self) -> None:
         """Have replies under way leave the models as they are: they are about to be closed."""
@@ -238,10 +316,10 @@ class Trio:
     def resume(self, prompt: RoleTokens) -> RoleTokens:
         """Forget what differs from `prompt`, role by role; the rest of it, still to be evaluated.
 
-        At least one token is left for each role, so that `eval` of the result gives a row.
+        At least one token is left for each role, so that `eval` of the result gives a row. A role
+        that cannot rewind reads all of it again, unless it goes on from what was read.
         """
-        kept = [_common_prefix(r, p) for r, p in zip(self._read, prompt, strict=True)]
-        kept = [max(min(n, len(p) - 1), 0) for n, p in zip(kept, prompt, strict=True)]
+        kept = list(map(_kept, self.models, self._read, prompt))
         self._restore(kept)
         return RoleTokens(*(p[n:] for p, n in zip(prompt, kept, strict=True)))
 
@@ -273,6 +351,21 @@ def _leading(row: Logits) -> list[int]:
     near = np.flatnonzero(row >= row.max() - NEAR)
     order = np.argsort(row[near])[::-1][:MOST]
     return [int(token) for token in near[order]]
+
+
+def _has_read(model: Model, tokens: Sequence[int]) -> bool:
+    return model.n_past == len(tokens)
+
+
+def _cannot_go_back(model: Model, length: int) -> bool:
+    """Whether `model` forgets all or nothing, and has read another number of tokens than this."""
+    return not model.can_rewind and 0 < length != model.n_past
+
+
+def _kept(model: Model, read: Sequence[int], prompt: Sequence[int]) -> int:
+    """How much of what `model` has `read` it can keep when it reads `prompt`, all but a token."""
+    n = max(min(_common_prefix(read, prompt), len(prompt) - 1), 0)
+    return n if n == len(read) or model.can_rewind else 0
 
 
 def _common_prefix(left: Sequence[int], right: Sequence[int]) -> int:

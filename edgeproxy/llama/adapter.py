@@ -28,7 +28,7 @@ class Adapter:
     def __init__(self, weights: Weights, path: str | Path, scale: float = 1.0) -> None:
         self.path = Path(path)
         self.scale = check_scale(scale)
-        self._weights = weights
+        self._loaded = weights.loaded
         model = weights.pointer
         with open_adapter(self.path, weights.header) as file:
             self.header = file.header
@@ -39,7 +39,7 @@ class Adapter:
                 self._pointer = lib.llama_adapter_lora_init(model, os.fsencode(self.path))
             if not self._pointer:
                 raise failure(f"{self.path}: llama.cpp cannot load this adapter")
-            weights.keep(self)
+            weights.hold(self.n_bytes)
             file.check_unchanged()
         drain_logs()
 
@@ -55,8 +55,8 @@ class Adapter:
 
     def apply(self, weights: Weights, context: Any) -> None:
         """Have llama.cpp's `context`, over `weights`, add it to them. Raises `UsageError`."""
-        if weights is not self._weights:
-            raise UsageError(f"{self.path}: this adapter was loaded for {self._weights.path}")
+        if weights.loaded is not self._loaded:
+            raise UsageError(f"{self.path}: this adapter was loaded for {self._loaded.path}")
         adapters = (lib.llama_adapter_lora_p_ctypes * 1)(self._pointer)
         scales = (ctypes.c_float * 1)(self.scale)
         if lib.llama_set_adapters_lora(context, adapters, 1, scales) != 0:

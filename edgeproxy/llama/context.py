@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeproxy.core.cancel import Cancel, Flag
 from edgeproxy.core.model import Logits
 from edgeproxy.core.threads import Threads
 from edgeproxy.core.vocab import Vocab
@@ -22,6 +23,7 @@ from edgeproxy.errors import Cancelled, ContextFullError, EngineError, LogitsErr
 from edgeproxy.llama.adapter import Adapter
 from edgeproxy.llama.batch import RunBatch
 from edgeproxy.llama.branches import Tree, TreeBatch, check_branches, hold, let_go
+from edgeproxy.llama.fork import check_threads
 from edgeproxy.llama.kv import KvType, kv_bytes, kv_type_for
 from edgeproxy.llama.library import drain_logs, failure, lib
 from edgeproxy.llama.owner import Owner
@@ -30,6 +32,29 @@ from edgeproxy.llama.state import Stateful
 from edgeproxy.llama.weights import Weights
 
 _ABORTED, _NO_ROOM = 2, 1
+
+
+class _Abort:
+    """What llama.cpp asks while it evaluates whether to stop.
+
+    Apart from the model: one that its own callback referred to would stay until a collection.
+    """
+
+    def __init__(self, cancel: Cancel) -> None:
+        self._cancel = cancel
+        self._interrupt: BaseException | None = None
+
+    def __call__(self, _data: object) -> bool:
+        try:
+            return self._cancel.is_set()
+        except BaseException as error:  # noqa: BLE001 - Ctrl-C lands here; carried across C
+            self._interrupt = error
+            return True
+
+    def take(self) -> BaseException | None:
+        """What came while it was asked, once."""
+        interrupt, self._interrupt = self._interrupt, None
+        return interrupt
 
 
 class LlamaModel(Stateful):
@@ -53,7 +78,7 @@ class LlamaModel(Stateful):
         kv_type: KvType = "f16",
         n_branches: int = 0,
         adapter: Adapter | None = None,
-        cancel: threading.Event | None = None,
+        cancel: Cancel | None = None,
     ) -> None:
         self._context: Any = None
         self._batch: Any = None
@@ -63,8 +88,7 @@ class LlamaModel(Stateful):
         self._kv_type = kv_type
         self._lock = threading.Lock()
         self._owner = Owner(self._lock, str(weights.path))
-        self._cancel = cancel or threading.Event()
-        self._interrupt: BaseException | None = None
+        self._abort = _Abort(cancel or Flag())
         self._n_past = 0
         self._evaluated = 0
         self._n_ctx = weights.context_length(n_ctx)
@@ -74,13 +98,15 @@ class LlamaModel(Stateful):
         self._n_threads = n_threads.choice.best
         kind = kv_type_for(weights.header, kv_type)
         check_branches(n_branches)
-        self._n_branches = n_branches if weights.can_rewind else 0
-        self._abort_callback = lib.ggml_abort_callback(self._should_abort)
+        self._can_rewind = weights.can_rewind
+        self._n_branches = n_branches if self._can_rewind else 0
+        self._abort_callback = lib.ggml_abort_callback(self._abort)
         self._no_callback = lib.ggml_abort_callback()
         params = context_params(
             self._n_ctx, kind, n_branches=self._n_branches, n_threads=self._n_threads
         )
-        context = lib.llama_init_from_model(weights.pointer, params)
+        check_threads(self._n_threads)
+        context = weights.loaded.new_context(params)
         if not context:
             raise failure(f"{weights.path}: no context of {self._n_ctx} tokens could be made")
         drain_logs()
@@ -115,6 +141,11 @@ class LlamaModel(Stateful):
         return self._n_ctx
 
     @property
+    def can_rewind(self) -> bool:
+        """As `Model.can_rewind`: whether the architecture is neither recurrent nor hybrid."""
+        return self._can_rewind
+
+    @property
     def evaluated(self) -> int:
         """How many tokens have ever been evaluated, what branches had in common once."""
         return self._evaluated
@@ -134,7 +165,7 @@ class LlamaModel(Stateful):
             try:
                 return self._eval_in_batches(tokens, rows)
             except BaseException:
-                self._forget_after(before)
+                self._go_back(before)
                 raise
 
     def _eval_in_batches(self, tokens: Sequence[int], rows: int) -> Logits:
@@ -183,7 +214,7 @@ class LlamaModel(Stateful):
                 return rows
             except BaseException:
                 let_go(self._memory, len(others))
-                self._forget_after(before)
+                self._go_back(before)
                 raise
 
     def _decode(self, batch: Any, n: int) -> None:
@@ -194,6 +225,7 @@ class LlamaModel(Stateful):
         work = self._n_params, n
         threads = self._threads.pick(work, n)
         if threads != self._n_threads:
+            check_threads(threads)
             lib.llama_set_n_threads(self._context, threads, threads)
             self._n_threads = threads
         started = time.perf_counter()
@@ -202,10 +234,13 @@ class LlamaModel(Stateful):
         finally:
             if armed:
                 lib.llama_set_abort_callback(self._context, self._no_callback, None)
-        interrupt, self._interrupt = self._interrupt, None
+        interrupt = self._abort.take() if armed else None
         if interrupt is not None or result == _ABORTED:
             drain_logs()
-            raise interrupt or Cancelled("the evaluation was cancelled")
+            try:
+                raise interrupt or Cancelled("the evaluation was cancelled")
+            finally:
+                del interrupt  # it refers to this frame, which would keep the model
         if result == 0:
             self._threads.took(threads, work, n, time.perf_counter() - started)
             self._evaluated += n
@@ -213,13 +248,6 @@ class LlamaModel(Stateful):
         if result == _NO_ROOM:
             raise ContextFullError(f"the context of {self._n_ctx:,} tokens has no room left")
         raise failure(f"{self._weights.path}: llama.cpp failed to evaluate (code {result})")
-
-    def _should_abort(self, _data: object) -> bool:
-        try:
-            return self._cancel.is_set()
-        except BaseException as error:  # noqa: BLE001 - Ctrl-C lands here; carried across C
-            self._interrupt = error
-            return True
 
     def _read_rows(self, n_tokens: int, rows: int) -> Logits:
         out = self._rows[:rows]
@@ -240,12 +268,21 @@ class LlamaModel(Stateful):
         return out
 
     def rewind(self, n: int) -> None:
-        """As `Model.rewind`. Raises `EngineError` for a recurrent model unless n is `n_past`."""
+        """As `Model.rewind`."""
         with self._owner:
             if not 0 <= n <= self._n_past:
                 raise EngineError(f"cannot forget {n} tokens of {self._n_past}")
+            if n and n < self._n_past and not self._can_rewind:
+                raise EngineError(
+                    f"{self._weights.path}: {self._weights.header.architecture} models cannot "
+                    "forget a part of their text, only all of it"
+                )
             if n:
                 self._forget_after(self._n_past - n)
+
+    def _go_back(self, n_past: int) -> None:
+        """After a failure: cut to `n_past` tokens, or to none where only all can be forgotten."""
+        self._forget_after(n_past if self._can_rewind else 0)
 
     def _forget_after(self, n_past: int) -> None:
         """Cut the KV cache to `n_past` tokens, also where a failed decode left some behind."""
@@ -253,9 +290,7 @@ class LlamaModel(Stateful):
             lib.llama_memory_clear(self._memory, False)
         # -1 stands for all sequences, which recurrent models refuse.
         elif not lib.llama_memory_seq_rm(self._memory, -1 if self._n_branches else 0, n_past, -1):
-            raise EngineError(
-                f"{self._weights.path}: this architecture cannot forget a part of its text"
-            )
+            raise EngineError(f"{self._weights.path}: llama.cpp cannot forget a part of this text")
         if lib.llama_memory_seq_pos_max(self._memory, 0) != n_past - 1:
             raise EngineError(f"{self._weights.path}: the KV cache is out of step; load it again")
         self._n_past = n_past
@@ -270,7 +305,12 @@ class LlamaModel(Stateful):
         )
 
     def close(self) -> None:
-        """Give the memory back, after an evaluation under way. A second call does nothing."""
+        """Give the memory back, after an evaluation under way. A second call does nothing.
+
+        In a forked child neither does the first: all of it is the parent's.
+        """
+        if not self._owner.is_here:
+            return
         with self._lock:
             self._owner.is_open = False
             context, self._context = self._context, None
@@ -279,8 +319,7 @@ class LlamaModel(Stateful):
                     batch.free()
             if context:
                 self._rows = np.empty((0, 0), np.float32)
-                lib.llama_free(context)
-                drain_logs()
+                self._weights.loaded.free_context(context)
 
     def __del__(self) -> None:
         with contextlib.suppress(Exception):

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from edgeproxy.core.vocab import Tokenize
 from edgeproxy.errors import EngineError, PromptError
 from edgeproxy.llama.library import lib
-
-if TYPE_CHECKING:
-    from edgeproxy.llama.weights import Weights
+from edgeproxy.llama.loaded import Loaded
 
 MAX_BYTES = 400_000
 """The longest text tokenised in one piece: what a 256 MB stack was measured to hold."""
@@ -24,8 +22,18 @@ _STACK_BYTES = 256 << 20
 _stack_size_lock = threading.Lock()
 
 
-def tokenizer(weights: Weights, *, adds_space: bool) -> Tokenize:
-    """The tokenizer of `weights`, as `Vocab.encode` calls it.
+def _after_fork() -> None:
+    """The thread that may have held the lock is not in the child."""
+    global _stack_size_lock
+    _stack_size_lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def tokenizer(model: Loaded, *, adds_space: bool) -> Tokenize:
+    """The tokenizer of `model`, as `Vocab.encode` calls it.
 
     With `adds_space` the tokenizer puts a space before every text that it is given; inside a
     prompt that space would be invented, so it is tokenised after a newline and that cut off.
@@ -35,16 +43,16 @@ def tokenizer(weights: Weights, *, adds_space: bool) -> Tokenize:
         if not text:
             return []
         if adds_space and not first:
-            lead = _on_big_stack(weights, "\n", special)
-            ids = _on_big_stack(weights, "\n" + text, special)
+            lead = _on_big_stack(model, "\n", special)
+            ids = _on_big_stack(model, "\n" + text, special)
             if ids[: len(lead)] == lead:
                 return ids[len(lead) :]
-        return _on_big_stack(weights, text, special)
+        return _on_big_stack(model, text, special)
 
     return tokenize
 
 
-def _on_big_stack(weights: Weights, text: str, special: bool) -> list[int]:
+def _on_big_stack(model: Loaded, text: str, special: bool) -> list[int]:
     try:
         data = text.encode("utf-8")
     except UnicodeEncodeError as error:
@@ -58,12 +66,12 @@ def _on_big_stack(weights: Weights, text: str, special: bool) -> list[int]:
             "so send a part of it"
         )
     if len(data) <= _SMALL_BYTES:
-        return _tokenize(weights, data, special)
-    return _run_on_big_stack(lambda: _tokenize(weights, data, special))
+        return _tokenize(model, data, special)
+    return _run_on_big_stack(lambda: _tokenize(model, data, special))
 
 
-def _tokenize(weights: Weights, data: bytes, special: bool) -> list[int]:
-    vocab = weights.vocab_pointer
+def _tokenize(model: Loaded, data: bytes, special: bool) -> list[int]:
+    vocab = model.vocab_pointer
     capacity = len(data) + 8
     for _ in range(2):
         buffer = (ctypes.c_int32 * capacity)()
@@ -99,6 +107,9 @@ def _run_on_big_stack(work: Callable[[], list[int]]) -> list[int]:
     except BaseException:
         thread.join()  # Ctrl-C: the weights must not be freed while the thread still reads them
         raise
-    if errors:
-        raise errors[0]
+    try:
+        if errors:
+            raise errors[0]
+    finally:
+        errors.clear()  # it refers to this frame, which would keep the model until a collection
     return results[0]

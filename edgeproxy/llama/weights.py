@@ -5,26 +5,22 @@ May touch: the model file, read-only.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 import platform
-import threading
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
+from edgeproxy.core.cancel import Cancel
 from edgeproxy.core.vocab import Vocab, from_header
-from edgeproxy.errors import Cancelled, EngineError, ModelFileError, UsageError
+from edgeproxy.errors import Cancelled, ModelFileError, UsageError
 from edgeproxy.gguf import Header, ModelFile, open_model
 from edgeproxy.llama.library import drain_logs, failure, lib, set_fields
+from edgeproxy.llama.loaded import Loaded
 from edgeproxy.llama.stream import HAS_STREAMS, stream_of
 from edgeproxy.llama.tokenizer import tokenizer
-
-if TYPE_CHECKING:
-    from edgeproxy.llama.adapter import Adapter
-    from edgeproxy.llama.context import LlamaModel
 
 Progress = Callable[[float], None]
 """Called with the share of a file that has been loaded, 0 to 1."""
@@ -64,13 +60,23 @@ class Unloaded:
         self.file.close()
 
 
+class Context(Protocol):
+    """What weights know of a context over them."""
+
+    kv_bytes: int
+
+    def close(self) -> None:
+        """Give the memory back."""
+
+
 class Weights:
     """The weights of one GGUF file, validated and then loaded from the same open file.
 
     `progress` may raise: loading then stops and the exception goes on to the caller; setting
     `cancel` stops it with `Cancelled`. Raises `ModelFileError` for a file that is not a sound
     model, `EngineError` when llama.cpp refuses it. Close when done, or use as a context manager:
-    contexts that are still open are closed first.
+    contexts that are still open are closed first. Without that the memory is given back when the
+    last reference goes, of the vocabulary too, whose tokenizer needs it.
 
     With `mmap` the file is mapped, and shared with other processes, without it read; by default it
     is mapped where llama.cpp uses the weights as they lie in the file, so that they are held once.
@@ -86,7 +92,7 @@ class Weights:
         path: str | Path | Unloaded,
         *,
         progress: Progress | None = None,
-        cancel: threading.Event | None = None,
+        cancel: Cancel | None = None,
         mmap: bool | None = None,
         vocab_only: bool = False,
     ) -> None:
@@ -94,13 +100,13 @@ class Weights:
         self.path = found.header.path
         self.header = found.header
         self._vocab_only = vocab_only
-        self._pointer: Any = None
-        self._contexts: weakref.WeakSet[LlamaModel] = weakref.WeakSet()
-        self._adapters: list[Adapter] = []
+        self._contexts: weakref.WeakSet[Context] = weakref.WeakSet()
+        self._adapter_bytes = 0
         with found.file as file:
             if mmap is None:
                 mmap = is_mapped(self.header)
-            self._pointer = _load(file, progress, cancel, mmap, vocab_only)
+            self.loaded = Loaded(self.path, _load(file, progress, cancel, mmap, vocab_only))
+            """llama.cpp's part of it."""
             try:
                 file.check_unchanged()
                 self._vocab = self._complete(found.vocab)
@@ -110,7 +116,7 @@ class Weights:
 
     def _complete(self, vocab: Vocab) -> Vocab:
         """Add what only llama.cpp knows: the tokenizer and every end-of-generation token."""
-        pointer = lib.llama_model_get_vocab(self._pointer)
+        pointer = self.loaded.vocab_pointer
         if lib.llama_vocab_n_tokens(pointer) != len(vocab):
             raise ModelFileError(self.path, "llama.cpp reads another number of tokens from it")
         bos, eos = lib.llama_vocab_bos(pointer), lib.llama_vocab_eos(pointer)
@@ -124,7 +130,7 @@ class Weights:
             add_bos=bool(lib.llama_vocab_get_add_bos(pointer)),
             named={**vocab.named, **known},
             end_of_generation=vocab.end_of_generation.union(endings),
-            tokenize=tokenizer(self, adds_space=model != "gpt2"),
+            tokenize=tokenizer(self.loaded, adds_space=model != "gpt2"),
         )
 
     @property
@@ -134,26 +140,17 @@ class Weights:
 
     @property
     def pointer(self) -> Any:
-        """llama.cpp's model, never null.
-
-        Raises `EngineError` after `close`, `UsageError` where only the vocabulary was loaded:
-        llama.cpp itself would crash.
-        """
+        """As `Loaded.pointer`. Raises `UsageError` too where only the vocabulary was loaded."""
         if self._vocab_only:
             raise UsageError(
                 f"{self.path}: only its vocabulary was loaded; load it without vocab_only"
             )
-        return self._open_pointer()
+        return self.loaded.pointer
 
     @property
     def vocab_pointer(self) -> Any:
-        """llama.cpp's vocabulary, never null. Raises `EngineError` after `close`."""
-        return lib.llama_model_get_vocab(self._open_pointer())
-
-    def _open_pointer(self) -> Any:
-        if not self._pointer:
-            raise EngineError(f"{self.path}: the model has been closed")
-        return self._pointer
+        """As `Loaded.vocab_pointer`."""
+        return self.loaded.vocab_pointer
 
     @property
     def n_ctx_train(self) -> int:
@@ -173,7 +170,7 @@ class Weights:
     def n_bytes(self) -> int:
         """What the weights take of memory, and the adapters that were loaded for them."""
         own = sum(tensor.size for tensor in self.header.tensors)
-        return own + sum(adapter.n_bytes for adapter in self._adapters)
+        return own + self._adapter_bytes
 
     @property
     def kv_bytes(self) -> int:
@@ -186,13 +183,13 @@ class Weights:
         pointer = self.pointer
         return not (lib.llama_model_is_recurrent(pointer) or lib.llama_model_is_hybrid(pointer))
 
-    def register(self, context: LlamaModel) -> None:
+    def register(self, context: Context) -> None:
         """Remember a context, to close it before the weights."""
         self._contexts.add(context)
 
-    def keep(self, adapter: Adapter) -> None:
-        """Remember an adapter: llama.cpp frees it with the weights."""
-        self._adapters.append(adapter)
+    def hold(self, n_bytes: int) -> None:
+        """Count an adapter's bytes: llama.cpp frees it with the weights."""
+        self._adapter_bytes += n_bytes
 
     def close(self) -> None:
         """Give the memory back, the adapters' too. Contexts are closed first.
@@ -201,20 +198,13 @@ class Weights:
         """
         for context in list(self._contexts):
             context.close()
-        pointer, self._pointer = self._pointer, None
-        if pointer:
-            lib.llama_model_free(pointer)
-            drain_logs()
+        self.loaded.close()
 
     def __enter__(self) -> Weights:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def __del__(self) -> None:
-        with contextlib.suppress(Exception):
-            self.close()
 
 
 def context_length(trained: int, asked: int | None) -> int:
@@ -234,7 +224,7 @@ def is_mapped(header: Header) -> bool:
 def _load(
     file: ModelFile,
     progress: Progress | None,
-    cancel: threading.Event | None,
+    cancel: Cancel | None,
     mmap: bool,
     vocab_only: bool,
 ) -> Any:
@@ -267,7 +257,10 @@ def _load(
     if raised:
         if pointer:
             lib.llama_model_free(pointer)
-        raise raised[0]
+        try:
+            raise raised[0]
+        finally:
+            raised.clear()  # it refers to this frame, which refers to it
     if not pointer:
         if cancel is not None and cancel.is_set():
             drain_logs()

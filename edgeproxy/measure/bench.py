@@ -25,10 +25,10 @@ from edgeproxy.decode.trio import RoleTokens, Trio
 from edgeproxy.errors import Cancelled
 from edgeproxy.gguf import read
 from edgeproxy.prompts.formats import Message
-from edgeproxy.session.conversation import Speaker
-from edgeproxy.session.load import Session
 from edgeproxy.session.memory_free import peak_memory
 from edgeproxy.session.memory_plan import BAR
+from edgeproxy.session.session import Session
+from edgeproxy.session.speaker import Speaker
 
 PROMPTS = ("What is the capital of Mongolia?", "Tell me about Peru.", "Hello!")
 TRIO = ("stepwise", "drafted")

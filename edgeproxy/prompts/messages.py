@@ -20,6 +20,8 @@ class Message:
     def __post_init__(self) -> None:
         if self.role not in ("system", "user", "assistant"):
             raise PromptError(f"a message's role is system, user or assistant, not {self.role!r}")
+        if not isinstance(self.content, str):
+            raise PromptError(f"a message's content is text, not {self.content!r}")
         if self.role == "user" and not self.content.strip():
             raise PromptError("the message is empty; write something")
 

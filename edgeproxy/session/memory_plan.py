@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from edgeproxy.align import MAX_PATHS
 from edgeproxy.core.vocab import Vocab, from_header
@@ -96,6 +97,14 @@ class Part:
         return cls(header.without_tokenizer_lists(), from_header(header), len(merges))
 
 
+class _Context(NamedTuple):
+    """Bytes of one context, as in `Estimate`."""
+
+    kv: int
+    compute: int
+    rows: int
+
+
 @dataclass(frozen=True)
 class Plan:
     """A trio as it is to be loaded: its parts by role, and the settings that take memory.
@@ -134,13 +143,8 @@ class Plan:
         for role, part in self.parts.items():
             branches = MAX_PATHS if projected and role != "base" else 0
             n_rows = 1 + MAX_PATHS if branches else 1 if role == "expert" else drafted
-            kind, n_ctx = kv_type_for(part.header, self.kv_type), self.context(part)
-            n_vocab = len(part.vocab)
-            kv += kv_bytes(part.header, padded(n_ctx), kind)
-            compute += _CONTEXT
-            compute += compute_bytes(part.header, n_ctx, kind, n_vocab, n_rows, branches)
-            # llama.cpp's and a copy.
-            rows += 2 * n_rows * n_vocab * _FLOAT
+            found = self._context_bytes(part, n_rows, branches)
+            kv, compute, rows = kv + found.kv, compute + found.compute, rows + found.rows
         # The expert's as it ran ahead, stacked, those before them, and fused; some of one row.
         rows += (4 * drafted + 4) * len(self.parts["base"].vocab) * _FLOAT
         return Estimate(
@@ -151,6 +155,43 @@ class Plan:
             vocabularies=sum(_vocabulary(part) for part in distinct),
             alignment=self._alignment() if projected else 0,
         )
+
+    def _context_bytes(self, part: Part, n_rows: int = 1, branches: int = 0) -> _Context:
+        kind, n_ctx = kv_type_for(part.header, self.kv_type), self.context(part)
+        n_vocab = len(part.vocab)
+        return _Context(
+            kv_bytes(part.header, padded(n_ctx), kind),
+            _CONTEXT + compute_bytes(part.header, n_ctx, kind, n_vocab, n_rows, branches),
+            2 * n_rows * n_vocab * _FLOAT,  # llama.cpp's and a copy
+        )
+
+    def check_alone(self, name: str, part: Part, is_held: bool, free: Free | None) -> None:
+        """Raise `OutOfMemoryError` where one model more, alone in a context, does not fit.
+
+        `is_held` says that its weights are in memory already.
+        """
+        needed = sum(self._context_bytes(part))
+        if not is_held:
+            needed += weights_bytes(part.header) + _vocabulary(part)
+        if free is None or needed <= free.bytes:
+            return
+        raise OutOfMemoryError(
+            f"the {name.replace('_', '-')} alone takes {in_units(needed)} more memory and "
+            f"{free.limit} {in_units(free.bytes)}: take a smaller context (--ctx), or close other "
+            "programs, or try it anyway (--force)"
+        )
+
+    def doubts(self) -> list[str]:
+        """A sentence for each model whose context is longer than what it was trained with."""
+        found = []
+        for role, part in self.parts.items():
+            trained = part.header.integer(f"{part.header.architecture}.context_length")
+            if self.context(part) > trained:
+                found.append(
+                    f"the {role.replace('_', '-')} was trained with {trained:,} tokens, and the "
+                    f"context has {self.context(part):,}: what goes beyond may be worse"
+                )
+        return found
 
     def _alignment(self) -> int:
         """Tables and spellings by both vocabularies, once where the pair has the same one."""

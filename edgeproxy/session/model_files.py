@@ -5,11 +5,11 @@ May touch: the model files, read-only, and the child process that renders their 
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from edgeproxy.core.cancel import Cancel
 from edgeproxy.llama import Adapter, Unloaded, Weights
 from edgeproxy.prompts.formats import try_format
 from edgeproxy.prompts.renderer import Renderer
@@ -19,10 +19,10 @@ Progress = Callable[[str, float], None]
 """Called with a role's name and the share of its file that has been loaded, 0 to 1."""
 
 
-class Held:
+class ModelFiles:
     """Loads what is asked for the first time; `progress` and `cancel` as for `Weights`."""
 
-    def __init__(self, progress: Progress | None, cancel: threading.Event) -> None:
+    def __init__(self, progress: Progress | None, cancel: Cancel) -> None:
         self._progress = progress
         self._cancel = cancel
         self._unloaded: dict[Path, Unloaded] = {}
@@ -45,6 +45,10 @@ class Held:
         tried = try_format(role.prompt, file.vocab, str(role.path), self.renderer, name)
         endings = file.vocab.end_of_generation | tried.endings
         file.vocab = replace(file.vocab, end_of_generation=endings)
+
+    def held(self, role: Role) -> Weights | None:
+        """The weights of `role` where they are in memory already."""
+        return self._weights.get(role.path)
 
     def weights(self, name: str, role: Role) -> Weights:
         """The weights of the role called `name`; two roles that name one file share them."""

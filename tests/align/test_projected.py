@@ -39,6 +39,7 @@ class Recorder:
         self.vocab = vocab
         self.history: list[int] = []
         self.n_ctx = 1 << 30
+        self.can_rewind = True
         self.evaluated = 0
         self._row = np.zeros((1, len(vocab)), np.float32)
 

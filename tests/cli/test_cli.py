@@ -7,8 +7,7 @@ import json
 import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,16 +20,18 @@ from edgeproxy.align import Cost, Match, match
 from edgeproxy.cli import VERBS, main
 from edgeproxy.cli import chat as chat_verb
 from edgeproxy.cli.ui import output
-from edgeproxy.cli.ui.interrupt import Flag, on_interrupt
+from edgeproxy.cli.ui.interrupt import on_interrupt
 from edgeproxy.cli.ui.stats import pair_in_words
+from edgeproxy.core.cancel import Cancel, Flag
 from edgeproxy.core.threads import Crew
 from edgeproxy.decode.drafted import Drafter
 from edgeproxy.decode.trio import Trio
 from edgeproxy.errors import EngineError, ModelFileError, UsageError, VocabularyError
 from edgeproxy.prompts.formats import plain
 from edgeproxy.session import load as loader
-from edgeproxy.session.conversation import Speaker, solo_speaker, trio_speaker
-from edgeproxy.session.model_files import Held
+from edgeproxy.session.memory_plan import Estimate
+from edgeproxy.session.session import Session
+from edgeproxy.session.speaker import SoloSpeaker, TrioSpeaker
 from edgeproxy.trios.find import Recipe, Role
 from tests.helpers.fakes import FakeModel, fake_vocab, saying, script
 from tests.helpers.gguf_files import draft
@@ -45,35 +46,43 @@ REPLIES = {
 Run = Callable[..., tuple[int, str, str]]
 
 
-class FakeSession(loader.Session):
+class Closed:
+    """In the place of a session's files: whether they were given back."""
+
+    is_closed = False
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+class FakeSession(Session):
     """A session whose models are tables; what the command line asked for is in `asked`."""
 
     loses: ClassVar[list[str]] = []
-    matches: Mapping[str, Match]
 
-    def __init__(self, models: Sequence[FakeModel], cancel: threading.Event, **asked: Any) -> None:
-        role = Role(Path("none.gguf"))
-        self.recipe = Recipe("fake", role, role, role)
+    def __init__(self, models: Sequence[FakeModel], **asked: Any) -> None:
         self.asked = asked
-        self._cancel = cancel
-        self._held = Held(None, cancel)
+        role = Role(Path("none.gguf"))
         vocab = models[0].vocab
         base, expert, anti_expert = models
-        same = match(vocab, vocab)
-        self.matches = {"expert": same, "anti_expert": same}
-        self.doubts = list(self.loses)
         alpha, plausibility = asked["alpha"] or 1.0, asked["plausibility"] or 0.0
-        self.trio = Trio(base, expert, anti_expert, alpha, plausibility)
-        endings = vocab.end_of_generation
-        self.drafter = Drafter(self.trio, asked["draft"])
-        self.crew = Crew(1, 1, asked["n_threads"])
-        self.speaker = trio_speaker(
-            self.trio, (plain,) * 3, (vocab,) * 3, endings, cancel=cancel, decode=self.drafter
+        trio = Trio(base, expert, anti_expert, alpha, plausibility)
+        drafter = Drafter(trio, asked["draft"])
+        super().__init__(
+            Recipe("fake", role, role, role),
+            TrioSpeaker(trio, (plain,) * 3, (vocab,) * 3, vocab.end_of_generation, drafter=drafter),
+            Closed(),
+            solo_of,
+            matches=dict.fromkeys(("expert", "anti_expert"), match(vocab, vocab)),
+            crew=Crew(1, 1, asked["n_threads"]),
+            memory=Estimate(0, 0, 0, 0, 0, 0),
+            doubts=self.loses,
         )
 
-    def solo(self, role: str) -> Speaker[Sequence[int]]:
-        answers = {"base": "I do not know.", "expert": "It is Lima", "anti_expert": "\n\n"}
-        return solo_speaker(saying({"Capital?\n": answers[role]}), plain, cancel=self._cancel)
+
+def solo_of(role: str) -> SoloSpeaker:
+    answers = {"base": "I do not know.", "expert": "It is Lima", "anti_expert": "\n\n"}
+    return SoloSpeaker(saying({"Capital?\n": answers[role]}), plain)
 
 
 @pytest.fixture(autouse=True)
@@ -94,8 +103,8 @@ def sessions(monkeypatch: pytest.MonkeyPatch, models: list[FakeModel]) -> list[F
     """The sessions opened so far; `loader.load` opens fakes."""
     made: list[FakeSession] = []
 
-    def load(trio: object, *, cancel: threading.Event, **asked: Any) -> FakeSession:
-        made.append(FakeSession(models, cancel, trio=trio, **asked))
+    def load(trio: object, *, cancel: Cancel, **asked: Any) -> FakeSession:
+        made.append(FakeSession(models, trio=trio, **asked))
         return made[-1]
 
     monkeypatch.setattr(loader, "load", load)
@@ -400,7 +409,7 @@ def test_ctrl_c_stops_a_reply_and_keeps_what_was_written(run: Run, models: list[
 def test_ctrl_c_while_loading(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     load = loader.load
 
-    def slow_load(*arguments: Any, **settings: Any) -> loader.Session:
+    def slow_load(*arguments: Any, **settings: Any) -> Session:
         signal.raise_signal(signal.SIGINT)
         assert settings["cancel"].is_set()
         return load(*arguments, **settings)
@@ -458,6 +467,28 @@ def test_a_wrong_command_does_not_end_the_chat(run: Run, line: bytes, said: str)
     code, out, err = run("chat", stdin=line + b"\nHi\n")
     assert (code, out) == (1, "Hello.\n")
     assert said in err
+
+
+def test_a_full_context_says_what_helps(run: Run, models: list[FakeModel]) -> None:
+    models[:] = [saying(REPLIES, n_ctx=24) for _ in range(3)]
+    code, out, err = run("chat", stdin=b"Hi\n" + b"x" * 20 + b"\n/reset\nHi\n" + b"x" * 30)
+    assert (code, out) == (1, "Hello.\nHello.\n")
+    full = [line for line in err.splitlines() if "do not fit" in line or "does not fit" in line]
+    assert "/reset begins anew" in full[0]
+    assert "--ctx N" in full[0]
+
+
+def test_a_first_message_that_is_too_long_says_so(run: Run, models: list[FakeModel]) -> None:
+    models[:] = [saying(REPLIES, n_ctx=24) for _ in range(3)]
+    code, out, err = run("chat", stdin=b"x" * 30)
+    assert (code, out) == (1, "")
+    assert "the message does not fit the context of 24 tokens; send less text" in err
+
+
+def test_an_empty_reply_is_said(run: Run) -> None:
+    code, out, err = run("chat", stdin=b"What?\n")
+    assert (code, out) == (0, "")
+    assert "(the reply is empty)" in err
 
 
 def test_chat_notes_and_errors(run: Run, models: list[FakeModel]) -> None:
@@ -709,9 +740,9 @@ def test_eval_does_not_overwrite_its_questions(run: Run, trio: Path, questions: 
 def test_eval_stops_at_ctrl_c(
     run: Run, trio: Path, questions: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def solo(session: FakeSession, role: str) -> Speaker[Sequence[int]]:
+    def solo(session: FakeSession, role: str) -> SoloSpeaker:
         signal.raise_signal(signal.SIGINT)
-        return solo_speaker(saying({}), plain)
+        return SoloSpeaker(saying({}), plain)
 
     monkeypatch.setattr(FakeSession, "solo", solo)
     code, out, err = run("eval", str(trio), str(questions), "--threads", "1")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from edgeproxy.cli.ui import output
-from edgeproxy.session.load import Session
+from edgeproxy.session.load import load
 from edgeproxy.trios.find import read_recipe
 from tests.cli.test_cli import FakeSession, Run, _interruptible, models, run, sessions
 from tests.cli.test_cli_weights import PROGRAM, SECONDS, edgeproxy, posix, refused
@@ -132,7 +132,7 @@ def test_a_long_message_is_read_once(path: Path, factbook: Path) -> None:
 
 @pytest.mark.weights
 def test_a_damaged_file_is_made_anew(path: Path, factbook: Path) -> None:
-    with Session(read_recipe(factbook)) as session:
+    with load(read_recipe(factbook)) as session:
         session.cache_prompt(LONG, path)
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
@@ -181,6 +181,6 @@ def test_two_processes_at_once(path: Path, factbook: Path) -> None:
     assert len(said) == 1
     assert [child.returncode for child in children] == [0, 0]
     assert os.listdir(path.parent) == [path.name]  # noqa: PTH208 - names are what matters
-    with Session(read_recipe(factbook)) as session:
+    with load(read_recipe(factbook)) as session:
         done = session.cache_prompt(LONG, path)
     assert done.spared == done.tokens

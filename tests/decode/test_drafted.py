@@ -20,7 +20,7 @@ from edgeproxy.decode.trio import RoleTokens, Trio
 from edgeproxy.errors import ContextFullError, UsageError
 from edgeproxy.llama import LlamaModel, Weights
 from edgeproxy.measure.evaluate import read_questions
-from edgeproxy.session.load import Session
+from edgeproxy.session.session import Session
 from tests.helpers.fakes import END, FakeModel, Fault, Rows, fake_vocab, random_trio, shuffled
 from tests.helpers.gguf_files import draft as gguf_draft
 
@@ -97,6 +97,46 @@ def test_the_same_tokens_from_the_same_rows(mode: Draft, sampling: Sampling, mak
         for length in (1, 3, LONGEST):
             trio = make(plausibility=plausibility)
             assert said(trio, sampling, Drafter(trio, mode, Fixed(length))) == wanted
+
+
+@pytest.mark.parametrize("mode", [None, *MODES])
+def test_each_token_comes_with_the_rows_that_it_was_made_of(mode: Draft | None) -> None:
+    trio = agreeing_trio(plausibility=0.02)
+    sampler = Sampler(VOCAB, SAMPLINGS["temperature"])
+    loop = Drafter(trio, mode, Fixed(4)) if mode else stepwise
+    read = [list(tokens) for tokens in PROMPT]
+    fresh = (FakeModel(mumbling(1, 4.0)), FakeModel(mumbling(2, 4.0)), FakeModel(mumbling(3, 1.0)))
+    for token, row in loop(PROMPT, trio, sampler, 40):
+        rows = trio.rows_of(row)
+        assert np.array_equal(rows.fused, row)
+        fused = rows.base + (rows.expert - rows.anti_expert)
+        fused[rows.expert < rows.expert.max() + np.log(np.float32(0.02))] = -np.inf
+        np.testing.assert_allclose(fused, row, rtol=1e-5, atol=1e-5)
+        for model, tokens, said in zip(fresh, read, rows, strict=False):
+            model.rewind(model.n_past)
+            assert np.array_equal(model.eval(tokens)[-1], said)
+            tokens.append(token)
+    sampler.close()
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("which", [(0, 1, 2), (0,), (1, 2)])
+def test_models_that_cannot_rewind_are_never_drafted_for(mode: Draft, which: Any) -> None:
+    trio = agreeing_trio()
+    for place in which:
+        trio.models[place].can_rewind = False  # type: ignore[misc]
+    drafter = Drafter(trio, mode, Fixed(4))
+    modes: list[Draft] = [drafter.mode]
+    drafter.mode = "expert"
+    assert [*modes, drafter.mode] == ["off", "off"]
+    assert said(trio, Sampling(), drafter) == said(agreeing_trio(), Sampling(), None)
+    assert drafter.done.drafted == 0
+
+
+@pytest.mark.parametrize("mode", ["on", "", None, True])
+def test_an_unknown_way_to_draft_is_refused(mode: Any) -> None:
+    with pytest.raises(UsageError, match="draft must be one of off, ngram, expert, auto, not"):
+        Drafter(agreeing_trio(), mode)
 
 
 def test_drafts_that_are_right_save_steps_of_the_base() -> None:

@@ -19,7 +19,8 @@ from edgeproxy.decode.sample import Sampling
 from edgeproxy.decode.trio import RoleTokens
 from edgeproxy.llama import LlamaModel, Weights
 from edgeproxy.prompts.formats import FORMATS, Message, encode
-from edgeproxy.session.load import Session
+from edgeproxy.session.load import load
+from edgeproxy.session.session import Session
 from edgeproxy.trios.find import Recipe
 
 pytestmark = pytest.mark.weights
@@ -42,8 +43,8 @@ def stepwise(session: Session, factbook_recipe: Recipe) -> Iterator[None]:
     mode, session.drafter.mode = session.drafter.mode, "off"
     yield
     session.drafter.mode = mode
-    session.alpha = factbook_recipe.alpha
-    session.plausibility = factbook_recipe.plausibility
+    session.alpha = session.trio.alpha = factbook_recipe.alpha
+    session.plausibility = session.trio.plausibility = factbook_recipe.plausibility
 
 
 def from_nothing(session: Session) -> Session:
@@ -106,7 +107,7 @@ def test_an_expert_that_is_the_anti_expert_gives_the_bases_tokens_exactly(
 ) -> None:
     same = replace(factbook_recipe, expert=factbook_recipe.anti_expert, plausibility=0.0)
     for alpha in (1.0, 1.7):
-        with Session(replace(same, alpha=alpha), draft="off") as without_opinion:
+        with load(replace(same, alpha=alpha), draft="off") as without_opinion:
             for question in questions[::2]:
                 got = tokens_of(from_nothing(without_opinion).chat(question, max_tokens=MAX_TOKENS))
                 assert got == of_the_base(session, question), question
@@ -116,7 +117,7 @@ def test_an_expert_that_is_the_anti_expert_gives_the_bases_tokens_exactly(
 def test_fused_rows_equal_the_equation_from_three_separate_contexts(
     session: Session, factbook_recipe: Recipe, questions: list[str], alpha: float, beta: float
 ) -> None:
-    session.alpha, session.plausibility = alpha, beta
+    session.trio.alpha, session.trio.plausibility = alpha, beta
     weights = [Weights(role.path) for role in factbook_recipe.roles.values()]
     separate = [LlamaModel(each) for each in weights]
     for question in questions:
@@ -147,7 +148,7 @@ def test_rewinding_and_evaluating_again_equals_a_fresh_eval(
         assert np.array_equal(trio.eval([100]), once)
         trio.resume(RoleTokens([], [], []))
         assert np.array_equal(trio.eval(prompts), wanted)
-        with Session(factbook_recipe) as fresh:
+        with load(factbook_recipe) as fresh:
             assert np.array_equal(fresh.trio.eval(prompts), wanted)
             assert np.array_equal(fresh.trio.eval([100]), once)
 

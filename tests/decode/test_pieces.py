@@ -119,9 +119,21 @@ def test_half_a_character_is_shown_when_it_is_whole() -> None:
     assert [piece.text for piece in pieces] == ["5", " ", "", "", "€", "!", ""]
 
 
-def test_an_unfinished_character_is_shown_at_the_end() -> None:
-    pieces = reply_of(saying({"Q:": "€"}), max_tokens=2)
-    assert [piece.text for piece in pieces] == ["", "\ufffd"]
+def test_half_a_character_is_left_out_of_a_reply_that_is_cut() -> None:
+    pieces = reply_of(saying({"Q:": "1 €"}), max_tokens=4)
+    assert text_of(pieces) == "1 "
+    assert pieces[-1].finish_reason == "length"
+
+
+def test_half_a_character_is_left_out_where_the_context_is_full() -> None:
+    pieces = reply_of(saying({"Q:": "€"}, n_ctx=3))
+    assert (text_of(pieces), pieces[-1].finish_reason) == ("", "context")
+
+
+def test_half_a_character_that_the_model_left_so_is_shown_as_damaged() -> None:
+    rows = iter([0xE2, 0x82, END])
+    model = FakeModel(lambda _: np.eye(260, dtype=np.float32)[next(rows)])
+    assert text_of(reply_of(model)) == "\ufffd"
 
 
 def test_a_stop_string_ends_it_and_is_left_out() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ from edgeproxy.errors import (
     LogitsError,
     UsageError,
 )
-from tests.helpers.fakes import FakeModel, Fault, fake_vocab, random_model, random_trio
+from tests.helpers.fakes import FakeModel, Fault, fake_vocab, noise, random_model, random_trio
 
 PROMPT = RoleTokens([1, 2, 3], [4, 5, 6, 7, 8], [9])
 
@@ -272,3 +272,178 @@ def test_a_state_of_other_tokens_is_refused() -> None:
     with pytest.raises(EngineError):
         trio.adopt(RoleTokens([1, 2, 3], [4, 5], [9]), states_of(first))
     assert histories(trio) == [[], [], []]
+
+
+# The rows behind a fused one
+
+
+def test_the_rows_of_the_three_stand_beside_the_fused() -> None:
+    trio = random_trio(alpha=0.6, plausibility=0.01)
+    assert [len(rows) for rows in trio.rows] == [0, 0, 0, 0]
+    fused = trio.eval([10, 20, 30], 2)
+    alone = [random_model(seed).eval([10, 20, 30], 2) for seed in (1, 2, 3)]
+    assert all(map(np.array_equal, trio.rows, (*alone, fused)))
+    assert np.shares_memory(trio.rows.fused, fused)
+    for place, row in enumerate(fused):
+        mine = trio.rows_of(row)
+        assert all(map(np.array_equal, mine, (rows[place] for rows in trio.rows)))
+        assert [part.shape for part in mine] == [(len(trio.vocab),)] * 4
+
+
+def test_rows_are_gone_with_the_next_call() -> None:
+    trio = random_trio()
+    row = trio.eval([1, 2], 2)[0]
+    with pytest.raises(EngineError, match="none of those"):
+        trio.rows_of(row.copy())
+    trio.rewind(1)
+    with pytest.raises(EngineError, match="none of those"):
+        trio.rows_of(row)
+    fakes(trio)[2].fail_on(1, Fault(EngineError("it failed")))
+    with pytest.raises(EngineError):
+        trio.eval([3])
+    assert len(trio.rows.base) == 0
+
+
+# Models that forget all or nothing
+
+
+ROLES = ("base", "expert", "anti_expert")
+RECURRENT = [(0, 1, 2), (0,), (1, 2), (2,)]
+
+
+def recurrent_trio(which: Iterable[int]) -> Trio:
+    base, expert, anti_expert = (
+        FakeModel(noise(seed, fake_vocab()), can_rewind=place not in which)
+        for place, seed in enumerate((1, 2, 3))
+    )
+    return Trio(base, expert, anti_expert)
+
+
+recurrent = pytest.mark.parametrize(
+    "which", RECURRENT, ids=lambda which: "+".join(ROLES[place] for place in which)
+)
+
+
+@recurrent
+@given(first=prompts, second=prompts, said=st.integers(0, 2))
+def test_what_cannot_rewind_reads_from_the_start(
+    which: tuple[int, ...], first: RoleTokens, second: RoleTokens, said: int
+) -> None:
+    trio = recurrent_trio(which)
+    assert not trio.can_rewind
+    trio.eval(first)
+    for token in range(said):
+        trio.eval([token])
+    got = trio.eval(trio.resume(second)).copy()
+    assert histories(trio) == [list(tokens) for tokens in second]
+    assert np.array_equal(got, random_trio().eval(second))
+
+
+@recurrent
+def test_what_goes_on_from_what_was_read_is_not_read_again(which: tuple[int, ...]) -> None:
+    trio = recurrent_trio(which)
+    trio.eval(PROMPT)
+    trio.eval([50])
+    more = RoleTokens(*([*tokens, 50, 60, 61] for tokens in PROMPT))
+    assert trio.resume(more) == RoleTokens([60, 61], [60, 61], [60, 61])
+    # Only who cannot rewind reads another text from its start.
+    other = RoleTokens(*([tokens[0], 99, 98] for tokens in PROMPT))
+    wanted = [other[n] if n in which else [99, 98] for n in range(3)]
+    assert trio.resume(other) == RoleTokens(*wanted)
+
+
+@recurrent
+def test_such_a_trio_forgets_all_or_nothing(which: tuple[int, ...]) -> None:
+    trio = recurrent_trio(which)
+    trio.eval([1, 2, 3])
+    with pytest.raises(EngineError, match="everything or nothing"):
+        trio.rewind(1)
+    assert histories(trio) == [[1, 2, 3]] * 3
+    trio.rewind(0)
+    trio.rewind(3)
+    assert histories(trio) == [[], [], []]
+
+
+@recurrent
+@pytest.mark.parametrize("late", [False, True], ids=["before it reads", "when it has read"])
+@pytest.mark.parametrize("failing", [0, 1, 2], ids=ROLES)
+@pytest.mark.parametrize("error", ERRORS, ids=lambda make: type(make()).__name__)
+def test_after_a_failure_all_three_agree(
+    error: Callable[[], BaseException], failing: int, late: bool, which: tuple[int, ...]
+) -> None:
+    trio = recurrent_trio(which)
+    trio.eval(PROMPT)
+    raised = error()
+    fakes(trio)[failing].fail_on(1, Fault(raised, late=late))
+    with pytest.raises(type(raised)) as caught:
+        trio.eval([60, 61])
+    assert caught.value is raised
+    assert histories(trio) in ([[], [], []], [list(tokens) for tokens in PROMPT])
+    assert np.array_equal(trio.eval(trio.resume(PROMPT)), random_trio().eval(PROMPT))
+
+
+class Stubborn(FakeModel):
+    """A model whose rewinds fail as long as `refuses` says: "", "some" or "all"."""
+
+    refuses = ""
+
+    def rewind(self, n: int) -> None:
+        if self.refuses == "all" or (self.refuses and n < self.n_past):
+            raise EngineError("it is in use by another thread")
+        super().rewind(n)
+
+
+@pytest.mark.parametrize("role", [0, 1, 2], ids=ROLES)
+def test_where_one_cannot_go_back_all_three_forget_everything(role: int) -> None:
+    models = [Stubborn(noise(seed, fake_vocab())) for seed in (1, 2, 3)]
+    trio = Trio(models[0], models[1], models[2])
+    trio.eval(PROMPT)
+    trio.eval([50])
+    models[role].refuses = "some"
+    fakes(trio)[2].fail_on(1, Fault(MemoryError()))
+    with pytest.raises(EngineError, match=r"forgotten all .*in use by another thread.*again"):
+        trio.eval([51])
+    assert histories(trio) == [[], [], []]
+    assert trio.n_past == 0
+    assert np.array_equal(trio.eval(PROMPT), random_trio().eval(PROMPT))
+    models[role].refuses = "all"
+    fakes(trio)[2].fail_on(1, Fault(MemoryError()))
+    with pytest.raises(EngineError, match="out of step"):
+        trio.eval([51])
+    with pytest.raises(EngineError, match="out of step"):
+        trio.eval([50])  # or it would go on with texts of different lengths
+    with pytest.raises(EngineError):
+        trio.resume(PROMPT)
+    models[role].refuses = ""
+    assert np.array_equal(trio.eval(trio.resume(PROMPT)), random_trio().eval(PROMPT))
+
+
+def test_models_that_cannot_be_used_at_all_stay_as_they_are() -> None:
+    """As closed ones, and those of the parent in a forked child: the error is their own."""
+    models = [Stubborn(noise(seed, fake_vocab())) for seed in (1, 2, 3)]
+    trio = Trio(models[0], models[1], models[2])
+    trio.eval(PROMPT)
+    for model in models:
+        model.refuses = "all"
+    with pytest.raises(EngineError, match=r"^it is in use by another thread$"):
+        trio.resume(RoleTokens([1], [2], [3]))
+    assert histories(trio) == [list(tokens) for tokens in PROMPT]
+    for model in models:
+        model.refuses = ""
+    assert np.array_equal(trio.eval(trio.resume(PROMPT)), random_trio().eval(PROMPT))
+
+
+def test_a_reply_that_comes_between_is_found() -> None:
+    """The models were brought elsewhere while one of them was still evaluating."""
+    trio = random_trio()
+    trio.eval(PROMPT)
+
+    class Intruder(list[int]):
+        def __iter__(self) -> Iterator[int]:
+            if fakes(trio)[0].history[-1:] == [60]:
+                trio.resume(RoleTokens([1], [2], [3]))
+            return super().__iter__()
+
+    with pytest.raises(EngineError):
+        trio.eval(RoleTokens([60], Intruder([61]), [62]))
+    assert np.array_equal(trio.eval(trio.resume(PROMPT)), random_trio().eval(PROMPT))

@@ -165,12 +165,14 @@ class FakeModel:
         vocab: Vocab | None = None,
         n_ctx: int = 4096,
         n_branches: int = 16,
+        can_rewind: bool = True,
         cancel: threading.Event | None = None,
     ) -> None:
         self._vocab = vocab or fake_vocab()
         self._rows = rows or noise(0, self._vocab)
         self._n_ctx = n_ctx
         self._n_branches = n_branches
+        self.can_rewind = can_rewind
         self._cancel = cancel or threading.Event()
         self._faults: dict[int, Fault] = {}
         self.history: list[int] = []
@@ -223,6 +225,8 @@ class FakeModel:
         self.history += tokens
         self.evaluated += len(tokens)
         if fault is not None and fault.error is not None:
+            if not self.can_rewind:
+                self.history.clear()
             raise fault.error
         ends = range(before + len(tokens) - rows + 1, before + len(tokens) + 1)
         out = np.stack([self._rows(self.history[:end]) for end in ends])
@@ -266,6 +270,8 @@ class FakeModel:
     def rewind(self, n: int) -> None:
         if not 0 <= n <= self.n_past:
             raise EngineError(f"cannot forget {n} tokens of {self.n_past}")
+        if not self.can_rewind and 0 < n < self.n_past:
+            raise EngineError("a recurrent model forgets all or nothing")
         self.rewinds.append(n)
         del self.history[self.n_past - n :]
 

@@ -11,7 +11,7 @@ import pytest
 
 from edgeproxy.errors import Cancelled
 from edgeproxy.measure import bench
-from edgeproxy.session.load import Session
+from edgeproxy.session.session import Session
 
 
 def run(*arguments: str) -> tuple[int, str, str]:

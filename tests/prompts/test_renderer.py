@@ -142,7 +142,7 @@ TWINS = {"<": "\ue000", ">": "\ue001"}
 )
 def test_a_template_finds_in_a_content_what_is_hidden_there(template: str, shown: str) -> None:
     """What of the text a content brought is still told from the template's own: here as [ and ]."""
-    content = "<think>a</think> b ".translate(str.maketrans(TWINS))
+    content = "\ue000think\ue001a\ue000/think\ue001 b "
     got = here("{% set c = messages[0].content %}" + template, content, TWINS)
     assert got.replace("\ue000", "[").replace("\ue001", "]") == shown
 

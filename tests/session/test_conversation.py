@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable
 
 import numpy as np
@@ -10,10 +9,12 @@ import pytest
 
 from edgeproxy.decode.pieces import Piece
 from edgeproxy.decode.sample import Sampling
-from edgeproxy.decode.trio import RoleTokens, Trio
+from edgeproxy.decode.trio import Trio
 from edgeproxy.errors import ContextFullError, EngineError, PromptError, UsageError
 from edgeproxy.prompts.formats import FORMATS, Message, encode
-from edgeproxy.session.conversation import Conversation, Speaker, solo_speaker, trio_speaker
+from edgeproxy.session.conversation import Conversation
+from edgeproxy.session.floor import Floor
+from edgeproxy.session.speaker import SoloSpeaker, TrioSpeaker
 from tests.helpers.fakes import (
     END,
     TURN,
@@ -39,10 +40,10 @@ def trio_saying(n_ctx: int = 1000) -> Trio:
     return Trio(silent[0], saying(replies, n_ctx=n_ctx), silent[1])
 
 
-def speaker_of(trio: Trio, cancel: threading.Event | None = None) -> Speaker[RoleTokens]:
+def speaker_of(trio: Trio, floor: Floor | None = None) -> TrioSpeaker:
     vocab = fake_vocab()
     formats, endings = (PLAIN, CHATML, PLAIN), vocab.end_of_generation
-    return trio_speaker(trio, formats, (vocab,) * 3, endings, cancel=cancel)
+    return TrioSpeaker(trio, formats, (vocab,) * 3, endings, floor)
 
 
 def text_of(pieces: Iterable[Piece]) -> str:
@@ -118,7 +119,7 @@ def test_the_same_question_twice_gives_the_same_answer(trio: Trio) -> None:
 
 
 def test_reusing_what_was_read_changes_no_reply() -> None:
-    def make() -> Speaker[RoleTokens]:
+    def make() -> TrioSpeaker:
         return speaker_of(random_trio())
 
     used = make()
@@ -131,7 +132,7 @@ def test_reusing_what_was_read_changes_no_reply() -> None:
 def test_a_reply_that_is_left_early_is_kept_as_far_as_it_came(conversation: Conversation) -> None:
     pieces = conversation.say("Bye")
     assert [next(pieces).text for _ in range(3)] == ["S", "e", "e"]
-    pieces.close()  # type: ignore[attr-defined]
+    pieces.close()
     assert contents(conversation) == [("user", "Bye"), ("assistant", "See")]
     assert text_of(conversation.say("Hello")) == "Hi!"
 
@@ -142,13 +143,13 @@ def test_a_reply_of_which_nothing_was_asked_leaves_no_trace(conversation: Conver
 
 
 def test_a_cancelled_reply_is_kept_as_far_as_it_came(trio: Trio) -> None:
-    cancel = threading.Event()
-    conversation = Conversation(speaker_of(trio, cancel))
+    conversation = Conversation(speaker_of(trio))
     pieces = []
-    for piece in conversation.say("Bye"):
+    turn = conversation.say("Bye")
+    for piece in turn:
         pieces.append(piece)
         if len(pieces) == 2:
-            cancel.set()
+            turn.cancel()
     assert pieces[-1].finish_reason == "cancelled"
     assert contents(conversation) == [("user", "Bye"), ("assistant", "Se")]
     assert text_of(conversation.say("Hello")) == "Hi!"
@@ -233,7 +234,7 @@ def test_an_end_of_the_bases_or_the_experts_ends_a_reply(ending: int) -> None:
 
 def test_one_model_alone_answers_from_the_beginning_each_time() -> None:
     model = saying(REPLIES)
-    speaker = solo_speaker(model, PLAIN)
+    speaker = SoloSpeaker(model, PLAIN)
     assert text_of(speaker.reply([Message("user", "Hello")])) == "Hi!"
     assert text_of(speaker.reply([Message("user", "Bye")])) == "See you"
     assert model.history == list(b"Bye\nSee you")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,13 +17,17 @@ from edgeproxy.errors import (
     EngineError,
     ManifestError,
     ModelFileError,
+    OutOfMemoryError,
     PromptError,
     UsageError,
     VocabularyError,
 )
 from edgeproxy.prompts.formats import Message
-from edgeproxy.session.load import Session, load
-from edgeproxy.trios.find import Recipe, Role, choose_recipe
+from edgeproxy.session import load as loader
+from edgeproxy.session.load import load
+from edgeproxy.session.memory_free import Free
+from edgeproxy.session.session import Session
+from edgeproxy.trios.find import Recipe, Role, choose_recipe, recipe_of_files
 from tests.helpers.gguf_files import draft
 
 CHATML = (
@@ -112,7 +117,7 @@ def test_a_strict_load_refuses_vocabularies_that_lose_something(
     with pytest.raises(VocabularyError, match="the anti-expert cannot spell 1 of"):
         load(**{**files, "anti_expert": other}, strict=True)  # type: ignore[arg-type]
     with load(**files, strict=True) as session:  # type: ignore[arg-type]
-        assert session.doubts == []
+        assert session.doubts == ()
         assert session.cost is None
 
 
@@ -139,7 +144,7 @@ def test_settings_take_the_recipes_place(files: dict[str, Path]) -> None:
         assert (session.alpha, session.plausibility) == (0.5, 0.2)
         assert session.trio.n_ctx == 64
         session.alpha = 0.0
-        assert session.trio.alpha == 0.0
+        assert session.alpha == 0.0
 
 
 def test_progress_names_the_role(files: dict[str, Path]) -> None:
@@ -311,10 +316,59 @@ def test_a_second_turn_reads_only_what_is_new(
 
 @pytest.mark.weights
 @pytest.mark.parametrize("taken", [1, 2, 3, 5])
-def test_a_reply_that_outlives_its_session_ends_in_silence(taken: int) -> None:
+def test_a_reply_that_outlives_its_session_says_so(taken: int) -> None:
     """Also between the tokens of a draft, which would otherwise be taken back."""
     with load("factbook") as session:
         pieces = session.chat("What is the capital of Peru?")
         for _ in range(taken):
             next(pieces)
-    pieces.close()  # type: ignore[attr-defined]
+    with pytest.raises(EngineError, match="closed"):
+        next(pieces)
+    pieces.close()
+
+
+# What is said or refused before anything is loaded
+
+
+def test_a_context_beyond_what_a_model_was_trained_with_is_told(files: dict[str, Path]) -> None:
+    with load(**files, n_ctx=300) as session:  # type: ignore[arg-type]
+        (base, *_) = session.doubts
+        assert len(session.doubts) == 3
+        assert "the base was trained with 256 tokens, and the context has 300" in base
+    # It is no fault of the vocabularies.
+    with load(**files, n_ctx=300, strict=True) as session:  # type: ignore[arg-type]
+        assert session.doubts
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"draft": "on"}, {"n_ctx": 2.5}, {"n_threads": "2"}, {"kv_type": "q4"}, {"alpha": "1"}],
+)
+def test_settings_of_another_kind_are_refused(
+    files: dict[str, Path], settings: dict[str, Any]
+) -> None:
+    with pytest.raises(UsageError):
+        load(**files, **settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("role", ["base", "tuned"])
+def test_one_model_alone_is_refused_where_there_is_no_memory(
+    files: dict[str, Path], monkeypatch: pytest.MonkeyPatch, role: str
+) -> None:
+    recipe = recipe_of_files(**files)
+    recipe = replace(recipe, tuned=Role(files["base"].with_name("tuned.gguf")))
+    draft("llama").write(recipe.tuned.path)  # type: ignore[union-attr]
+    with load(recipe) as session:
+        monkeypatch.setattr(loader, "free_memory", lambda: Free(1000, "there are free"))
+        with pytest.raises(OutOfMemoryError, match=f"the {role} alone takes .* there are free"):
+            session.solo(role)
+        monkeypatch.setattr(loader, "free_memory", lambda: None)
+        assert session.solo(role)
+
+
+def test_one_model_alone_may_be_forced(
+    files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with load(**files, force=True) as session:  # type: ignore[arg-type]
+        monkeypatch.setattr(loader, "free_memory", lambda: Free(1000, "there are free"))
+        assert session.solo("base")

@@ -16,7 +16,8 @@ from edgeproxy.decode.sample import Sampling
 from edgeproxy.errors import ManifestError, ModelFileError, UsageError
 from edgeproxy.gguf import read
 from edgeproxy.prompts.formats import Message
-from edgeproxy.session.load import Session, load
+from edgeproxy.session.load import load
+from edgeproxy.session.session import Session
 from edgeproxy.trios.find import choose_recipe
 from edgeproxy.trios.manifest import Lora, Recipe, Role, parse_recipe, read_recipe, to_toml
 from edgeproxy.trios.store import Store

@@ -24,11 +24,12 @@ from edgeproxy.core.vocab import Vocab
 from edgeproxy.decode.trio import RoleTokens, Trio
 from edgeproxy.errors import ContextFullError, EngineError, UsageError
 from edgeproxy.prompts.formats import FORMATS, Message, Segment, plain
-from edgeproxy.session.conversation import Speaker, trio_speaker
-from edgeproxy.session.load import Session
+from edgeproxy.session.load import load
 from edgeproxy.session.prompt_cache import statefile
 from edgeproxy.session.prompt_cache.prefix import Cached, cache_prompt, opening
 from edgeproxy.session.prompt_cache.statefile import MAGIC, check_path
+from edgeproxy.session.session import Session
+from edgeproxy.session.speaker import TrioSpeaker
 from edgeproxy.trios.find import Recipe, find_recipe
 from tests.helpers.fakes import (
     FakeModel,
@@ -50,10 +51,10 @@ QUESTION = "What is a fjord?"
 posix = pytest.mark.skipif(os.name != "posix", reason="modes and special files of POSIX systems")
 
 
-def speaker_of(trio: Trio) -> Speaker[RoleTokens]:
+def speaker_of(trio: Trio) -> TrioSpeaker:
     formats = (plain, FORMATS["chatml"], plain)
     vocab = fake_vocab()
-    return trio_speaker(trio, formats, (vocab,) * 3, vocab.end_of_generation)
+    return TrioSpeaker(trio, formats, (vocab,) * 3, vocab.end_of_generation)
 
 
 def beginning(system: str = SYSTEM) -> RoleTokens:
@@ -117,7 +118,7 @@ def test_what_is_kept_ends_where_the_users_message_begins() -> None:
 
 def test_a_system_message_inside_the_first_turn_is_kept_too() -> None:
     vocab = fake_vocab()
-    encode = trio_speaker(random_trio(), (FORMATS["gemma"],) * 3, (vocab,) * 3, frozenset()).encode
+    encode = TrioSpeaker(random_trio(), (FORMATS["gemma"],) * 3, (vocab,) * 3, frozenset()).encode
     kept = opening(encode, [Message("system", SYSTEM)])
     assert bytes(kept.base).endswith(f"{SYSTEM}\n\n".encode())
 
@@ -126,7 +127,7 @@ def test_a_format_that_puts_the_question_first_is_refused() -> None:
     def backwards(messages: Sequence[Message]) -> list[Segment]:
         return [Segment(message.content, False) for message in reversed(messages)]
 
-    encode = trio_speaker(
+    encode = TrioSpeaker(
         random_trio(), (plain, backwards, plain), (fake_vocab(),) * 3, frozenset()
     ).encode
     with pytest.raises(UsageError, match="the expert's prompts have no common beginning"):
@@ -168,15 +169,10 @@ def test_another_message_is_read_from_where_it_differs(path: Path) -> None:
     check(path, trio, done, spared=400)
 
 
-class Recurrent(FakeModel):
-    def rewind(self, n: int) -> None:
-        if n not in (0, self.n_past):
-            raise EngineError("this architecture cannot forget a part of its text")
-        super().rewind(n)
-
-
 def recurrent_trio() -> Trio:
-    base, expert, anti = (Recurrent(noise(seed, fake_vocab())) for seed in (1, 2, 3))
+    base, expert, anti = (
+        FakeModel(noise(seed, fake_vocab()), can_rewind=False) for seed in (1, 2, 3)
+    )
     return Trio(base, expert, anti)
 
 
@@ -638,7 +634,7 @@ def engines(session: Session) -> list[Any]:
 
 def on_disk(name: str) -> Callable[[], Session]:
     recipe: Recipe = find_recipe(name)
-    return lambda: Session(recipe, n_threads=1, draft="off")
+    return lambda: load(recipe, n_threads=1, draft="off")
 
 
 @pytest.mark.weights
@@ -684,7 +680,7 @@ def test_a_cache_of_other_files_or_another_context_is_not_used(
 ) -> None:
     with on_disk("factbook")() as session:
         session.cache_prompt(LONG, path)
-    with Session(factbook_recipe, n_ctx=700) as session:
+    with load(factbook_recipe, n_ctx=700) as session:
         done = session.cache_prompt(LONG, path)
         assert done.doubt is not None
         assert "another context length for the base" in done.doubt

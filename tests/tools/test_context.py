@@ -6,13 +6,13 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
 
 import pytest
 
 from edgeproxy.decode.trio import RoleTokens
 from edgeproxy.errors import Cancelled
 from edgeproxy.prompts.formats import Message, encode, make_format
+from edgeproxy.session.load import load
 from edgeproxy.trios.find import find_recipe
 from tools.measure import context
 
@@ -37,22 +37,22 @@ def nobody(_what: str) -> None:
 @pytest.fixture(scope="module", params=["factbook", "factbook-phi"])
 def observed(request: pytest.FixtureRequest) -> Iterator[context.Observed]:
     """A shipped trio with room for ten turns, and its three contexts."""
-    with closing(context.Observed(find_recipe(request.param), n_ctx=2048)) as session:
-        yield session
+    with load(find_recipe(request.param), n_ctx=2048) as session:
+        yield context.Observed(session)
 
 
 @pytest.mark.weights
 def test_the_contexts_are_those_of_the_roles(observed: context.Observed) -> None:
     context.forget(observed)
-    list(observed.chat("Hello!", max_tokens=1))
-    recipe = observed.recipe
+    list(observed.session.reply("Hello!", max_tokens=1))
+    recipe = observed.session.recipe
     prompts = [
         encode(make_format(role.prompt, model.vocab, "")([Message("user", "Hello!")]), model.vocab)
         for model, role in zip(observed.contexts, recipe.roles.values(), strict=True)
     ]
     assert observed.text_lengths == [len(prompt) for prompt in prompts]
     assert observed.contexts[0] is observed.trio.base
-    assert observed.memory.kv == sum(model.kv_bytes for model in observed.contexts)
+    assert observed.session.memory.kv == sum(model.kv_bytes for model in observed.contexts)
 
 
 @pytest.mark.weights
@@ -80,7 +80,7 @@ def test_what_is_read_again_would_be_counted(
         resume(nothing)
         return resume(prompt)
 
-    monkeypatch.setattr(observed.speaker, "_resume", from_nothing)
+    monkeypatch.setattr(observed.session.speaker, "_resume", from_nothing)
     first, second = context.measure_chat(observed, TURNS[:2], 40, nobody)
     assert first.again == (0, 0, 0)
     # A pair with a tokenizer of its own finds what it has read before; the base does not.

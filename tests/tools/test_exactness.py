@@ -19,7 +19,8 @@ from edgeproxy.decode.trio import RoleTokens, Trio
 from edgeproxy.errors import Cancelled, UsageError
 from edgeproxy.gguf import read
 from edgeproxy.measure.evaluate import Question, read_questions
-from edgeproxy.session.load import Session
+from edgeproxy.session.load import load
+from edgeproxy.session.session import Session
 from edgeproxy.trios.find import Recipe, read_recipe
 from tests.helpers.fakes import FakeModel, Rows, word_vocab
 from tools.measure import exactness
@@ -257,7 +258,7 @@ def float_session(
     recipe = in_float32(factbook_recipe, tmp_path_factory.mktemp("floats"))
     for role in recipe.roles.values():
         assert {tensor.type.name for tensor in read(role.path).tensors} == {"f32"}
-    with Session(recipe) as session:
+    with load(recipe) as session:
         yield session
 
 

@@ -14,7 +14,7 @@ from edgeproxy.core.model import Logits
 from edgeproxy.core.vocab import Kind
 from edgeproxy.gguf import read
 from edgeproxy.llama import LlamaModel, Weights, quantize
-from edgeproxy.session.load import Session
+from edgeproxy.session.load import load
 from edgeproxy.trios.find import Recipe, read_recipe
 from tests.helpers.gguf_files import draft
 from tools.models import inflate
@@ -117,7 +117,7 @@ def matrix(path: Path, name: str) -> Logits:
 def test_a_grown_trio_says_the_same(factbook_recipe: Recipe, grown: Recipe) -> None:
     said = []
     for recipe in (factbook_recipe, grown):
-        with Session(recipe, strict=True) as session:
+        with load(recipe, strict=True) as session:
             assert {found.case for found in session.matches.values()} == {"same"}
             reply = session.chat("What is the capital of Guam?", max_tokens=12)
             said.append("".join(piece.text for piece in reply))

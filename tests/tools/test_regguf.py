@@ -13,7 +13,7 @@ from edgeproxy.core.vocab import Kind
 from edgeproxy.gguf import read
 from edgeproxy.llama import LlamaModel, Weights
 from edgeproxy.measure.evaluate import read_questions
-from edgeproxy.session.load import Session
+from edgeproxy.session.load import load
 from edgeproxy.trios.find import Recipe
 from tests.helpers.gguf_files import ARCHITECTURES, draft, sentencepiece_vocabulary
 from tools.models.regguf import PADDING, padded, renumber, renumber_pair, replies, shuffled
@@ -53,7 +53,7 @@ def test_other_ids_for_the_pairs_tokens_change_nothing(
     case: str,
 ) -> None:
     recipe = renumber_pair(factbook_recipe, tmp_path, orders)
-    with Session(recipe, strict=True) as session:
+    with load(recipe, strict=True) as session:
         assert {found.case for found in session.matches.values()} == {case}
         assert {found.shared for found in session.matches.values()} == {N}
         assert session.cost is None

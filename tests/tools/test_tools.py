@@ -1,10 +1,8 @@
-"""The tools: a random trio answers, README's parts are found, the measuring ones measure."""
+"""The tools: a random trio answers, the measuring ones measure."""
 
 from __future__ import annotations
 
 import hashlib
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +10,6 @@ import pytest
 from edgeproxy.llama import LlamaModel, Weights
 from edgeproxy.session.load import load
 from edgeproxy.trios.find import Recipe, read_recipe
-from tools import readme
 from tools.measure import overhead, startup
 from tools.models.random_trio import SHAPES, make_vocabulary, tensors_of, write_trio
 
@@ -98,50 +95,3 @@ def test_the_first_byte_of_a_command_is_timed() -> None:
 def test_a_failing_command_is_not_timed() -> None:
     with pytest.raises(RuntimeError, match="no trio called"):
         startup.seconds_to_first_byte("run", "Hello", "--trio", "there-is-none")
-
-
-def test_readme_parts_are_written_between_their_markers() -> None:
-    text = "before\n<!-- begin: help run -->\nstale\n<!-- end -->\nafter\n"
-    rendered = readme.render(text)
-    assert rendered.startswith("before\n<!-- begin: help run -->\n```text\nUsage: edgeproxy run ")
-    assert rendered.endswith("```\n<!-- end -->\nafter\n")
-    assert "stale" not in rendered
-    assert readme.render(rendered) == rendered
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "<!-- begin: weather -->\n<!-- end -->",
-        "<!-- begin: help nonsense -->\n<!-- end -->",
-        "<!-- begin: tree -->\nnever ended",
-        "<!-- end -->",
-    ],
-)
-def test_a_readme_part_that_nothing_generates_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"nothing generates|lacks its"):
-        readme.render(text)
-
-
-def test_a_stale_readme_is_reported_and_left_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    stale = "<!-- begin: help -->\nstale\n<!-- end -->\n"
-    path = tmp_path / "README.md"
-    path.write_text(stale, "utf-8")
-    monkeypatch.setattr(readme, "REPOSITORY", tmp_path)
-    monkeypatch.setattr(sys, "argv", ["readme", "--check"])
-    assert readme.main() == 1
-    assert "make readme" in capsys.readouterr().err
-    assert path.read_text("utf-8") == stale
-    monkeypatch.setattr(sys, "argv", ["readme"])
-    assert readme.main() == 0
-    monkeypatch.setattr(sys, "argv", ["readme", "--check"])
-    assert readme.main() == 0
-
-
-def test_the_tree_names_every_module_with_a_phrase() -> None:
-    tree = readme.tree(readme.REPOSITORY)
-    modules = [line.split(maxsplit=1) for line in tree if line.split()[0].endswith(".py")]
-    assert {"fuse.py", "stepwise.py", "random_trio.py", "test_tools.py"} <= {m[0] for m in modules}
-    assert [line for line in modules if len(line) < 2] == []

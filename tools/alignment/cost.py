@@ -33,6 +33,7 @@ class RandomRows:
         self.vocab = vocab
         self.n_ctx = 1 << 30
         self.n_past = 0
+        self.can_rewind = True
         self.evaluated = 0
         random = np.random.default_rng(seed)
         self._rows = random.normal(0.0, spread, (32, len(vocab))).astype(np.float32)

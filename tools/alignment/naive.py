@@ -71,6 +71,11 @@ class _Naive(ABC):
         """As the model's."""
         return self._model.n_ctx
 
+    @property
+    def can_rewind(self) -> bool:
+        """As the model's."""
+        return self._model.can_rewind
+
     def spell(self, token: int) -> list[int]:
         """The model's own tokens for one that is given to `eval`: none where it is no text."""
         if not 0 <= token < len(self._base) + len(self._own):

@@ -28,16 +28,6 @@ COUNTRIES = ("Peru", "Chad", "Iceland", "Vietnam", "Ghana", "Chile", "Nepal", "K
 _SENTENCE = re.compile(r"[A-Z][^.|#]{30,}\.")
 
 
-class WatchedTrio(Trio):
-    """A trio that keeps the rows which it fused last: base, expert, anti-expert."""
-
-    rows: tuple[Logits, Logits, Logits]
-
-    def _fuse(self, base: Logits, expert: Logits, anti_expert: Logits) -> Logits:
-        self.rows = base, expert, anti_expert
-        return super()._fuse(base, expert, anti_expert)
-
-
 class Reading(NamedTuple):
     """A text's name, the prompt that it answers, and its base tokens."""
 
@@ -153,7 +143,7 @@ def readings_of(
 
 
 def positions_of(
-    trio: WatchedTrio, reading: Reading, masks: Sequence[float], most: int
+    trio: Trio, reading: Reading, masks: Sequence[float], most: int
 ) -> Iterator[tuple[bytes, list[Fast]]]:
     """The text so far, and the rows under each mask, at each position of a reading."""
     found: list[list[Fast]] = []
@@ -163,9 +153,8 @@ def positions_of(
         # Not resumed: the beginning of the reply may have been read under another mask.
         share: RoleTokens | Sequence[int] = trio.resume(reading.prompt)
         for token in [*reading.tokens[:most], None]:
-            fused = trio.eval(share)[-1].copy()
-            base, expert, anti_expert = (row[-1].copy() for row in trio.rows)
-            rows.append(Fast(base, expert, anti_expert, fused))
+            trio.eval(share)
+            rows.append(Fast(*(part[-1].copy() for part in trio.rows)))
             if token is not None:
                 share = [token]
         found.append(rows[: len(reading.tokens[:most])])

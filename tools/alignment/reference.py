@@ -19,11 +19,12 @@ from typing import Any
 import numpy as np
 
 from edgeproxy.core.model import Logits
+from edgeproxy.decode.trio import Trio
 from edgeproxy.llama import LlamaModel, Weights
 from edgeproxy.measure.evaluate import read_questions
 from edgeproxy.session.load import load
 from edgeproxy.trios.find import find_recipe
-from tools.alignment.positions import Fast, Reading, Side, WatchedTrio, positions_of, readings_of
+from tools.alignment.positions import Fast, Reading, Side, positions_of, readings_of
 from tools.alignment.quality import progress
 
 LEADING, LOOKED_AT = 20, 8
@@ -70,7 +71,7 @@ def reference(
     tallies = {(kind, mask): Tally() for kind in KINDS for mask in masks}
     with ExitStack() as opened:
         session = opened.enter_context(load(recipe))
-        watched = WatchedTrio(*session.trio.models, recipe.alpha)
+        watched = Trio(*session.trio.models, recipe.alpha)
         weights = [opened.enter_context(Weights(role.path)) for role in recipe.roles.values()]
         base = weights[0].vocab
         ends = weights[1].vocab.end_of_generation | weights[2].vocab.end_of_generation

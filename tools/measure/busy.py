@@ -27,7 +27,8 @@ from edgeproxy.cli.ui.output import StatusLine
 from edgeproxy.core.threads import counts, processors
 from edgeproxy.errors import Cancelled, EdgeproxyError
 from edgeproxy.measure.bench import PROMPTS, machine
-from edgeproxy.session.load import Session, load
+from edgeproxy.session.load import load
+from edgeproxy.session.session import Session
 
 FOUND = 2.0
 """Seconds after which the best setting should have been found."""

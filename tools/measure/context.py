@@ -15,26 +15,26 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from itertools import cycle, islice
 from statistics import median
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from edgeproxy.align import ProjectedModel
-from edgeproxy.cli.ui.interrupt import Flag, on_interrupt
+from edgeproxy.cli.ui.interrupt import on_interrupt
 from edgeproxy.cli.ui.output import StatusLine
+from edgeproxy.core.cancel import Cancel, Flag
 from edgeproxy.core.model import Model
 from edgeproxy.decode.trio import RoleTokens, Trio
 from edgeproxy.errors import Cancelled, EdgeproxyError
 from edgeproxy.llama import LlamaModel
 from edgeproxy.measure.bench import machine
-from edgeproxy.session.load import Session
+from edgeproxy.session.load import load
+from edgeproxy.session.session import Session
 from edgeproxy.trios.find import find_recipe
 
 ROLES = ("base", "expert", "anti_expert")
@@ -46,14 +46,13 @@ _LARGEST = 1 << 17
 Told = Callable[[str], None]
 
 
-class Observed(Session):
-    """A session that lets its three contexts be seen: base, expert and anti-expert."""
+class Observed:
+    """A session whose three contexts can be seen: base, expert and anti-expert."""
 
-    def __init__(self, *given: Any, **settings: Any) -> None:
-        self.contexts: list[LlamaModel] = []
-        super().__init__(*given, **settings)
-        # They are made in another order; sorting leaves expert before anti-expert.
-        self.contexts.sort(key=lambda context: context is not self.trio.base)
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.trio = session.trio
+        self.contexts = [cast(LlamaModel, getattr(m, "model", m)) for m in self.trio.models]
 
     @property
     def text_lengths(self) -> list[int]:
@@ -70,10 +69,6 @@ class Observed(Session):
     def evaluated(self) -> list[int]:
         """How many tokens each model has ever evaluated."""
         return [context.evaluated for context in self.contexts]
-
-    def _context(self, *given: Any, **settings: Any) -> LlamaModel:
-        self.contexts.append(super()._context(*given, **settings))
-        return self.contexts[-1]
 
 
 @dataclass(frozen=True)
@@ -147,7 +142,7 @@ def measure_chat(
 ) -> list[Turn]:
     """One conversation from its beginning, a message in each turn."""
     forget(session)
-    conversation = session.conversation()
+    conversation = session.session.conversation()
     found = []
     for number, message in enumerate(messages, 1):
         told(f"turn {number} of {len(messages)}")
@@ -178,7 +173,7 @@ def measure(
     message: str = MESSAGE,
     threads: int | None = None,
     told: Told = lambda _what: None,
-    cancel: threading.Event | None = None,
+    cancel: Cancel | None = None,
 ) -> dict[str, Any]:
     """All figures, as JSON has them. `told` hears what is measured; `cancel` ends it.
 
@@ -188,7 +183,8 @@ def measure(
     # A pair with a tokenizer of its own may need more tokens for the same text.
     n_ctx = max(max(lengths) * 3 // 2 + steps + _ROOM, turns * (max_tokens + len(message) + _ROOM))
     recipe = find_recipe(trio)
-    with closing(Observed(recipe, n_ctx=n_ctx, n_threads=threads, cancel=cancel)) as session:
+    with load(recipe, n_ctx=n_ctx, n_threads=threads, cancel=cancel) as loaded:
+        session = Observed(loaded)
         found = measure_lengths(session, lengths, rounds, steps, told)
         spoken = [measure_chat(session, [message] * turns, max_tokens, told) for _ in range(chats)]
     slopes = [slope([(one.tokens, one.models[n]) for one in found]) for n in range(len(ROLES))]
@@ -196,7 +192,7 @@ def measure(
     by_turn = [[chat[n] for chat in spoken] for n in range(turns)]
     first = [1e3 * median(turn.first for turn in same) for same in by_turn]
     return {
-        "trio": session.recipe.name,
+        "trio": loaded.recipe.name,
         "lengths": [
             {
                 "tokens": one.tokens,

@@ -29,8 +29,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from edgeproxy.cli.ui.interrupt import Flag, on_interrupt
+from edgeproxy.cli.ui.interrupt import on_interrupt
 from edgeproxy.cli.ui.output import StatusLine, say, write_json
+from edgeproxy.core.cancel import Flag
 from edgeproxy.core.model import Logits
 from edgeproxy.decode.draft_length import LONGEST, DraftLength
 from edgeproxy.decode.drafted import Draft, Drafter
@@ -41,7 +42,8 @@ from edgeproxy.errors import Cancelled, EdgeproxyError, UsageError
 from edgeproxy.gguf import read
 from edgeproxy.measure.evaluate import Question, read_questions
 from edgeproxy.prompts.formats import Message
-from edgeproxy.session.load import Session
+from edgeproxy.session.load import load
+from edgeproxy.session.session import Session
 from edgeproxy.trios.find import Recipe, Role, find_recipe
 from tools.measure.goodness import Fit, Tokens, counted, expected, fit, probabilities, together
 from tools.measure.peers import _at_least
@@ -355,7 +357,7 @@ def measure(
     """
     prompts = make_prompts(questions, count)
     found: dict[str, Any] = {"trio": recipe.name, "prompts": count, "max_tokens": max_tokens}
-    with Session(recipe, n_threads=threads) as session:
+    with load(recipe, n_threads=threads) as session:
         check_drafts(session)
         if "floats" in parts:
             told("writing the trio in float32")
@@ -390,7 +392,7 @@ def _in_floats(
 ) -> dict[str, Any]:
     with (
         tempfile.TemporaryDirectory(prefix="edgeproxy-") as folder,
-        Session(in_float32(recipe, Path(folder)), n_threads=threads) as session,
+        load(in_float32(recipe, Path(folder)), n_threads=threads) as session,
     ):
         return _comparison(session, prompts, max_tokens, lambda what: told(f"float32, {what}"))
 

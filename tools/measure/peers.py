@@ -37,8 +37,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from edgeproxy.cli.ui.interrupt import Flag, on_interrupt
+from edgeproxy.cli.ui.interrupt import on_interrupt
 from edgeproxy.cli.ui.output import StatusLine, say, write_json
+from edgeproxy.core.cancel import Flag
 from edgeproxy.core.model import Logits
 from edgeproxy.decode.drafted import Draft
 from edgeproxy.decode.sample import Sampling
@@ -55,8 +56,9 @@ from edgeproxy.gguf import read
 from edgeproxy.llama import LlamaModel, Weights
 from edgeproxy.measure.bench import PROMPTS, Reply, _figures, machine
 from edgeproxy.prompts.formats import Message, encode, make_format
-from edgeproxy.session.load import Session, load
+from edgeproxy.session.load import load
 from edgeproxy.session.memory_free import peak_memory
+from edgeproxy.session.session import Session
 from edgeproxy.trios.find import Recipe, find_recipe
 from tools.measure.llama_peers import SEED
 

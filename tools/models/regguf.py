@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from edgeproxy.gguf import Header, Tensor, read
-from edgeproxy.session.load import Session
+from edgeproxy.session.load import load
 from edgeproxy.trios.find import Recipe, Role
 
 PADDING = -1
@@ -97,7 +97,7 @@ def replies(
     recipe: Recipe, questions: Iterable[str], max_tokens: int = 48
 ) -> Iterator[list[int | None]]:
     """The tokens that a trio emits for each question, greedily."""
-    with Session(recipe) as session:
+    with load(recipe) as session:
         for question in questions:
             yield [piece.token for piece in session.chat(question, max_tokens=max_tokens)]
 

@@ -11,15 +11,16 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from edgeproxy.cli.ui.interrupt import Flag, on_interrupt
+from edgeproxy.cli.ui.interrupt import on_interrupt
 from edgeproxy.cli.ui.output import StatusLine
+from edgeproxy.core.cancel import Flag
 from edgeproxy.errors import Cancelled
 from edgeproxy.measure.evaluate import Question, first_line
 
 if TYPE_CHECKING:
     from edgeproxy.decode.sample import Sampling
-    from edgeproxy.session.conversation import Speaker
-    from edgeproxy.session.load import Session
+    from edgeproxy.session.session import Session
+    from edgeproxy.session.speaker import Speaker
     from edgeproxy.trios.find import Recipe
 
 _BY_COST = ("proxy", "tuned", "base", "expert", "anti_expert")

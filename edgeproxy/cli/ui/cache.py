@@ -16,7 +16,7 @@ from edgeproxy.cli.ui.output import StatusLine, say
 from edgeproxy.errors import Cancelled, UsageError
 
 if TYPE_CHECKING:
-    from edgeproxy.session.load import Session
+    from edgeproxy.session.session import Session
 
 cache_option = click.option(
     "--prompt-cache",

@@ -11,29 +11,6 @@ import threading
 from collections.abc import Callable, Iterator
 
 
-class Flag(threading.Event):
-    """An event that a signal handler may set.
-
-    `threading.Event` takes a lock, which the handler could find held by the thread it interrupts.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._up = False
-
-    def is_set(self) -> bool:
-        """Whether it is set."""
-        return self._up
-
-    def set(self) -> None:
-        """Set it."""
-        self._up = True
-
-    def clear(self) -> None:
-        """Take it back."""
-        self._up = False
-
-
 class Presses:
     """How often Ctrl-C was pressed."""
 

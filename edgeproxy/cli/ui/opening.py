@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeproxy.cli.ui.interrupt import Flag, on_interrupt
+from edgeproxy.cli.ui.interrupt import on_interrupt
 from edgeproxy.cli.ui.options import Models
 from edgeproxy.cli.ui.output import StatusLine, clean_message, say
+from edgeproxy.core.cancel import Flag
 from edgeproxy.errors import Cancelled
 
 if TYPE_CHECKING:
-    from edgeproxy.session.load import Session
+    from edgeproxy.session.session import Session
     from edgeproxy.trios.find import Recipe
 
 

@@ -9,8 +9,9 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 
-from edgeproxy.cli.ui.interrupt import Flag, on_interrupt
+from edgeproxy.cli.ui.interrupt import on_interrupt
 from edgeproxy.cli.ui.output import StatusLine
+from edgeproxy.core.cancel import Flag
 from edgeproxy.errors import Cancelled
 
 

@@ -9,7 +9,7 @@ from edgeproxy.errors import UsageError
 
 if TYPE_CHECKING:
     from edgeproxy.session.conversation import Conversation
-    from edgeproxy.session.load import Session
+    from edgeproxy.session.session import Session
 
 COMMANDS = {
     "/help": "tell these commands",

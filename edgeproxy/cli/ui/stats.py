@@ -2,59 +2,41 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from edgeproxy.session.memory_free import peak_memory
 
 if TYPE_CHECKING:
     from edgeproxy.align import Cost
-    from edgeproxy.decode.pieces import Piece
-    from edgeproxy.session.load import Session
+    from edgeproxy.session.session import Session
+    from edgeproxy.session.turn import Turn
 
 
-class Meter:
-    """Times one reply while its pieces pass through `watch`."""
-
-    def __init__(self) -> None:
-        self._started = time.perf_counter()
-        self._first = self._last = self._started
-        self.tokens = 0
-
-    def watch(self, pieces: Iterator[Piece]) -> Iterator[Piece]:
-        """The same pieces, counted and timed."""
-        for piece in pieces:
-            if piece.token is not None:
-                self._last = time.perf_counter()
-                if self.tokens == 0:
-                    self._first = self._last
-                self.tokens += 1
-            yield piece
-
-    def line(self, session: Session, load_seconds: float, more: Sequence[str] = ()) -> str:
-        """Tokens, tokens a second, time to the first one, load time, `more`, memory, the pair."""
-        parts = [f"{self.tokens} tokens"]
-        if self.tokens > 1 and self._last > self._first:
-            parts.append(f"{(self.tokens - 1) / (self._last - self._first):.1f} tokens/s")
-        if self.tokens:
-            parts.append(f"first token after {self._first - self._started:.2f} s")
-        parts += [f"loaded in {load_seconds:.2f} s", *more, *peak_in_words()]
-        parts += [pair_in_words(session, [session.cost]), drafts_in_words(session)]
-        parts.append(threads_in_words(session))
-        return ", ".join(parts)
+def stats_line(session: Session, turn: Turn, load_seconds: float, more: Sequence[str] = ()) -> str:
+    """Tokens, tokens a second, time to the first one, load time, `more`, memory, the pair."""
+    stats = turn.stats
+    parts = [f"{stats.tokens} tokens"]
+    if stats.tokens_per_second is not None:
+        parts.append(f"{stats.tokens_per_second:.1f} tokens/s")
+    if stats.tokens:
+        parts.append(f"first token after {stats.first_seconds:.2f} s")
+    parts += [f"loaded in {load_seconds:.2f} s", *more, *peak_in_words()]
+    parts += [pair_in_words(session, [stats.pair]), drafts_in_words(session, turn)]
+    parts.append(threads_in_words(session))
+    return ", ".join(parts)
 
 
-def drafts_in_words(session: Session) -> str:
-    """What drafting did in the last reply: tokens a cycle, and how many drafted ones were drawn."""
-    if session.drafter.mode == "off":
+def drafts_in_words(session: Session, turn: Turn) -> str:
+    """What drafting did in a reply: tokens a cycle, and how many drafted ones were drawn."""
+    done = turn.stats.drafted
+    if session.drafter.mode == "off" or done is None:
         return "drafts: off"
-    done = session.drafter.done
     words = f"drafts: {session.drafter.mode}, {done.drafted} tokens"
-    if not done.drafted or not done.cycles:
+    if turn.stats.acceptance is None or not done.cycles:
         return words
     return (
-        f"{words}, {done.accepted / done.drafted:.0%} of them accepted, "
+        f"{words}, {turn.stats.acceptance:.0%} of them accepted, "
         f"{done.tokens / done.cycles:.1f} tokens a cycle"
     )
 

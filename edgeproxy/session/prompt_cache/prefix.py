@@ -72,7 +72,7 @@ def cache_prompt(
         return Cached(total, total)
     if held is not None:
         why = "it holds another system message"
-    rest = _still_to_read(trio, prompt)
+    rest = trio.resume(prompt)
     spared = total - len(rest.base) if held is not None else 0
     _read(trio, rest, report)
     try:
@@ -81,14 +81,6 @@ def cache_prompt(
         why += (", and " if why else "") + f"it could not be written ({reason(error)})"
         return Cached(total, spared, f"{path}: {why}; the next start reads the message again")
     return Cached(total, spared, f"{path}: {why}; it was made anew" if why else None)
-
-
-def _still_to_read(trio: Trio, prompt: RoleTokens) -> RoleTokens:
-    try:
-        return trio.resume(prompt)
-    except EngineError:  # a recurrent model forgets all or nothing
-        trio.resume(RoleTokens([], [], []))
-        return prompt
 
 
 def _read(trio: Trio, rest: RoleTokens, report: Progress) -> None:

@@ -29,12 +29,15 @@ Place = Callable[[Table], Path]
 
 MAX_BYTES = 1 << 20
 
-_RECIPE_KEYS = (
+RECIPE_KEYS = (
     *("name", "description", "licence", "alpha", "plausibility", "temperature"),
     *("verified", "memory", *ROLES, "tuned"),
 )
-_FILE_KEYS = ("file", "size", "sha256", "repo", "revision", "licence", "approximate_size")
-_ROLE_KEYS = (*_FILE_KEYS, "prompt", "architecture", "vocabulary", "blocks")
+FILE_KEYS = ("file", "size", "sha256", "repo", "revision", "licence", "approximate_size")
+ROLE_KEYS = (*FILE_KEYS, "prompt", "architecture", "vocabulary", "blocks")
+LORA_KEYS = (*FILE_KEYS, "scale")
+ADAPTED_KEYS = ("lora", "prompt")
+MEMORY_KEYS = ("bytes", "context")
 _PART = r"[A-Za-z0-9][\w.-]{0,95}"
 _REPO = rf"(?!.*(\.\.|--|\.git$)){_PART}(/{_PART})?"
 _HUB_PATH = r"(?!.*(^|/)\.{0,2}(/|$))[\w.+=@,() /-]{1,255}"
@@ -111,7 +114,7 @@ def parse_recipe(data: bytes, path: Path, place: Place) -> Recipe:
         memory=_footprint(table.table("memory")) if "memory" in table else None,
         tuned=_role(table.table("tuned"), place) if "tuned" in table else None,
     )
-    table.refuse_others(_RECIPE_KEYS)
+    table.refuse_others(RECIPE_KEYS)
     return recipe
 
 
@@ -123,8 +126,8 @@ def _expert(table: Table, place: Place, anti_expert: Role) -> Role:
         table.fail("file is of no use beside lora: the weights are the anti-expert's")
     prompt, of_lora = _prompt(table), table.table("lora")
     lora = Lora(scale=of_lora.number("scale", 1.0, check_scale), **_file(of_lora, place))
-    of_lora.refuse_others((*_FILE_KEYS, "scale"))
-    table.refuse_others(("lora", "prompt"))
+    of_lora.refuse_others(LORA_KEYS)
+    table.refuse_others(ADAPTED_KEYS)
     return anti_expert.with_lora(lora, prompt)
 
 
@@ -136,7 +139,7 @@ def _role(table: Table, place: Place) -> Role:
         vocabulary=table.count("vocabulary", "a number of tokens"),
         blocks=table.count("blocks"),
     )
-    table.refuse_others(_ROLE_KEYS)
+    table.refuse_others(ROLE_KEYS)
     return role
 
 
@@ -186,7 +189,7 @@ def _footprint(table: Table) -> Footprint:
     size, context = table.count("bytes", "a number of bytes"), table.count("context")
     if size is None or context is None:
         table.fail("bytes is missing" if size is None else "context is missing")
-    table.refuse_others(("bytes", "context"))
+    table.refuse_others(MEMORY_KEYS)
     return Footprint(size, context)
 
 

@@ -1,0 +1,198 @@
+"""A loaded trio that answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Protocol
+
+from edgeproxy.align import Cost, Match
+from edgeproxy.core.threads import Crew
+from edgeproxy.decode.drafted import Drafter
+from edgeproxy.decode.sample import Sampling
+from edgeproxy.decode.trio import Trio
+from edgeproxy.prompts.formats import Message
+from edgeproxy.session.conversation import Conversation
+from edgeproxy.session.floor import Floor, Holder
+from edgeproxy.session.memory_plan import Estimate
+from edgeproxy.session.prompt_cache import Cached, cache_prompt, opening
+from edgeproxy.session.prompt_cache.statefile import Progress
+from edgeproxy.session.speaker import DEFAULT_MAX_TOKENS, Messages, SoloSpeaker, TrioSpeaker
+from edgeproxy.session.turn import Turn
+from edgeproxy.trios.find import Recipe
+
+
+class Closes(Protocol):
+    """What is given back with the session, such as the models' weights."""
+
+    def close(self) -> None:
+        """Give it back. A second call does nothing."""
+
+
+class Session:
+    """A loaded trio that answers. Use it as a context manager, or `close` it.
+
+    Made by `edgeproxy.load`, or of parts: `speaker` answers, `files` are closed with it, and
+    `solo(role)` makes one model of the trio answer alone. One turn at a time has the models;
+    `cancel` may be called from any thread and any signal handler.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        speaker: TrioSpeaker,
+        files: Closes,
+        solo: Callable[[str], SoloSpeaker],
+        *,
+        matches: Mapping[str, Match],
+        crew: Crew,
+        memory: Estimate,
+        doubts: Sequence[str] = (),
+    ) -> None:
+        self.recipe = recipe
+        self.speaker = speaker
+        self.matches: Mapping[str, Match] = MappingProxyType(dict(matches))
+        """How the expert's and the anti-expert's vocabularies are related to the base's."""
+        self.crew = crew
+        """Who chooses the threads of evaluations."""
+        self.memory = memory
+        """What the trio takes of memory, as estimated."""
+        self.doubts = tuple(doubts)
+        """What of this trio may not work as wished, a sentence each."""
+        self._files = files
+        self._make_solo = solo
+        self._solo: dict[str, SoloSpeaker] = {}
+
+    @property
+    def trio(self) -> Trio:
+        """The three models as one."""
+        return self.speaker.trio
+
+    @property
+    def drafter(self) -> Drafter:
+        """The decode loop, which drafts as its mode says."""
+        return self.speaker.drafter
+
+    @property
+    def cost(self) -> Cost | None:
+        """What reading the last reply has cost a pair with a tokenizer of its own; else None."""
+        return self.speaker.cost
+
+    @property
+    def alpha(self) -> float:
+        """The weight of the pair's opinion, in replies that do not ask for another one."""
+        return self.speaker.alpha
+
+    @alpha.setter
+    def alpha(self, value: float) -> None:
+        self.speaker.alpha = value
+
+    @property
+    def plausibility(self) -> float:
+        """The mask's beta, 0 is off, in replies that do not ask for another one."""
+        return self.speaker.plausibility
+
+    @plausibility.setter
+    def plausibility(self, value: float) -> None:
+        self.speaker.plausibility = value
+
+    @property
+    def sampling(self) -> Sampling:
+        """The settings that the manifest asks for."""
+        return self.speaker.sampling
+
+    def reply(
+        self,
+        messages: Messages,
+        *,
+        sampling: Sampling | None = None,
+        alpha: float | None = None,
+        plausibility: float | None = None,
+        max_tokens: int = DEFAULT_MAX_TOKENS,
+        stops: str | Sequence[str] = (),
+        record: int = 0,
+        wait: bool = False,
+    ) -> Turn:
+        """The turn that answers one message, or the last of a whole conversation.
+
+        Iterate over it for the pieces. Nothing is evaluated before the first one is asked for, and
+        what the models have already read of the same conversation is not read again.
+
+        `messages` is text, or `Message`s or dicts of "role" and "content". `sampling` defaults to
+        the manifest's temperature, `alpha` and `plausibility` to the session's; `stops` is a text
+        or several that end the reply and are left out. With `record` above 0, `Turn.steps` keeps
+        so many of the best tokens of each model's row and of the fused one, for every token.
+
+        One turn at a time has the models. While another thread's has them, asking for a piece
+        raises `BusyError`, or waits with `wait`. A turn begun later in the same thread takes them,
+        and the older one raises `BusyError`.
+
+        Raises `UsageError` and `PromptError` for impossible arguments.
+        """
+        return self.speaker.reply(
+            messages,
+            sampling,
+            max_tokens,
+            stops,
+            alpha=alpha,
+            plausibility=plausibility,
+            record=record,
+            wait=wait,
+        )
+
+    chat = reply
+
+    def conversation(self, system: str | None = None) -> Conversation:
+        """A conversation that remembers its turns."""
+        return Conversation(self.speaker, system)
+
+    def cache_prompt(
+        self, system: str, path: str | Path, progress: Progress | None = None
+    ) -> Cached:
+        """Have a system message read before the first question: from the file at `path`, if it can.
+
+        Where the file is not there yet, or was made for another message or another trio, the
+        message is read and kept there for the next time (see `prompt_cache`). `progress` gets what
+        is under way and the share done. Raises `UsageError` for a file that is something else,
+        `BusyError` while a reply is under way, and as a reply does.
+        """
+        prompt = opening(self.speaker.encode, [Message("system", system)])
+        work = Holder(self.speaker.floor)
+        with work.step():
+            try:
+                return cache_prompt(Path(path), self.trio, prompt, progress)
+            finally:
+                work.let_go()
+
+    def solo(self, role: str) -> SoloSpeaker:
+        """One model of the trio answering alone: "base", "expert", "anti_expert" or "tuned".
+
+        It gets a context of its own over the same weights, and a floor of its own, so that it may
+        answer while the trio does. Raises `UsageError` for another role, or for "tuned" where the
+        trio has none, `OutOfMemoryError` where there is no room, `EngineError` once closed.
+        """
+        self.speaker.floor.check_open()
+        if role not in self._solo:
+            self._solo[role] = self._make_solo(role)
+        return self._solo[role]
+
+    def cancel(self) -> None:
+        """Stop every reply that was asked for until now within a token, begun or not."""
+        for floor in self._floors():
+            floor.cancel()
+
+    def close(self) -> None:
+        """Give all memory back, once the step under way has ended. A second call does nothing."""
+        for floor in self._floors():
+            floor.close()
+        self._files.close()
+
+    def _floors(self) -> list[Floor]:
+        return [self.speaker.floor, *(solo.floor for solo in list(self._solo.values()))]
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

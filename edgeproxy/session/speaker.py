@@ -1,0 +1,301 @@
+"""Whoever answers messages: a trio, or one model alone, each with the prompts that it reads."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from typing import Generic
+
+from edgeproxy.align import Cost, ProjectedModel, own_tokens
+from edgeproxy.core.cancel import Cancel
+from edgeproxy.core.check import whole
+from edgeproxy.core.model import Logits, Model
+from edgeproxy.core.vocab import Vocab
+from edgeproxy.decode.drafted import Drafted, Drafter
+from edgeproxy.decode.fuse import check_alpha, check_plausibility
+from edgeproxy.decode.pieces import Piece, complete
+from edgeproxy.decode.sample import Sampler, Sampling
+from edgeproxy.decode.stepwise import Decode, Evaluates, Prompt, stepwise
+from edgeproxy.decode.trio import RoleTokens, Trio
+from edgeproxy.errors import PromptError, UsageError
+from edgeproxy.llama import Weights
+from edgeproxy.prompts.formats import Format, Message, encode
+from edgeproxy.session.floor import Floor
+from edgeproxy.session.turn import Asked, Ended, Recorder, Turn
+
+DEFAULT_MAX_TOKENS = 256
+GREEDY = Sampling()
+
+Messages = str | Sequence[Message | Mapping[str, str]]
+"""One message of a user's, or a conversation: `Message`s, or dicts of a role and a content."""
+
+
+class Speaker(ABC, Generic[Prompt]):
+    """Answers messages over models that it gives to one turn at a time.
+
+    `floor` is whose turn it is. The tokens `endings` end a reply. `weights` are those whose
+    tokenizer DRY uses. `sampling` is what replies are drawn with unless they ask otherwise.
+    """
+
+    def __init__(
+        self,
+        model: Evaluates[Prompt],
+        vocab: Vocab,
+        endings: frozenset[int],
+        floor: Floor | None = None,
+        weights: Weights | None = None,
+        decode: Decode[Prompt] = stepwise,
+        sampling: Sampling = GREEDY,
+    ) -> None:
+        self.floor = floor or Floor()
+        self.sampling = sampling
+        self._model = model
+        self._vocab = vocab
+        self._endings = endings
+        self._weights = weights
+        self._decode = decode
+
+    def reply(
+        self,
+        messages: Messages,
+        sampling: Sampling | None = None,
+        max_tokens: int = DEFAULT_MAX_TOKENS,
+        stops: str | Sequence[str] = (),
+        *,
+        alpha: float | None = None,
+        plausibility: float | None = None,
+        record: int = 0,
+        wait: bool = False,
+        ended: Ended | None = None,
+    ) -> Turn:
+        """The turn that answers the last of `messages`; nothing is evaluated until it is read.
+
+        See `Session.reply`. `ended` is called once, when the turn has ended in whatever way.
+        """
+        asked = Asked(
+            as_messages(messages),
+            self.sampling if sampling is None else sampling,
+            whole("max_tokens", max_tokens, 1),
+            as_stops(stops),
+            None if alpha is None else check_alpha(alpha),
+            None if plausibility is None else check_plausibility(plausibility),
+            whole("record", record, 0, len(self._vocab)),
+        )
+        if not isinstance(asked.sampling, Sampling):
+            raise UsageError(f"sampling must be a Sampling, not {sampling!r}")
+        self._check(asked)
+        return Turn(self, asked, wait, ended)
+
+    def begin(self, asked: Asked, cancel: Cancel, record: Recorder) -> Iterator[Piece]:
+        """The pieces of a turn that has the models; `record` hears of its prompt and its rows."""
+        if cancel.is_set():
+            yield Piece("", None, None, "cancelled")
+            return
+        self._prepare(asked)
+        prompt = self.encode(asked.messages)
+        rest = self._resume(prompt)
+        record.prompt(self._size(prompt), self._size(rest))
+        with closing(Sampler(self._vocab, asked.sampling, self._weights)) as sampler:
+            yield from complete(
+                rest,
+                self._model,
+                self._vocab,
+                self._watched(sampler, record) if asked.record else sampler,
+                decode=self._decode,
+                max_tokens=asked.max_tokens,
+                endings=self._endings,
+                stops=asked.stops,
+                cancel=cancel,
+            )
+
+    @abstractmethod
+    def encode(self, messages: Sequence[Message]) -> Prompt:
+        """The prompt of a conversation."""
+
+    @property
+    def drafted(self) -> Drafted | None:
+        """What drafting did in the last reply; None where nothing drafts."""
+        return None
+
+    @property
+    def cost(self) -> Cost | None:
+        """What reading the last reply has cost a pair with a tokenizer of its own; else None."""
+        return None
+
+    @abstractmethod
+    def _resume(self, prompt: Prompt) -> Prompt:
+        """Bring the model to where only the returned part of `prompt` is still to be read."""
+
+    @abstractmethod
+    def _size(self, prompt: Prompt) -> int:
+        """The tokens of a prompt, as the base or the model alone reads it."""
+
+    @abstractmethod
+    def _check(self, asked: Asked) -> None:
+        """Raise `UsageError` for what this speaker cannot do."""
+
+    @abstractmethod
+    def _prepare(self, asked: Asked) -> None:
+        """Set the models to what a reply asked for."""
+
+    def _watched(self, sampler: Sampler, record: Recorder) -> Callable[[Logits], int]:
+        """`sampler`; a speaker that can record has its tokens noted in `record`."""
+        return sampler
+
+
+class TrioSpeaker(Speaker[RoleTokens]):
+    """A trio that answers; each role reads the conversation in its own format and vocabulary.
+
+    What the models have read of the same conversation is kept between replies. `alpha` and
+    `plausibility` begin as the trio's, and are those of replies that do not ask otherwise.
+    `drafter` is the decode loop; without one, nothing is drafted.
+    """
+
+    def __init__(
+        self,
+        trio: Trio,
+        formats: tuple[Format, Format, Format],
+        vocabs: tuple[Vocab, Vocab, Vocab],
+        endings: frozenset[int],
+        floor: Floor | None = None,
+        weights: Weights | None = None,
+        drafter: Drafter | None = None,
+        sampling: Sampling = GREEDY,
+    ) -> None:
+        drafter = drafter or Drafter(trio, "off")
+        super().__init__(trio, trio.vocab, endings, floor, weights, drafter, sampling)
+        self.trio = trio
+        self.drafter = drafter
+        self._formats = formats
+        self._vocabs = vocabs
+        self._alpha = trio.alpha
+        self._plausibility = trio.plausibility
+
+    @property
+    def alpha(self) -> float:
+        """The weight of the pair's opinion in replies that do not ask for another one."""
+        return self._alpha
+
+    @alpha.setter
+    def alpha(self, value: float) -> None:
+        self._alpha = check_alpha(value)
+
+    @property
+    def plausibility(self) -> float:
+        """The mask's beta, 0 is off, in replies that do not ask for another one."""
+        return self._plausibility
+
+    @plausibility.setter
+    def plausibility(self, value: float) -> None:
+        self._plausibility = check_plausibility(value)
+
+    def encode(self, messages: Sequence[Message]) -> RoleTokens:
+        """The prompt of a conversation, by role. Raises `PromptError`."""
+        return RoleTokens(
+            *(
+                own_tokens(model, encode(layout(messages), vocab))
+                for model, layout, vocab in zip(
+                    self.trio.models, self._formats, self._vocabs, strict=True
+                )
+            )
+        )
+
+    @property
+    def drafted(self) -> Drafted | None:
+        """As `Speaker.drafted`."""
+        return self.drafter.done
+
+    @property
+    def cost(self) -> Cost | None:
+        """As `Speaker.cost`."""
+        expert = self.trio.expert
+        return expert.cost if isinstance(expert, ProjectedModel) else None
+
+    def _resume(self, prompt: RoleTokens) -> RoleTokens:
+        return self.trio.resume(prompt)
+
+    def _size(self, prompt: RoleTokens) -> int:
+        return len(prompt.base)
+
+    def _check(self, asked: Asked) -> None:
+        pass  # it can do everything
+
+    def _watched(self, sampler: Sampler, record: Recorder) -> Callable[[Logits], int]:
+        return record.watched(sampler, self.trio)
+
+    def _prepare(self, asked: Asked) -> None:
+        self.trio.alpha = self.alpha if asked.alpha is None else asked.alpha
+        beta = asked.plausibility
+        self.trio.plausibility = self.plausibility if beta is None else beta
+
+
+class SoloSpeaker(Speaker[Sequence[int]]):
+    """One model that answers alone, from the beginning each time: what a trio is compared with."""
+
+    def __init__(
+        self,
+        model: Model,
+        layout: Format,
+        floor: Floor | None = None,
+        weights: Weights | None = None,
+        sampling: Sampling = GREEDY,
+    ) -> None:
+        endings = model.vocab.end_of_generation
+        super().__init__(model, model.vocab, endings, floor, weights, sampling=sampling)
+        self._alone = model
+        self._layout = layout
+
+    def encode(self, messages: Sequence[Message]) -> Sequence[int]:
+        """The prompt of a conversation. Raises `PromptError`."""
+        return encode(self._layout(messages), self._vocab)
+
+    def _resume(self, prompt: Sequence[int]) -> Sequence[int]:
+        self._alone.rewind(self._alone.n_past)
+        return prompt
+
+    def _size(self, prompt: Sequence[int]) -> int:
+        return len(prompt)
+
+    def _check(self, asked: Asked) -> None:
+        if asked.alpha is not None or asked.plausibility is not None or asked.record:
+            raise UsageError("alpha, plausibility and record are for a trio, not one model alone")
+
+    def _prepare(self, asked: Asked) -> None:
+        pass  # it has nothing to set
+
+
+def as_messages(messages: Messages) -> tuple[Message, ...]:
+    """`messages` as `Message`s. Raises `PromptError` for what is no conversation."""
+    if isinstance(messages, str):
+        return (Message("user", messages),)
+    if isinstance(messages, bytes | Mapping) or not isinstance(messages, Sequence):
+        raise PromptError(
+            f"messages must be text or a list of messages, not {type(messages).__name__}"
+        )
+    if not messages:
+        raise PromptError("there is no message to answer")
+    return tuple(map(_as_message, messages))
+
+
+def _as_message(message: object) -> Message:
+    if isinstance(message, Message):
+        return message
+    if not isinstance(message, Mapping) or set(message) != {"role", "content"}:
+        said = sorted(map(str, message)) if isinstance(message, Mapping) else repr(message)
+        raise PromptError(
+            f'a message is a Message or a dict of "role" and "content" alone, not {said}'
+        )
+    return Message(message["role"], message["content"])
+
+
+def as_stops(stops: str | Sequence[str]) -> tuple[str, ...]:
+    """`stops` as a tuple; one text is one stop string. Raises `UsageError` for what is no text."""
+    if isinstance(stops, str):
+        stops = (stops,)
+    if isinstance(stops, bytes) or not isinstance(stops, Sequence):
+        raise UsageError(f"stops must be text or a list of texts, not {stops!r}")
+    for stop in stops:
+        if not isinstance(stop, str) or not stop:
+            raise UsageError(f"a stop string must be text that is not empty, not {stop!r}")
+    return tuple(stops)

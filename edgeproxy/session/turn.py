@@ -1,0 +1,294 @@
+"""One reply: its pieces as they come, its end, and what it took.
+
+A turn owns its settings, its cancel and its figures. It has the models from its first piece to its
+last; see `floor` for what happens to another one meanwhile.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from edgeproxy.align import Cost
+from edgeproxy.core.cancel import Cancel
+from edgeproxy.core.model import Logits
+from edgeproxy.decode.drafted import Drafted
+from edgeproxy.decode.pieces import FinishReason, Piece, log_probability
+from edgeproxy.decode.sample import Sampling
+from edgeproxy.decode.trio import Trio
+from edgeproxy.errors import Cancelled
+from edgeproxy.prompts.formats import Message
+from edgeproxy.session.floor import Floor, Holder
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a reply was asked for. `alpha` and `plausibility` are None where it is the session's.
+
+    `record` is how many of each row's best tokens are kept (see `Turn.steps`).
+    """
+
+    messages: tuple[Message, ...]
+    sampling: Sampling
+    max_tokens: int
+    stops: tuple[str, ...]
+    alpha: float | None
+    plausibility: float | None
+    record: int
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens of a reply, as the base reads them: `prompt`, of which `kept` were not read again.
+
+    `completion` counts the tokens of the reply, the one that ended it included.
+    """
+
+    prompt: int = 0
+    kept: int = 0
+    completion: int = 0
+
+
+@dataclass(frozen=True)
+class Stats:
+    """What a reply took: seconds to its first token and in all, and how it was drafted.
+
+    `pair` is what reading it has cost a pair with a tokenizer of its own; `drafted` is None where
+    nothing drafts.
+    """
+
+    tokens: int = 0
+    first_seconds: float = 0.0
+    seconds: float = 0.0
+    drafted: Drafted | None = None
+    pair: Cost | None = None
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Tokens a second from the first one on; None for fewer than two."""
+        rest = self.seconds - self.first_seconds
+        return (self.tokens - 1) / rest if self.tokens > 1 and rest > 0.0 else None
+
+    @property
+    def acceptance(self) -> float | None:
+        """The share of drafted tokens that were drawn; None where none was drafted."""
+        done = self.drafted
+        return done.accepted / done.drafted if done is not None and done.drafted else None
+
+
+class Scored(NamedTuple):
+    """A token and the natural logarithm of its probability."""
+
+    token: int
+    logprob: float
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What one row says: its best tokens, the likeliest first, and `chosen`, the token drawn."""
+
+    best: tuple[Scored, ...]
+    chosen: Scored
+
+
+@dataclass(frozen=True)
+class Step:
+    """What each model, and the fused row, said where a token was drawn."""
+
+    base: Opinion
+    expert: Opinion
+    anti_expert: Opinion
+    fused: Opinion
+
+    @property
+    def token(self) -> int:
+        """The token that was drawn."""
+        return self.fused.chosen.token
+
+
+class Speaks(Protocol):
+    """What a turn needs of a `Speaker`."""
+
+    floor: Floor
+
+    @property
+    def drafted(self) -> Drafted | None: ...  # noqa: D102 - as Speaker's
+
+    @property
+    def cost(self) -> Cost | None: ...  # noqa: D102 - as Speaker's
+
+    def begin(self, asked: Asked, cancel: Cancel, record: Recorder) -> Iterator[Piece]: ...  # noqa: D102
+
+
+class Recorder:
+    """What is noted while a reply is made: the size of its prompt, and its steps."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self.usage = Usage()
+        self.steps: list[Step] = []
+
+    def prompt(self, tokens: int, unread: int) -> None:
+        """A prompt of so many tokens is read, of which so many had not been read."""
+        self.usage = Usage(tokens, tokens - unread)
+
+    def watched(self, sample: Callable[[Logits], int], trio: Trio) -> Callable[[Logits], int]:
+        """`sample`, each of its tokens noted with what the rows of `trio` said."""
+
+        def noted(row: Logits) -> int:
+            token = sample(row)
+            rows = trio.rows_of(row)
+            self.steps.append(Step(*(_opinion(r, token, self._count) for r in rows)))
+            return token
+
+        return noted
+
+
+class Turn(Holder):
+    """A reply under way: an iterator of `Piece`s, the last of which has a finish reason.
+
+    Nothing is evaluated before the first piece is asked for. Read it in one thread at a time;
+    `cancel` may be called from any thread and any signal handler. Raises `PromptError` and
+    `ContextFullError` at the first piece, `BusyError` while another thread's reply has the models,
+    and `BusyError` too once a later reply of its own thread has taken them.
+    """
+
+    def __init__(
+        self, speaker: Speaks, asked: Asked, waits: bool = False, ended: Ended | None = None
+    ) -> None:
+        super().__init__(speaker.floor, waits)
+        self.asked = asked
+        self.finish_reason: FinishReason | None = None
+        """Why it ended; None while it has not, and where it failed."""
+        self._speaker = speaker
+        self._ended = ended
+        self._record = Recorder(asked.record)
+        self._pieces: Iterator[Piece] | None = None
+        self._is_over = False
+        self._texts: list[str] = []
+        self._completion = 0
+        self._started = self._first = self._last = 0.0
+        self._drafted: Drafted | None = None
+        self._cost: Cost | None = None
+
+    def __iter__(self) -> Turn:
+        return self
+
+    def __next__(self) -> Piece:
+        if self._is_over:
+            if self._lost is not None:
+                raise self._lost
+            raise StopIteration
+        try:
+            with self.step():
+                piece = self._step()
+        except Cancelled:  # while it waited for its turn
+            piece = Piece("", None, None, "cancelled")
+        except BaseException:
+            if self._pieces is not None:
+                self.close()
+            raise
+        self._texts.append(piece.text)
+        if piece.finish_reason is not None:
+            self.finish_reason = piece.finish_reason
+            self.close()
+        return piece
+
+    def _step(self) -> Piece:
+        if self._pieces is None:
+            self._started = self._first = self._last = time.perf_counter()
+            self._pieces = self._speaker.begin(self.asked, self._wish, self._record)
+        piece = next(self._pieces)
+        if piece.token is not None:
+            self._last = time.perf_counter()
+            if not self._completion:
+                self._first = self._last
+            self._completion += 1
+        return piece
+
+    @property
+    def text(self) -> str:
+        """All that was said until now."""
+        return "".join(self._texts)
+
+    @property
+    def usage(self) -> Usage:
+        """The tokens of its prompt and of what was said until now."""
+        return replace(self._record.usage, completion=self._completion)
+
+    @property
+    def stats(self) -> Stats:
+        """What it took until now."""
+        return Stats(
+            self._completion,
+            self._first - self._started,
+            self._last - self._started,
+            self._drafted if self._is_over else self._of_drafts(),
+            self._cost if self._is_over else self._speaker.cost,
+        )
+
+    @property
+    def steps(self) -> Sequence[Step]:
+        """What each model said at each token; empty unless it was asked to `record`."""
+        return tuple(self._record.steps)
+
+    def close(self) -> None:
+        """End it here; the models keep what they have read. A second call does nothing.
+
+        Where another thread is reading it, it is cancelled, and ends there.
+        """
+        if not self._stepping.acquire(blocking=False):
+            self.cancel()
+            return
+        try:
+            self._leave()
+        finally:
+            self._stepping.release()
+        self.let_go()
+
+    def _leave(self) -> None:
+        if self._is_over:
+            return
+        self._is_over = True
+        self._drafted, self._cost = self._of_drafts(), self._speaker.cost
+        pieces, self._pieces = self._pieces, None
+        try:
+            if pieces is not None:
+                pieces.close()  # type: ignore[attr-defined]
+        finally:
+            ended, self._ended = self._ended, None
+            if ended is not None:
+                ended(self)
+
+    def _of_drafts(self) -> Drafted | None:
+        drafted = self._speaker.drafted
+        return None if drafted is None else replace(drafted)
+
+    def __enter__(self) -> Turn:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        # One that was left in the middle must give the models back.
+        if not getattr(self, "_is_over", True):
+            self.close()
+
+
+Ended = Callable[[Turn], None]
+"""Called once with a turn that has ended."""
+
+
+def _opinion(row: Logits, token: int, count: int) -> Opinion:
+    """The `count` likeliest tokens of `row`, shape (n_vocab,), and `token`."""
+    best = np.argpartition(row, -count)[-count:] if count < len(row) else np.arange(len(row))
+    best = best[np.argsort(-row[best], kind="stable")]
+    largest = row.max()
+    total = largest + np.log(np.exp(row - largest).sum())
+    scored = (Scored(int(t), float(row[t] - total)) for t in best if row[t] > -np.inf)
+    return Opinion(tuple(scored), Scored(token, log_probability(row, token)))
