@@ -1,13 +1,18 @@
-"""The layers: a module imports only from those above it, and a few things happen in one place."""
+"""The rooms: a module imports only from those above it, and a few things happen in one place.
+
+`python -m tests.test_layers` prints each room with those that it imports from.
+"""
 
 from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+
+from edgeproxy.cli import VERBS
 
 PACKAGE = Path(__file__).parent.parent / "edgeproxy"
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -16,6 +21,7 @@ MAX_LINES = 500
 LAYERS = (
     "errors",
     "units",
+    "files",
     "gguf",
     "core",
     "llama",
@@ -57,6 +63,44 @@ def imported(source: str) -> Iterator[str]:
             yield node.module
             if node.module == "edgeproxy":
                 yield from (f"edgeproxy.{alias.name}" for alias in node.names)
+
+
+def modules() -> dict[str, str]:
+    """The source of every module, by its full name."""
+    found = {}
+    for path in MODULES:
+        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+        found[".".join(parts).removesuffix(".__init__")] = path.read_text("utf-8")
+    return found
+
+
+def graph(sources: Mapping[str, str]) -> dict[str, set[str]]:
+    """Which of these modules each one imports, anywhere in it and for type checkers alone too."""
+    return {
+        name: {other for other in imported_modules(source, sources) if other != name}
+        for name, source in sources.items()
+    }
+
+
+def imported_modules(source: str, known: Container[str]) -> Iterator[str]:
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in known)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module in known:
+            for alias in node.names:
+                inside = f"{node.module}.{alias.name}"
+                yield inside if inside in known else node.module
+
+
+def in_cycles(imports: Mapping[str, set[str]]) -> set[str]:
+    """What is left when modules that import nothing left, or that nothing left imports, go."""
+    left = {name: set(others) for name, others in imports.items()}
+    while True:
+        used = set().union(*left.values())
+        stay = {name for name, others in left.items() if name in used and others}
+        if stay == left.keys():
+            return stay
+        left = {name: left[name] & stay for name in stay}
 
 
 def layers_imported(source: str) -> set[str]:
@@ -107,6 +151,29 @@ def test_the_table_would_catch_a_wrong_import(module: str, source: str, wrong: s
     assert violations(module, source) == wrong
 
 
+def test_no_modules_import_each_other() -> None:
+    assert in_cycles(graph(modules())) == set()
+
+
+def test_a_cycle_would_be_found() -> None:
+    sources = {
+        "edgeproxy": "import math",
+        "edgeproxy.a": "if TYPE_CHECKING:\n    from edgeproxy.b import B",
+        "edgeproxy.b": "def f():\n    import edgeproxy.c",
+        "edgeproxy.c": "from edgeproxy import a, d",
+        "edgeproxy.d": "from edgeproxy import __version__",
+        "edgeproxy.e": "import edgeproxy.a",
+    }
+    assert in_cycles(graph(sources)) == {"edgeproxy.a", "edgeproxy.b", "edgeproxy.c"}
+
+
+def test_every_verb_has_a_file_and_every_file_a_verb() -> None:
+    files = {path.stem for path in (PACKAGE / "cli").glob("*.py")}
+    assert files - {"__init__"} == set(VERBS)
+    folders = {path.parent.name for path in (PACKAGE / "cli").glob("*/*.py")}
+    assert folders == {"ui"}
+
+
 @every_module
 def test_llama_cpp_is_imported_in_one_file(path: Path) -> None:
     roots = {name.partition(".")[0] for name in imported(path.read_text("utf-8"))}
@@ -141,3 +208,15 @@ def test_the_top_of_the_package_imports_nothing_at_once() -> None:
 def test_no_path_of_a_developers_machine_is_in_the_code() -> None:
     found = [name_of(p) for p in MODULES if re.search(r"/(home|work|Users)/", p.read_text("utf-8"))]
     assert found == []
+
+
+def print_rooms() -> None:
+    """Print each room, downwards, and which of those above it imports from."""
+    for room in LAYERS:
+        sources = [path.read_text("utf-8") for path in MODULES if layer_of(path) == room]
+        above = set().union(*map(layers_imported, sources)) - {room}
+        print(f"{room:<10} imports from {', '.join(sorted(above, key=LAYERS.index)) or 'none'}")
+
+
+if __name__ == "__main__":
+    print_rooms()

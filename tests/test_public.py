@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +30,10 @@ def test_the_public_names_are_these() -> None:
 @pytest.mark.parametrize("name", PUBLIC)
 def test_every_public_name_can_be_had_and_is_documented(name: str) -> None:
     assert getattr(edgeproxy, name).__doc__
+
+
+def test_type_checkers_are_told_that_it_is_typed() -> None:
+    assert (Path(edgeproxy.__file__).parent / "py.typed").is_file()
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

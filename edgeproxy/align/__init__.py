@@ -72,7 +72,7 @@ def align(
     `matches` are how their vocabularies are related to it, if that is known already; where it is
     "different", both models must be able to branch (see `Branching`). A token that one of them
     lacks is kept from both, so that its offset is 0. Raises `VocabularyError` where the
-    vocabularies have no text in common.
+    vocabularies have no text in common, and where they are "different" and a model cannot rewind.
     """
     pair = (expert, anti_expert)
     matches = matches or (match(base, expert.vocab), match(base, anti_expert.vocab))
@@ -104,6 +104,12 @@ def _project(
     ends: Ends,
 ) -> Aligned:
     check_common(matches)
+    for name, model in zip(("expert", "anti-expert"), pair, strict=True):
+        if not model.can_rewind:
+            raise VocabularyError(
+                f"the {name} is a recurrent model, which cannot go back in its text as a pair with "
+                "a vocabulary of its own must; use one with the base's vocabulary"
+            )
     own = [model.vocab for model in pair]
     silent = sorted({token for vocab in own for token in unspelled(base, vocab)})
     means = [(tables_for(base, own[0]), Spelling(own[0]))]

@@ -6,17 +6,15 @@ cannot be read, or holds what it should not, is built again; one that cannot be 
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import logging
-import os
-import tempfile
 from dataclasses import asdict, fields
 from pathlib import Path
 
 import numpy as np
 import platformdirs
 
+from edgeproxy import files
 from edgeproxy.align.tables import Arrays, Tables, build
 from edgeproxy.core.vocab import Vocab
 
@@ -26,19 +24,20 @@ _log = logging.getLogger(__name__)
 
 def tables_for(base: Vocab, own: Vocab) -> Tables:
     """The tables for a model with the vocabulary `own` under `base`: kept ones, or built."""
-    path = folder() / f"{_key(base, own)}.npz"
-    arrays = _read(path, len(base), len(own))
+    kept = folder()
+    path = kept / f"{_key(base, own)}.npz" if kept else None
+    arrays = _read(path, len(base), len(own)) if path else None
     if arrays is None:
         arrays = build(base, own)
-        _write(path, arrays)
+        if path:
+            _write(path, arrays)
     return Tables(base, own, arrays)
 
 
-def folder() -> Path:
-    """Where alignments are kept."""
-    chosen = os.environ.get("EDGEPROXY_CACHE")
-    root = Path(chosen) if chosen else platformdirs.user_cache_path("edgeproxy", appauthor=False)
-    return root / "alignments"
+def folder() -> Path | None:
+    """Where alignments are kept; None where this user has no folder for such things."""
+    root = files.own_folder("EDGEPROXY_CACHE", platformdirs.user_cache_path)
+    return root / "alignments" if root else None
 
 
 def _key(*vocabs: Vocab) -> str:
@@ -91,16 +90,9 @@ def _is_sound(arrays: Arrays, n_base: int, n_own: int) -> bool:
 
 def _write(path: Path, arrays: Arrays) -> None:
     """By way of a temporary file, so that two processes may write at once."""
-    temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
-        temporary = Path(name)
-        with os.fdopen(handle, "wb") as file:
+        with files.replacing(path) as file:
             np.savez(file, **asdict(arrays))
-        temporary.replace(path)
     except OSError as error:
         _log.info("%s: not kept (%s)", path, error)
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                temporary.unlink()

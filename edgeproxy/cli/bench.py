@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from edgeproxy.cli.ui.input import only_text
 from edgeproxy.cli.ui.interrupt import on_interrupt
 from edgeproxy.cli.ui.opening import opened
 from edgeproxy.cli.ui.options import DEFAULT_TRIO, Models, json_option, model_options
@@ -48,7 +49,12 @@ is made before a load: weights, KV caches, and everything else.""",
     help="Rounds that count.",
 )
 @click.option(
-    "--prompt", "prompts", multiple=True, metavar="TEXT", help="What is asked; may be repeated."
+    "--prompt",
+    "prompts",
+    callback=only_text,
+    multiple=True,
+    metavar="TEXT",
+    help="What is asked; may be repeated.",
 )
 @click.option(
     "--max-tokens",

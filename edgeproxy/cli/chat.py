@@ -26,7 +26,7 @@ from edgeproxy.cli.ui.options import (
 from edgeproxy.cli.ui.output import say, write
 from edgeproxy.cli.ui.slash import COMMANDS, Slash
 from edgeproxy.cli.ui.stats import stats_line
-from edgeproxy.errors import ContextFullError, EdgeproxyError
+from edgeproxy.errors import ContextFullError, EdgeproxyError, PromptError
 
 if TYPE_CHECKING:
     from edgeproxy.decode.sample import Sampling
@@ -117,6 +117,10 @@ class _Chat:
                 break
             except KeyboardInterrupt:
                 self._pressed_at_prompt(interactive)
+                continue
+            except PromptError as error:
+                say(str(error))
+                failed = True
                 continue
             self._warned = False
             try:

@@ -72,7 +72,7 @@ def _as_lines(found: dict[str, Any]) -> list[str]:
         ("compiled for", ", ".join(cpu["compiled"]) or "unknown"),
         ("processor", f"{cpu['name']}, {cpu['usable']} usable, load {load}"),
         ("memory free", f"{spoken(memory['free'])}"),
-        ("disk free", f"{spoken(disk['free'])} in {disk['folder']}"),
+        ("disk free", f"{spoken(disk['free'])} in {disk['folder'] or 'no folder'}"),
         *((name, value) for name, value in found["environment"].items()),
     ]
     table: list[tuple[str, ...]] = [("trio", "context", "takes", "of it weights", "KV caches", "")]

@@ -5,9 +5,6 @@ May touch: the network, the store, the logging of huggingface_hub.
 
 from __future__ import annotations
 
-import shutil
-import time
-from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +12,9 @@ import click
 
 from edgeproxy.cli.ui.options import json_option
 from edgeproxy.cli.ui.output import StatusLine, say, write, write_json
+from edgeproxy.cli.ui.progress import Rate
 from edgeproxy.errors import UsageError
-from edgeproxy.units import duration
+from edgeproxy.units import in_units
 
 if TYPE_CHECKING:
     from edgeproxy.trios.manifest import Recipe
@@ -24,8 +22,7 @@ if TYPE_CHECKING:
 
 _ROLES = ("base", "expert", "anti-expert")
 _ORIGINS = {"cache": "from the hub's cache", "store": "was here already"}
-_PATIENCE = 0.2
-_SPAN = 5.0
+_PATIENCE = 0.2  # seconds; what a connection does is of interest at once
 
 Command = Callable[..., Any]
 
@@ -137,81 +134,32 @@ def _quieten() -> None:
 def _progress(recipe: Recipe) -> Any:
     """A `Watch` that tells a person what is happening; made here, for imports are dear."""
     from edgeproxy.trios.pull import Watch
-    from edgeproxy.units import in_units
 
     class Progress(Watch):
         def __init__(self) -> None:
             self.status = StatusLine(_PATIENCE)
-            self.pace = Pace()
+            self._rates: dict[str, Rate] = {}
 
         def moved(self, file: str, done: int, size: int) -> None:
-            self.pace.moved(file, done)
-            self._show(
-                f"{file}: {in_units(done)} of {in_units(size)}{self.pace.in_words(size - done)}"
-            )
+            rate = self._rates.setdefault(file, Rate())
+            self.status.show(f"{file}: {rate.in_words(done, size)}")
 
         def checking(self, file: str, done: int, size: int) -> None:
-            self._show(f"{file}: checking what is here, {done / size:.0%}")
+            self.status.show(f"{file}: checking what is here, {done / size:.0%}")
 
         def waiting(self, file: str, why: str) -> None:
-            self._show(f"{file}: {why}")
+            self.status.show(f"{file}: {why}")
 
         def noted(self, what: str) -> None:
             self._say(what)
 
         def finished(self, file: str, size: int, where: str) -> None:
-            how = _ORIGINS.get(where) or f"from the hub{self.pace.took(file)}"
-            self._say(f"{file}: {in_units(size)}, {how}")
+            rate = self._rates.get(file)
+            took = f" in {rate.took()}" if rate else ""
+            self._say(f"{file}: {in_units(size)}, {_ORIGINS.get(where) or f'from the hub{took}'}")
 
         def _say(self, what: str) -> None:
             self.status.clear()
             say(what)
 
-        def _show(self, text: str) -> None:
-            # A line that wraps could not be written over.
-            self.status.show(text[: shutil.get_terminal_size().columns - 1])
-
     return Progress()
-
-
-class Pace:
-    """How fast a file comes, by what came in the last seconds."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._file = ""
-        self._started = 0.0
-        self._seen: deque[tuple[float, int]] = deque()
-
-    def moved(self, file: str, done: int) -> None:
-        """`done` bytes of `file` are there now."""
-        now = self._clock()
-        if file != self._file:
-            self._file, self._started = file, now
-            self._seen.clear()
-        if self._seen and done < self._seen[-1][1]:
-            self._seen.clear()  # it began anew
-        if not self._seen or now - self._seen[-1][0] >= _SPAN / 50:
-            self._seen.append((now, done))
-        while now - self._seen[0][0] > _SPAN and len(self._seen) > 2:
-            self._seen.popleft()
-
-    @property
-    def rate(self) -> float:
-        """Bytes a second; 0 where that is not known yet."""
-        if len(self._seen) < 2:
-            return 0.0
-        (first, before), (last, after) = self._seen[0], self._seen[-1]
-        return (after - before) / (last - first)
-
-    def in_words(self, left: int) -> str:
-        """The rate, and how long `left` bytes will take, to be put after something."""
-        from edgeproxy.units import in_units
-
-        if not self.rate:
-            return ""
-        return f", {in_units(round(self.rate))}/s, {duration(left / self.rate)} left"
-
-    def took(self, file: str) -> str:
-        """How long `file` took, where that is known, to be put after something."""
-        return f" in {duration(self._clock() - self._started)}" if file == self._file else ""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeproxy.cli.ui.cache import cache_option, check_cache, fill_cache
-from edgeproxy.cli.ui.input import read_standard_input
+from edgeproxy.cli.ui.input import only_text, read_standard_input
 from edgeproxy.cli.ui.interrupt import on_interrupt
 from edgeproxy.cli.ui.opening import opened
 from edgeproxy.cli.ui.options import (
@@ -46,7 +46,7 @@ Examples:
 --json prints one object: text, finish_reason (stop, length, context or cancelled), tokens (id,
 text and logprob each; the token that ended the reply has no text), usage, alpha, seed, trio.""",
 )
-@click.argument("prompt")
+@click.argument("prompt", callback=only_text)
 @system_option
 @cache_option
 @model_options()

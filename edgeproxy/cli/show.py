@@ -78,6 +78,8 @@ def describe(recipe: Recipe) -> dict[str, Any]:
 
 
 def _model(role: Role, header: Header) -> dict[str, Any]:
+    from edgeproxy.gguf import can_rewind
+
     lora = {"lora": _lora(role.lora, header)} if role.lora else {}
     return {
         "name": role.name,
@@ -89,6 +91,7 @@ def _model(role: Role, header: Header) -> dict[str, Any]:
         "context": header.integer(f"{header.architecture}.context_length"),
         "vocabulary": len(header.metadata["tokenizer.ggml.tokens"]),
         "prompt": role.prompt,
+        "can_rewind": can_rewind(header),
         **lora,
     }
 
@@ -166,6 +169,8 @@ def _as_text(found: dict[str, Any]) -> list[str]:
         if "lora" in model:
             lines.append(f"{_spoken(name) + ' lora':<18} {_file(model['lora'])}")
             lines.append(f"{'':<18} {_lora_in_words(model['lora'])}")
+        if not model["can_rewind"]:
+            lines.append(f"{_spoken(name) + ' reads':<18} {_from_the_start(model)}")
     for name, alignment in found["alignment"].items():
         lines.append(f"{_spoken(name) + ' fits':<18} {_fits(alignment)}")
         if alignment["unspelled"]:
@@ -188,6 +193,10 @@ def _file(model: dict[str, Any]) -> str:
     """Where the file is; its name too, where that is not the end of its path."""
     name, path = model["name"], model["file"]
     return path if path.endswith(name) else f"{name}: {path}"
+
+
+def _from_the_start(model: dict[str, Any]) -> str:
+    return f"from the start each time, never drafted: {model['architecture']} cannot go back"
 
 
 def _fits(alignment: dict[str, Any]) -> str:

@@ -6,13 +6,13 @@ May touch: the model files, read only; a damaged one of the store's is moved asi
 from __future__ import annotations
 
 import contextlib
-import time
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgeproxy.cli.ui.options import json_option
-from edgeproxy.cli.ui.output import StatusLine, columns, write_json, write_lines
+from edgeproxy.cli.ui.output import columns, write_json, write_lines
+from edgeproxy.cli.ui.progress import working
 from edgeproxy.errors import ManifestError
 
 if TYPE_CHECKING:
@@ -41,20 +41,8 @@ def command(names: tuple[str, ...], as_json: bool) -> int:
 
     store = Store()
     chosen = _chosen(names, shipped() + installed(store))
-    status, started = StatusLine(), time.monotonic()
-
-    def progress(file: str, done: int, total: int) -> None:
-        from edgeproxy.units import in_units
-
-        rate = done / max(time.monotonic() - started, 1e-3)
-        status.show(
-            f"{file}: {done / max(total, 1):.0%} of {in_units(total)} read, {in_units(int(rate))}/s"
-        )
-
-    try:
-        findings = check([listed.recipe for listed in chosen if listed.recipe], progress)
-    finally:
-        status.clear()
+    with working() as work:
+        findings = check([listed.recipe for listed in chosen if listed.recipe], work.progress)
     told = {finding: _told(finding, store) for finding in findings}
     broken = [listed for listed in chosen if listed.recipe is None]
     if as_json:
@@ -83,7 +71,7 @@ def _told(finding: Finding, store: Store) -> str:
     if finding.problem is None:
         return "sound"
     again = "install edgeproxy again"
-    if finding.path.parent == store.blobs:
+    if store.holds(finding.path):
         again = f"edgeproxy pull {finding.trio}, or install its bundle again"
         if finding.wrong:
             # Another trio's file may be the same, and the store may be read only.

@@ -4,7 +4,8 @@ The expert must be evaluated at every position anyway, so it runs ahead and draf
 anti-expert then check the draft in one batch. Each token is drawn from its fused row, in order, by
 the sampler's own draws, so a draft decides only how long the tokens take, never which they are:
 speculative decoding (Leviathan et al., 2023, arXiv 2211.17192) with the draws of the stepwise loop
-in place of its acceptance rule. Batched kernels round otherwise than single steps do.
+in place of its acceptance rule. That holds bar rounding: batched kernels round otherwise than
+single steps do, which decides between tokens that are as good as equal.
 """
 
 from __future__ import annotations

@@ -22,8 +22,10 @@ class Sampling:
     """How tokens are drawn. The order of the chain is llama.cpp's: penalties, top-k, top-p, min-p,
     temperature, draw.
 
-    - `temperature`: 0 takes the most probable token (greedy); 1 is the distribution as it is.
-    - `top_k` (0 is off), `top_p` (1 is off), `min_p` (0 is off): what to keep before drawing.
+    - `temperature`: 0 takes the most probable token (greedy); above, tokens are drawn. They are
+      drawn from the distribution as it is with temperature 1, top_k 0, top_p 1 and min_p 0 only.
+    - `top_k` (0 is off), `top_p` (1 is off), `min_p` (0 is off): what to keep before drawing. All
+      three are on unless they are switched off.
     - `repeat_penalty` (1 is off), `frequency_penalty`, `presence_penalty`: against repetition
       among the `repeat_last_n` last tokens of the reply.
     - `dry_multiplier` (0 is off), `dry_base`, `dry_allowed_length`, `dry_last_n`: DRY penalty.

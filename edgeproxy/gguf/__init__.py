@@ -22,6 +22,7 @@ from edgeproxy.gguf.adapter import (
     read_adapter,
     read_adapter_inside,
 )
+from edgeproxy.gguf.architectures import can_rewind
 from edgeproxy.gguf.file import ModelFile, fingerprint, open_model, read, read_inside
 from edgeproxy.gguf.header import TENSOR_TYPES, Header, Tensor, TensorType
 
@@ -32,6 +33,7 @@ __all__ = [
     "ModelFile",
     "Tensor",
     "TensorType",
+    "can_rewind",
     "check_scale",
     "fingerprint",
     "open_adapter",

@@ -12,6 +12,16 @@ from dataclasses import dataclass
 
 from edgeproxy.gguf.header import Header
 
+FORGET_ALL_OR_NOTHING = frozenset(
+    (
+        *("mamba", "mamba2", "rwkv6", "rwkv6qwen2", "rwkv7", "arwkv7"),
+        *("bailingmoe3", "deepseek4", "falcon-h1", "glm5-next", "granitehybrid", "jamba"),
+        *("kimi-k3", "kimi-linear", "lfm2", "lfm2moe", "minimax-01", "nemotron_h"),
+        *("nemotron_h_moe", "plamo2", "qwen35", "qwen35moe", "qwen3next", "qwen4exp"),
+    )
+)
+"""llama.cpp's recurrent architectures, then its hybrids: a state cannot be cut as tokens can."""
+
 Shapes = Mapping[str, str]
 _LARGEST = 1 << 22
 _RMS = "attention.layer_norm_rms_epsilon"
@@ -26,6 +36,11 @@ SEPARATE: Shapes = {
 FUSED: Shapes = {"attn_qkv.weight": "E T", "attn_qkv.bias?": "T"}
 _GATED = {"ffn_gate.weight": "E F", "ffn_up.weight": "E F", "ffn_down.weight": "F E"}
 _NORMS = {"attn_norm.weight": "E", "attn_output.weight": "Q E", "ffn_norm.weight": "E"}
+
+
+def can_rewind(header: Header) -> bool:
+    """Whether llama.cpp can let this model forget a part of a text, as far as the header tells."""
+    return header.architecture not in FORGET_ALL_OR_NOTHING
 
 
 @dataclass(frozen=True)

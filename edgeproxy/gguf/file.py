@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 from collections.abc import Callable
 from io import FileIO
 from pathlib import Path
 
+from edgeproxy import files
 from edgeproxy.errors import ModelFileError
 from edgeproxy.gguf.header import AGAIN, Header
 from edgeproxy.gguf.keys import check_keys
@@ -16,8 +16,7 @@ from edgeproxy.gguf.model import check_model
 from edgeproxy.gguf.parse import identity, parse
 from edgeproxy.gguf.vocab import check_vocabulary
 
-# A FIFO would block an ordinary open for ever; Windows has neither flag nor such FIFOs.
-_FLAGS = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+_REMEDIES = {"a directory": "name the .gguf file in it"}
 _MIB = 1 << 20
 
 
@@ -146,29 +145,17 @@ def fingerprint(header: Header) -> str:
 
 def _open_regular(path: Path) -> FileIO:
     try:
-        # Opening some devices has effects, so look before and, for a race, after.
-        _check_regular(path, path.stat())
-        file = FileIO(path, opener=lambda name, flags: os.open(name, flags | _FLAGS))
+        file = files.open_regular(path)
     except FileNotFoundError:
         raise ModelFileError(path, "there is no such file; check the path") from None
     except PermissionError:
         raise ModelFileError(path, "it may not be read; check its permissions") from None
+    except files.NotRegularError as error:
+        remedy = _REMEDIES.get(error.kind, "use a regular file")
+        raise ModelFileError(path, f"it is {error.kind}; {remedy}") from None
     except (OSError, ValueError) as error:
         raise ModelFileError(path, f"it cannot be opened ({error}); check the path") from None
-    try:
-        _check_regular(path, os.fstat(file.fileno()))
-    except BaseException:
+    if os.fstat(file.fileno()).st_size == 0:
         file.close()
-        raise
-    return file
-
-
-def _check_regular(path: Path, status: os.stat_result) -> None:
-    if stat.S_ISDIR(status.st_mode):
-        raise ModelFileError(path, "it is a directory; name the .gguf file in it")
-    if stat.S_ISFIFO(status.st_mode):
-        raise ModelFileError(path, "it is a FIFO (a named pipe); use a regular file")
-    if not stat.S_ISREG(status.st_mode):
-        raise ModelFileError(path, "it is a device or a socket; use a regular file")
-    if status.st_size == 0:
         raise ModelFileError(path, f"it is empty; {AGAIN}")
+    return file

@@ -1,10 +1,11 @@
 """llama.cpp behind the `Model` interface; nothing else in edgeproxy imports `llama_cpp`.
 
-Reads downwards: `library` (the import, logs), `stream` (an open file), `weights` (a file in
-memory), `adapter` (a small change of them), `tokenizer`, `batch` and `branches` (what is evaluated
-at once), `owner` (one thread at a time), `kv` (the memory of a text), `footprint` (what else a
-model takes), `state` (a KV cache as bytes), `params` and `context` (one `Model`), `chain` (samplers
-on a row of ours).
+Reads downwards: `library` (the import, logs), `fork` (no child uses its parent's models), `loaded`
+(llama.cpp's model, freed with the last reference), `stream` (an open file), `tokenizer`, `weights`
+(a file in memory), `adapter` (a small change of them), `batch` and `branches` (what is evaluated at
+once), `owner` (one thread at a time), `kv` (the memory of a text), `footprint` (what else a model
+takes), `state` (a KV cache as bytes), `params` and `context` (one `Model`), `chain` (samplers on a
+row of ours).
 """
 
 from edgeproxy.llama.adapter import Adapter

@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable
 
+from edgeproxy.core.utf8 import check_unicode
 from edgeproxy.core.vocab import Tokenize
 from edgeproxy.errors import EngineError, PromptError
 from edgeproxy.llama.library import lib
@@ -53,13 +54,7 @@ def tokenizer(model: Loaded, *, adds_space: bool) -> Tokenize:
 
 
 def _on_big_stack(model: Loaded, text: str, special: bool) -> list[int]:
-    try:
-        data = text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise PromptError(
-            f"the text holds {text[error.start]!r} at character {error.start}, half of a surrogate "
-            "pair and not a character; send valid Unicode"
-        ) from None
+    data = check_unicode(text, "the text")
     if len(data) > MAX_BYTES:
         raise PromptError(
             f"the text has {len(data):,} bytes; at most {MAX_BYTES:,} can be read at once, "

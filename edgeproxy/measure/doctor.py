@@ -94,7 +94,7 @@ def examine(
             "free": free.bytes if free else None,
             "limit": free.limit if free else None,
         },
-        "disk": {"folder": str(folder), "free": disk},
+        "disk": {"folder": str(folder) if folder else None, "free": disk},
         "environment": variables,
         "trios": found_trios,
         "advice": [asdict(one) for one in advice],
@@ -146,8 +146,10 @@ def cpu_quota() -> float | None:
     return min(found, default=None)
 
 
-def free_disk(folder: Path) -> int | None:
+def free_disk(folder: Path | None) -> int | None:
     """The bytes that are free where `folder` is or would be made."""
+    if folder is None:
+        return None
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     try:
         return shutil.disk_usage(there).free
@@ -253,7 +255,13 @@ def _of_trios(trios: Sequence[Mapping[str, Any]]) -> Iterator[Advice]:
             yield Advice(f"{trio['trio']}: {said}", do, urgent=True)
 
 
-def _of_disk(folder: Path, free: int | None) -> Iterator[Advice]:
+def _of_disk(folder: Path | None, free: int | None) -> Iterator[Advice]:
+    if folder is None:
+        yield Advice(
+            "this user has no home folder, so no trio can be installed",
+            "name a folder as EDGEPROXY_HOME, and one as EDGEPROXY_CACHE",
+            urgent=False,
+        )
     if free is not None and free < _LITTLE_DISK:
         yield Advice(
             f"only {in_units(free)} are free on the disk of {folder}, where trios are installed",

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeproxy.errors import UsageError
+from edgeproxy.core.utf8 import check_text, decode
+from edgeproxy.errors import PromptError, UsageError
 
 SYSTEMS = ("base", "anti_expert", "expert", "proxy", "tuned")
 """What answers: each model alone, and the three together as the proxy."""
@@ -55,9 +56,9 @@ def read_questions(path: str | Path, limit: int | None = None) -> list[Question]
 
 def _question(line: bytes, where: str) -> Question:
     try:
-        content = json.loads(line.decode("utf-8-sig"))
-    except UnicodeDecodeError:
-        raise UsageError(f"{where}: this line is not UTF-8") from None
+        content = json.loads(decode(line, where))
+    except PromptError:
+        raise
     except (ValueError, RecursionError):
         raise UsageError(f"{where}: this line is not JSON") from None
     if not isinstance(content, dict):
@@ -65,6 +66,7 @@ def _question(line: bytes, where: str) -> Question:
     text, answers, kind = (content.get(key) for key in ("question", "answer", "kind"))
     if not isinstance(text, str) or not text.strip():
         raise UsageError(f"{where}: question must be text")
+    check_text(text, f"{where}: question")
     answers = [answers] if isinstance(answers, str) else answers
     if not isinstance(answers, list) or not answers:
         raise UsageError(f"{where}: answer must be text, or a list of accepted texts")

@@ -64,7 +64,8 @@ def load(
 
     `kv_type` "q8_0" halves what a long context takes of memory, nearly without a loss.
 
-    `draft` says what drafts several tokens at once (see `Drafter`); it changes the speed alone.
+    `draft` says what drafts several tokens at once (see `Drafter`): it changes the speed and, bar
+    rounding, not the text.
 
     The pair may have a vocabulary of its own. What it then cannot say is in `Session.doubts`; with
     `strict` it is a `VocabularyError`.

@@ -131,12 +131,12 @@ def _of_files_and_trio(
             )
         return recipe_of_files(given["base"], given.get("expert"), given["anti_expert"], lora)
     recipe = trio if isinstance(trio, Recipe) else find_recipe(str(trio))
-    roles = {role: Role(path, recipe.roles[role].prompt) for role, path in given.items()}
-    roles = {**recipe.roles, **roles}
+    own = {role: Role(path, recipe.roles[role].prompt) for role, path in given.items()}
+    roles = {**recipe.roles, **own}
     lora = lora or roles["expert"].lora
     if lora is not None:
         roles["expert"] = roles["anti_expert"].with_lora(lora, roles["expert"].prompt)
-    return recipe.with_roles(**roles)
+    return recipe.with_roles(roles)
 
 
 def recipe_of_files(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import platformdirs
 
+from edgeproxy.files import own_folder
 
-def home() -> Path:
-    """The platform's data folder for edgeproxy, or the one that `EDGEPROXY_HOME` names."""
-    chosen = os.environ.get("EDGEPROXY_HOME")
-    return Path(chosen) if chosen else platformdirs.user_data_path("edgeproxy", appauthor=False)
+
+def home() -> Path | None:
+    """The platform's data folder for edgeproxy, or the one that `EDGEPROXY_HOME` names.
+
+    None where the variable is not set and this user has no home folder.
+    """
+    return own_folder("EDGEPROXY_HOME", platformdirs.user_data_path)

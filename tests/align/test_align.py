@@ -290,6 +290,29 @@ def test_a_prompt_that_goes_on_is_not_read_again(base: Vocab, vocabs: tuple[Voca
         )
 
 
+@every_case
+def test_the_rows_behind_a_fused_one_are_the_aligned_ones(
+    base: Vocab, vocabs: tuple[Vocab, ...]
+) -> None:
+    """Those after the closer look, with which the fused row was made."""
+    aligned = align(*pair_of(*vocabs), base)
+    trio = Trio(random_model(3, vocab=base), aligned.expert, aligned.anti_expert, 0.7, 0.01)
+    trio.eval(base.encode("Hi th"))
+    text = base.encode("ere w12 and")
+    for count in (1, 3):
+        fused = trio.eval(text, count)
+        assert [rows.shape for rows in trio.rows] == [(count, len(base))] * 4
+        offset = Offset(trio.rows.expert, trio.rows.anti_expert, 0.7)
+        assert np.array_equal(fuse(trio.rows.base, [offset], 0.01), fused)
+        assert np.array_equal(fused[-1], trio.rows_of(fused[-1]).fused)
+        last = trio.rows_of(fused[-1]).expert.copy()
+        trio.rewind(len(text))
+    if isinstance(aligned.expert, ProjectedModel):
+        first = aligned.expert.eval(text)[-1].copy()
+        assert (first != last).any()
+        assert aligned.expert.refine(np.flatnonzero(first != last).tolist())
+
+
 # Transactions
 
 

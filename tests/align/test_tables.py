@@ -88,9 +88,17 @@ def same(left: Arrays, right: Arrays) -> bool:
     )
 
 
+def kept_file() -> Path:
+    """The one alignment that is kept."""
+    kept = folder()
+    assert kept is not None
+    (file,) = kept.iterdir()
+    return file
+
+
 def test_an_alignment_is_built_once(monkeypatch: pytest.MonkeyPatch) -> None:
     first = tables_for(LARGE, SMALL)
-    (file,) = folder().iterdir()
+    file = kept_file()
     assert file.suffix == ".npz"
 
     def never(base: Vocab, own: Vocab) -> Arrays:
@@ -110,7 +118,7 @@ def test_an_alignment_is_built_once(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("damage", ["empty", "text", "cut", "bytes"])
 def test_a_damaged_file_is_built_again(damage: str) -> None:
     first = tables_for(LARGE, SMALL)
-    (file,) = folder().iterdir()
+    file = kept_file()
     content = file.read_bytes()
     source = np.random.default_rng(3)
     for _ in range(30 if damage == "bytes" else 1):
@@ -133,7 +141,7 @@ def test_a_damaged_file_is_built_again(damage: str) -> None:
 @pytest.mark.parametrize("name", [field.name for field in fields(Arrays)])
 def test_a_file_with_indices_out_of_place_is_built_again(name: str) -> None:
     first = tables_for(LARGE, SMALL)
-    (file,) = folder().iterdir()
+    file = kept_file()
     content = asdict(first.arrays)
     for value in (1 << 20, -1):
         wrong = content[name].astype(np.int64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from edgeproxy.cli.ui.stats import pair_in_words
 from edgeproxy.core.cancel import Cancel, Flag
 from edgeproxy.core.threads import Crew
 from edgeproxy.decode.drafted import Drafter
+from edgeproxy.decode.sample import Sampling
 from edgeproxy.decode.trio import Trio
 from edgeproxy.errors import EngineError, ModelFileError, UsageError, VocabularyError
 from edgeproxy.prompts.formats import plain
@@ -150,6 +152,16 @@ def test_each_verb_has_help_and_the_summary_that_the_list_shows(run: Run) -> Non
         assert import_module(f"edgeproxy.cli.{verb}").command.short_help == summary
 
 
+def test_help_tells_what_is_on_when_tokens_are_drawn(run: Run) -> None:
+    said, usual = " ".join(run("run", "--help")[1].split()), Sampling()
+    assert "as it is only with --top-k 0 --top-p 1 --min-p 0" in said
+    assert f"Draw among the N best; 0 is off. [default: {usual.top_k}]" in said
+    assert f"Draw among the best that sum to P; 1 is off. [default: {usual.top_p}]" in said
+    assert f"less than P of the best's share; 0 is off. [default: {usual.min_p}]" in said
+    assert f"repeat less. [default: {usual.repeat_penalty:g}]" in said
+    assert "the text is the same, bar rounding" in said
+
+
 def test_without_a_verb_the_help(run: Run) -> None:
     assert run()[:2] == run("--help")[:2]
     assert run("--version")[:2] == (0, f"edgeproxy {__version__}\n")
@@ -228,6 +240,31 @@ def test_every_error_is_one_line_and_a_code(
 def test_a_traceback_is_there_for_the_asking(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGEPROXY_DEBUG", "1")
     assert "Traceback" in run("run", "")[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "caf\udce9"], "the argument PROMPT is not UTF-8 text: byte 0xe9 at character 3;"),
+        (["run", "Hi", "--system", "\udce9"], "--system is not UTF-8 text: byte 0xe9 at charac"),
+        (["chat", "--system", "H\0i\0"], "--system has a NUL at character 1, which is not text"),
+        (["bench", "--prompt", "Hi", "--prompt", "\udcff"], "--prompt is not UTF-8 text: byte 0x"),
+        (["run", "\ud83d"], "the argument PROMPT holds '\\ud83d' at character 0, half of a surro"),
+    ],
+)
+def test_an_argument_that_is_no_text(run: Run, arguments: list[str], said: str) -> None:
+    code, out, err = run(*arguments)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith(f"edgeproxy: {said}")
+
+
+def test_a_latin_1_argument_of_a_real_process() -> None:
+    if os.name != "posix":
+        pytest.skip("arguments are not bytes here")
+    command = [sys.executable.encode(), b"-m", b"edgeproxy", b"run", b"caf\xe9"]
+    done = subprocess.run(command, capture_output=True, check=False)
+    assert done.returncode == 2
+    assert b"the argument PROMPT is not UTF-8 text: byte 0xe9 at character 3" in done.stderr
 
 
 def test_flags_reach_the_loader(run: Run, sessions: list[FakeSession]) -> None:
@@ -498,9 +535,23 @@ def test_chat_notes_and_errors(run: Run, models: list[FakeModel]) -> None:
     assert code == 1
     assert "context of 12" in err
     assert out == "one\ntwo\n"
-    code, _, err = run("chat", stdin=b"\xff\n")
-    assert code == 2
-    assert "not UTF-8" in err
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (b"caf\xe9", "line 2 of standard input is not UTF-8 text: byte 0xe9 at offset 3"),
+        (b"\xff\xfeH\0i\0", "line 2 of standard input is not UTF-8: it looks like UTF-16"),
+        (b"H\0i\0", "line 2 of standard input has a NUL at character 1, which is not text: it l"),
+        (b"x" * (9 << 20), "line 2 of standard input has more than 8,388,608 bytes; send a part"),
+    ],
+    ids=["Latin-1", "UTF-16", "UTF-16 without a mark", "too long"],
+)
+def test_a_line_that_is_no_text_does_not_end_the_chat(run: Run, line: bytes, said: str) -> None:
+    code, out, err = run("chat", stdin=b"Hi\n" + line + b"\nLines\n")
+    assert (code, out) == (1, "Hello.\none\ntwo\n")
+    assert err.startswith(said)
+    assert err.count("\n") == 1
 
 
 class Typist:
@@ -551,6 +602,28 @@ def test_ctrl_c_stops_a_turn_and_the_chat_goes_on(run: Run, models: list[FakeMod
 def test_ctrl_c_twice_during_a_turn_leaves(run: Run, models: list[FakeModel]) -> None:
     models[0] = pressing_after(3, presses=2)
     assert run("chat", stdin=b"x\ny\n")[:2] == (130, "aaa\n")
+
+
+@pytest.mark.parametrize("errors", ["strict", "surrogateescape"])
+def test_a_terminal_that_sends_other_bytes_does_not_end_the_chat(
+    run: Run, monkeypatch: pytest.MonkeyPatch, errors: str
+) -> None:
+    from edgeproxy.cli.ui import input as reading
+
+    lines = [b"caf\xe9", b"Hi"]
+
+    def typed(_prompt: str) -> str:
+        if not lines:
+            raise EOFError
+        return lines.pop(0).decode("utf-8", errors)
+
+    monkeypatch.setattr(chat_verb, "is_interactive", lambda: True)
+    monkeypatch.setattr(reading, "is_interactive", lambda: True)
+    monkeypatch.setitem(sys.modules, "prompt_toolkit", None)
+    monkeypatch.setattr("builtins.input", typed)
+    code, out, err = run("chat")
+    assert (code, out) == (0, "Hello.\n")
+    assert "the line is not UTF-8 text: byte 0xe9" in err
 
 
 def test_line_editing_falls_back(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,7 +94,7 @@ def test_what_cannot_be_used_is_refused_before_anything_is_loaded(
         (["--prompt-cache", str(path.with_name("new"))], "give one with --system"),
         (asked(path.with_name("new"), system=""), "give one with --system"),
         (asked(path), "this is not a prompt cache, so it is left as it is"),
-        (asked(path.parent), "this is a directory"),
+        (asked(path.parent), "it is a directory"),
         (asked(path / "none" / "new"), "cannot be a prompt cache|no such folder"),
     ):
         code, out, err = run(*verb, *arguments, stdin=b"Hi\n")

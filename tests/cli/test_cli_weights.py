@@ -169,7 +169,7 @@ def test_a_prompt_that_is_not_text_on_the_command_line() -> None:
         check=False,
     )
     assert done.returncode == 2
-    assert b"valid Unicode" in done.stderr
+    assert b"the argument PROMPT is not UTF-8 text: byte 0xff at character 6" in done.stderr
 
 
 def test_a_turn_marker_that_a_person_types_is_text() -> None:

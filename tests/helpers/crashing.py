@@ -29,11 +29,12 @@ from typing import Any
 import filelock  # noqa: F401 - once, rather than in every process
 
 from edgeproxy.errors import StoreError
-from edgeproxy.trios.store import Store, disk, incoming
+from edgeproxy.files import write_new
+from edgeproxy.trios.store import Store, incoming
 from tests.helpers.store_trios import install, problems, rubbish
 
 WRITERS = {
-    disk.write_file.__code__,
+    write_new.__code__,
     *(f.__code__ for f in vars(incoming.Incoming).values() if isinstance(f, FunctionType)),
 }
 AUDITED = ("open", "os.mkdir", "os.r", "os.chmod", "os.truncate", "shutil.", "fcntl.")

@@ -103,6 +103,7 @@ def test_questions_are_read(tmp_path: Path) -> None:
         "[" * 100_000,
         {"answer": "a"},
         {"question": " ", "answer": "a"},
+        {"question": "A\0?", "answer": "a"},
         {"question": "A?"},
         {"question": "A?", "answer": 5},
         {"question": "A?", "answer": []},
@@ -119,8 +120,14 @@ def test_a_wrong_line_is_named(tmp_path: Path, line: object) -> None:
 
 def test_a_file_that_is_not_questions(tmp_path: Path) -> None:
     (tmp_path / "latin.jsonl").write_bytes(b'{"question": "\xe9?", "answer": "a"}')
+    (tmp_path / "wide.jsonl").write_bytes('{"question": "?"}'.encode("utf-16-le"))
     (tmp_path / "empty.jsonl").write_text("\n\n")
-    for name, what in (("latin", "UTF-8"), ("empty", "no question"), ("absent", "No such file")):
+    for name, what in (
+        ("latin", "UTF-8"),
+        ("wide", "UTF-16"),
+        ("empty", "no question"),
+        ("absent", "No such file"),
+    ):
         with pytest.raises(UsageError, match=what):
             read_questions(tmp_path / f"{name}.jsonl")
     with pytest.raises(UsageError, match="questions"):

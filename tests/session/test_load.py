@@ -355,7 +355,7 @@ def test_settings_of_another_kind_are_refused(
 def test_one_model_alone_is_refused_where_there_is_no_memory(
     files: dict[str, Path], monkeypatch: pytest.MonkeyPatch, role: str
 ) -> None:
-    recipe = recipe_of_files(**files)
+    recipe = recipe_of_files(files["base"], files["expert"], files["anti_expert"])
     recipe = replace(recipe, tuned=Role(files["base"].with_name("tuned.gguf")))
     draft("llama").write(recipe.tuned.path)  # type: ignore[union-attr]
     with load(recipe) as session:

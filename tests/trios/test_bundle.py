@@ -18,7 +18,6 @@ import pytest
 
 from edgeproxy.cli import main
 from edgeproxy.cli.ui import output
-from edgeproxy.cli.ui.progress import Pace
 from edgeproxy.errors import (
     BundleError,
     Cancelled,
@@ -545,16 +544,6 @@ def test_wrong_usage(
         assert err.startswith("edgeproxy: ")
         assert err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
-
-
-def test_progress_says_how_fast_and_how_long() -> None:
-    now = [0.0]
-    pace = Pace(lambda: now[0])
-    assert pace.in_words(0, 10**9) == "0% of 1.0 GB"
-    now[0] = 2.0
-    assert pace.in_words(400_000_000, 10**9) == "40% of 1.0 GB, 200.0 MB/s, 3 s left"
-    assert pace.in_words(0, 5_000) == "0% of 5.0 kB"
-    assert pace.in_words(0, 0) == "100% of 0 bytes"
 
 
 def test_the_words_in_it_are_ascii_and_fit_a_screen() -> None:

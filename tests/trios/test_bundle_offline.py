@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,8 @@ def test_from_nothing_to_an_answer(tmp_path: Path, factbook: Path) -> None:
         return done.stdout.decode()
 
     type_in("python3 -m tarfile -e BUNDLE FOLDER")
+    (wheel,) = (there / "unpacked" / "wheels").glob("edgeproxy-*.whl")
+    assert "edgeproxy/py.typed" in zipfile.ZipFile(wheel).namelist()
     steps = commands((there / "unpacked" / "INSTALL.txt").read_text("ascii"))
     words = ("--version", "-m tarfile", "-m venv", "-m pip", "bundle install", "chat --trio")
     assert [word in step for word, step in zip(words, steps, strict=True)] == [True] * len(words)

@@ -126,7 +126,8 @@ def test_a_recipe_is_frozen(tmp_path: Path) -> None:
         ('file = "base.gguf"', 'file = "/etc/passwd"', "base.file must stay in the manifest's"),
         ('file = "base.gguf"', 'file = "../base.gguf"', "base.file must stay in the manifest's"),
         ('file = "base.gguf"', 'file = "a/../../b"', "base.file must stay in the manifest's"),
-        ('file = "base.gguf"', 'file = "a\\u0000b"', "base.file must stay in the manifest's"),
+        ('file = "base.gguf"', 'file = "sub/.."', "base.file must stay in the manifest's"),
+        ('file = "base.gguf"', 'file = "a\\u0000b"', "base.file cannot be a path"),
         ('file = "tuned.gguf"', 'file = "../t.gguf"', "tuned.file must stay in the manifest's"),
         ("size = 123", "size = 1.5", "base.size must be a number of bytes"),
         ("size = 123", "size = inf", "base.size must be a number of bytes"),
@@ -184,15 +185,25 @@ def test_a_path_with_a_nul_is_refused() -> None:
         read_recipe("a\0b.toml")
 
 
-def test_a_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
-    outside, folder = tmp_path / "secret.gguf", tmp_path / "trio"
+def test_a_link_out_of_the_folder_is_its_owners_own(tmp_path: Path) -> None:
+    outside, folder = tmp_path / "elsewhere" / "large.gguf", tmp_path / "trio"
+    outside.parent.mkdir()
     outside.write_bytes(b"")
     folder.mkdir()
     (folder / "base.gguf").symlink_to(outside)
-    assert "base.file must stay in" in refused(folder, GOOD)
-    (folder / "base.gguf").unlink()
-    (folder / "sub").symlink_to(tmp_path)
-    assert "expert.file must stay in" in refused(folder, GOOD)
+    (folder / "anti-expert.gguf").symlink_to(outside)
+    (folder / "sub").symlink_to(outside.parent)
+    recipe = read_recipe(write(folder, GOOD))
+    assert recipe.base.path == recipe.anti_expert.path == outside.resolve()
+    assert (recipe.base.name, recipe.anti_expert.name) == ("base.gguf", "anti-expert.gguf")
+    assert recipe.expert.path == outside.resolve().with_name("expert.gguf")
+
+
+def test_a_path_through_a_link_does_not_lead_up(tmp_path: Path) -> None:
+    (tmp_path / "trio").mkdir()
+    (tmp_path / "trio" / "sub").symlink_to(tmp_path)
+    text = GOOD.replace('"sub/expert.gguf"', '"sub/../expert.gguf"')
+    assert "expert.file must stay in" in refused(tmp_path / "trio", text)
 
 
 def test_a_link_inside_the_folder_is_followed(tmp_path: Path) -> None:
@@ -248,3 +259,15 @@ def test_three_files_are_a_recipe() -> None:
     assert got.name == "b + e"
     assert [role.prompt for role in got.roles.values()] == ["plain", "auto", "plain"]
     assert (got.alpha, got.plausibility) == (1.0, 0.0)
+
+
+def test_some_roles_of_a_recipe_are_exchanged() -> None:
+    recipe = recipe_of_files(Path("b.gguf"), Path("e.gguf"), Path("a.gguf"))
+    other = Role(Path("o.gguf"), "chatml")
+    changed = recipe.with_roles({"expert": other})
+    assert changed.roles == {
+        "base": recipe.base,
+        "expert": other,
+        "anti_expert": recipe.anti_expert,
+    }
+    assert recipe.with_roles({}) == recipe

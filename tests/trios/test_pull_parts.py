@@ -10,13 +10,11 @@ from email.utils import format_datetime
 
 import pytest
 
-from edgeproxy.cli.pull import Pace
 from edgeproxy.errors import HubError, UsageError
 from edgeproxy.trios.manifest import Source
 from edgeproxy.trios.pull.fetch import LONGEST_WAIT, TRIES, Patience, Watch, look
 from edgeproxy.trios.pull.hub import Hub, Remote, Trouble, _asked_wait
 from edgeproxy.trios.pull.wanted import source_of
-from edgeproxy.units import duration
 
 SOURCE = Source("org/name", "0" * 40, "file.gguf")
 
@@ -123,29 +121,6 @@ def test_a_reference() -> None:
 def test_what_is_no_reference(text: str) -> None:
     with pytest.raises(UsageError, match="hf:ORG/NAME/FILE@REVISION"):
         source_of(text)
-
-
-def test_the_pace_of_the_last_seconds() -> None:
-    now = [0.0]
-    pace = Pace(lambda: now[0])
-    pace.moved("a", 0)
-    assert pace.in_words(10) == ""
-    for second in range(1, 31):
-        now[0] = float(second)
-        pace.moved("a", second * (1_000_000 if second < 20 else 2_000_000))
-    assert pace.rate == pytest.approx(2e6)
-    assert pace.in_words(240_000_000) == ", 2.0 MB/s, 2 min 0 s left"
-    assert pace.took("a") == " in 30 s"
-    assert pace.took("b") == ""
-    pace.moved("a", 0)
-    assert pace.in_words(10) == ""
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"), [(0.4, "0 s"), (59.4, "59 s"), (60, "1 min 0 s"), (7325, "2 h 2 min")]
-)
-def test_durations(seconds: float, words: str) -> None:
-    assert duration(seconds) == words
 
 
 def test_nothing_else_imports_the_hubs_library() -> None:

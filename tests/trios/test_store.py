@@ -68,7 +68,7 @@ def test_what_came_before_is_gone_on_with(store: Store) -> None:
             incoming.commit()
     assert store.received(sha256(data)) == 30
     assert not store.has(sha256(data))
-    with store.incoming(sha256(data), len(data), heard=heard.append) as incoming:
+    with store.incoming(sha256(data), len(data), progress=heard.append) as incoming:
         assert (incoming.have, heard) == (30, [30])
         incoming.write(data[30:])
         incoming.commit()

@@ -235,12 +235,12 @@ def test_a_full_disk_while_a_manifest_is_written(
     store = Store(tmp_path)
     install(store, "one", description="the first")
 
-    def write_file(path: Path, data: bytes) -> None:
+    def write_new(path: Path, data: bytes) -> None:
         path.write_bytes(data[:10])
         raise OSError(28, "No space left on device", str(path))
 
     with monkeypatch.context() as full:
-        full.setattr(disk, "write_file", write_file)
+        full.setattr("edgeproxy.trios.store.store.write_new", write_new)
         for name in ("one", "two"):
             text = manifest(name, files_of("one"), "the second")
             with pytest.raises(StoreError, match=r"the disk is full"):

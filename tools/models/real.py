@@ -34,7 +34,8 @@ from packaging.version import Version
 from edgeproxy.cli.ui.output import say
 from edgeproxy.cli.ui.progress import Working, working
 from edgeproxy.errors import Cancelled, EdgeproxyError
-from edgeproxy.trios.store.disk import CHUNK, hash_file, lock, regular_size, remove_tree
+from edgeproxy.files import CHUNK, hash_file
+from edgeproxy.trios.store.disk import lock, regular_size, remove_tree
 from edgeproxy.units import in_units
 
 

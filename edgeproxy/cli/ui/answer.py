@@ -16,6 +16,7 @@ from edgeproxy.cli.ui.output import StatusLine
 from edgeproxy.core.cancel import Flag
 from edgeproxy.errors import Cancelled
 from edgeproxy.measure.evaluate import Question, first_line
+from edgeproxy.units import duration
 
 if TYPE_CHECKING:
     from edgeproxy.decode.sample import Sampling
@@ -122,6 +123,6 @@ def workers(recipe: Recipe, threads: int | None) -> int:
 def _progress(done: int, total: int, started: float) -> str:
     elapsed = time.monotonic() - started
     rate = done / elapsed if elapsed else 0.0
-    left = f"{(total - done) / rate:.0f} s left" if rate else "..."
+    left = f"{duration((total - done) / rate)} left" if rate else "..."
     filled = "#" * (done * 20 // total)
     return f"[{filled:<20}] {done}/{total} replies, {rate:.0f}/s, {left}"

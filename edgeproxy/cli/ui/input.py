@@ -6,10 +6,15 @@ May touch: standard input; where there is one, the terminal, through a line edit
 from __future__ import annotations
 
 import contextlib
+import itertools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import click
 
 from edgeproxy.cli.ui.output import is_terminal
+from edgeproxy.core.utf8 import check_text, decode
 from edgeproxy.errors import PromptError
 
 _MAX_INPUT_BYTES = 8 << 20
@@ -29,15 +34,16 @@ def read_standard_input() -> str:
     return decode(data, "standard input").removesuffix("\n").removesuffix("\r")
 
 
-def decode(data: bytes, name: str) -> str:
-    """`data` as text. Raises `PromptError` naming the byte that is not UTF-8."""
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise PromptError(
-            f"{name} is not UTF-8 text: byte 0x{data[error.start]:02x} at offset {error.start:,}; "
-            "convert it first"
-        ) from None
+def only_text(_: click.Context, param: click.Parameter, value: Any) -> Any:
+    """The callback of an argument or option that models will read, once or several times.
+
+    Raises `PromptError` where it is no text.
+    """
+    is_option = param.param_type_name == "option"
+    name = param.opts[0] if is_option else f"the argument {param.human_readable_name}"
+    for text in (value,) if isinstance(value, str) else value or ():
+        check_text(text, name)
+    return value
 
 
 def is_interactive() -> bool:
@@ -48,10 +54,11 @@ def is_interactive() -> bool:
 def line_reader(completions: Sequence[str]) -> Callable[[], str]:
     """A function that returns the next line that was entered, and raises `EOFError` at the end.
 
+    It raises `PromptError` for a line that is no text, or too long; the next line can be read then.
     A person gets line editing: prompt_toolkit's where it is installed, else that of the platform.
     """
     if not is_interactive():
-        return _read_line
+        return _line_of_pipe(itertools.count(1))
     try:
         from prompt_toolkit import PromptSession
         from prompt_toolkit.completion import WordCompleter
@@ -59,18 +66,35 @@ def line_reader(completions: Sequence[str]) -> Callable[[], str]:
         with contextlib.suppress(ImportError):
             import readline  # noqa: F401 - gives `input` line editing
 
-        return lambda: input(_PROMPT)
+        return _line_of_terminal
     completer = WordCompleter(list(completions), sentence=True)
     session: PromptSession[str] = PromptSession(completer=completer, complete_while_typing=False)
-    return lambda: session.prompt(_PROMPT)
+    return lambda: check_text(session.prompt(_PROMPT), "the line")
 
 
-def _read_line() -> str:
-    if sys.stdin is None:
-        raise EOFError
-    data = sys.stdin.buffer.readline(_MAX_INPUT_BYTES + 1)
-    if not data:
-        raise EOFError
-    if len(data) > _MAX_INPUT_BYTES:
-        raise PromptError(f"a line has more than {_MAX_INPUT_BYTES:,} bytes; send a part of it")
-    return decode(data, "a line of standard input").rstrip("\r\n")
+def _line_of_terminal() -> str:
+    try:
+        return check_text(input(_PROMPT), "the line")
+    except UnicodeDecodeError as error:
+        raise PromptError(
+            f"the line is not UTF-8 text: byte 0x{error.object[error.start]:02x}; set the terminal "
+            "to UTF-8"
+        ) from None
+
+
+def _line_of_pipe(numbers: Iterator[int]) -> Callable[[], str]:
+    def read() -> str:
+        if sys.stdin is None:
+            raise EOFError
+        pipe = sys.stdin.buffer
+        data = pipe.readline(_MAX_INPUT_BYTES + 1)
+        if not data:
+            raise EOFError
+        name = f"line {next(numbers):,} of standard input"
+        if len(data) > _MAX_INPUT_BYTES:
+            while data and not data.endswith(b"\n"):
+                data = pipe.readline(_MAX_INPUT_BYTES)
+            raise PromptError(f"{name} has more than {_MAX_INPUT_BYTES:,} bytes; send a part of it")
+        return decode(data, name).rstrip("\r\n")
+
+    return read

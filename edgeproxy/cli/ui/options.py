@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from edgeproxy.cli.ui.input import only_text
+
 if TYPE_CHECKING:
     from edgeproxy.decode.drafted import Draft
     from edgeproxy.decode.sample import Sampling
@@ -160,7 +162,8 @@ _SETTINGS = (
         type=click.Choice(("off", "ngram", "expert", "auto")),
         default="auto",
         show_default=True,
-        help="What drafts tokens for the base to check several at once; the text is the same.",
+        help="What drafts tokens for the base to check several at once; the text is the same, bar "
+        "rounding.",
     ),
     click.option("--force", is_flag=True, help="Load also what takes more memory than is free."),
     click.option("-v", "--verbose", count=True, help="Log to standard error; -vv logs more."),
@@ -170,12 +173,26 @@ _SAMPLING = (
         "--temperature",
         type=float,
         metavar="T",
-        help="0 takes the most probable token, 1 draws from the distribution as it is.",
+        help="0 takes the most probable token; 1 draws from the distribution as it is only with "
+        "--top-k 0 --top-p 1 --min-p 0.",
     ),
-    click.option("--top-k", type=int, metavar="N", help="Draw among the N best; 0 is off."),
-    click.option("--top-p", type=float, metavar="P", help="Draw among the best that sum to P."),
     click.option(
-        "--min-p", type=float, metavar="P", help="Drop what has less than P of the best's share."
+        "--top-k",
+        type=int,
+        metavar="N",
+        help="Draw among the N best; 0 is off. [default: 40]",
+    ),
+    click.option(
+        "--top-p",
+        type=float,
+        metavar="P",
+        help="Draw among the best that sum to P; 1 is off. [default: 0.95]",
+    ),
+    click.option(
+        "--min-p",
+        type=float,
+        metavar="P",
+        help="Drop what has less than P of the best's share; 0 is off. [default: 0.05]",
     ),
     click.option(
         "--repeat-penalty", type=float, metavar="X", help="Above 1, repeat less. [default: 1]"
@@ -191,7 +208,9 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 stats_option = click.option(
     "--stats", is_flag=True, help="Print speed, load time and memory to standard error."
 )
-system_option = click.option("--system", metavar="TEXT", help="A system message to begin with.")
+system_option = click.option(
+    "--system", callback=only_text, metavar="TEXT", help="A system message to begin with."
+)
 
 
 def model_options(*, trio_flag: bool = True) -> Callable[[Command], Command]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -118,7 +119,8 @@ class StatusLine:
         now = time.monotonic()
         if self._shown and now >= self._next:
             self._next = now + 0.1
-            line = clean_message(text)
+            # A line that wraps could not be written over.
+            line = clean_message(text)[: shutil.get_terminal_size().columns - 1]
             _to_stderr("\r" + line.ljust(self._width))
             self._width = len(line)
 

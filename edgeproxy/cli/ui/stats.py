@@ -30,6 +30,8 @@ def stats_line(session: Session, turn: Turn, load_seconds: float, more: Sequence
 def drafts_in_words(session: Session, turn: Turn) -> str:
     """What drafting did in a reply: tokens a cycle, and how many drafted ones were drawn."""
     done = turn.stats.drafted
+    if not session.trio.can_rewind:
+        return f"drafts: off ({_forgetful(session)}: read from the start each time, never drafted)"
     if session.drafter.mode == "off" or done is None:
         return "drafts: off"
     words = f"drafts: {session.drafter.mode}, {done.drafted} tokens"
@@ -39,6 +41,12 @@ def drafts_in_words(session: Session, turn: Turn) -> str:
         f"{words}, {turn.stats.acceptance:.0%} of them accepted, "
         f"{done.tokens / done.cycles:.1f} tokens a cycle"
     )
+
+
+def _forgetful(session: Session) -> str:
+    """The roles whose models forget all or nothing."""
+    roles = zip(session.recipe.roles, session.trio.models, strict=True)
+    return ", ".join(name.replace("_", "-") for name, model in roles if not model.can_rewind)
 
 
 def threads_in_words(session: Session) -> str:

@@ -15,8 +15,9 @@ from pathlib import Path
 from edgeproxy.align.transcript import common
 from edgeproxy.decode.trio import RoleTokens, Trio
 from edgeproxy.errors import EngineError, UsageError
+from edgeproxy.files import reason
 from edgeproxy.prompts.formats import Message
-from edgeproxy.session.prompt_cache.statefile import Progress, Unfit, load, reason, save
+from edgeproxy.session.prompt_cache.statefile import Progress, Unfit, load, save
 
 _PIECE = 256  # as many tokens as a context evaluates at once
 
@@ -60,11 +61,11 @@ def cache_prompt(
     shares with `prompt` is not read again. Raises `UsageError` as `check_path` does, and as
     `Trio.eval` does when the prompt cannot be read.
     """
-    report = progress or (lambda _what, _share: None)
+    progress = progress or (lambda _what, _share: None)
     origins = [dict(model.origin()) for model in trio.saving]
     why, held = "", None
     try:
-        held = load(path, trio, origins, report)
+        held = load(path, trio, origins, progress)
     except Unfit as error:
         why = str(error)
     total = len(prompt.base)
@@ -74,19 +75,19 @@ def cache_prompt(
         why = "it holds another system message"
     rest = trio.resume(prompt)
     spared = total - len(rest.base) if held is not None else 0
-    _read(trio, rest, report)
+    _read(trio, rest, progress)
     try:
-        save(path, trio, origins, prompt, report)
+        save(path, trio, origins, prompt, progress)
     except (OSError, EngineError) as error:
         why += (", and " if why else "") + f"it could not be written ({reason(error)})"
         return Cached(total, spared, f"{path}: {why}; the next start reads the message again")
     return Cached(total, spared, f"{path}: {why}; it was made anew" if why else None)
 
 
-def _read(trio: Trio, rest: RoleTokens, report: Progress) -> None:
+def _read(trio: Trio, rest: RoleTokens, progress: Progress) -> None:
     longest, shortest = max(map(len, rest)), min(map(len, rest))
     pieces = min(-(-longest // _PIECE), shortest)
     for n in range(pieces):
-        report("reading the system message", n / pieces)
+        progress("reading the system message", n / pieces)
         cuts = [(len(part) * n // pieces, len(part) * (n + 1) // pieces) for part in rest]
         trio.eval(RoleTokens(*(p[a:b] for p, (a, b) in zip(rest, cuts, strict=True))))

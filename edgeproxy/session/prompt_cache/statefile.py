@@ -14,18 +14,16 @@ hold the text that was read, as tokens, and are for their owner's eyes alone (mo
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
-import stat
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from io import BufferedReader, FileIO
+from io import BufferedReader
 from pathlib import Path
 from struct import Struct
 from typing import NamedTuple
 
+from edgeproxy import files
 from edgeproxy.decode.trio import RoleTokens, Trio
 from edgeproxy.errors import EngineError, UsageError
 
@@ -43,8 +41,10 @@ _CHUNK = 16 << 20
 # Far more than any model needs for a token, and than a recurrent one needs for any text.
 _MOST_A_TOKEN, _MOST = 8 << 20, 1 << 30
 _DAMAGED = "it is damaged"
-# A FIFO would block an ordinary open for ever, and a link may lead anywhere.
-_FLAGS = sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_NOCTTY", "O_NOFOLLOW"))
+_REMEDIES = {
+    "a directory": "name a file in it",
+    "a symbolic link": "name the file itself, for a link may lead anywhere",
+}
 
 
 class Unfit(Exception):
@@ -67,7 +67,9 @@ def check_path(path: Path) -> None:
         file.close()
 
 
-def load(path: Path, trio: Trio, origins: Sequence[Origin], report: Progress) -> RoleTokens | None:
+def load(
+    path: Path, trio: Trio, origins: Sequence[Origin], progress: Progress
+) -> RoleTokens | None:
     """What the file holds, now in the trio; None where there is nothing. Raises `Unfit`."""
     opened = _open(path)
     if opened is None:
@@ -80,16 +82,16 @@ def load(path: Path, trio: Trio, origins: Sequence[Origin], report: Progress) ->
             parts = _read_header(file, size)
             _check_origins(parts, origins)
             tokens = RoleTokens(*(part.tokens for part in parts))
-            trio.adopt(tokens, _states(file, parts, report))
+            trio.adopt(tokens, _states(file, parts, progress))
         except EngineError as error:
             raise Unfit(f"it could not be put back ({error})") from None
         except OSError as error:
-            raise Unfit(f"it cannot be read ({reason(error)})") from None
+            raise Unfit(f"it cannot be read ({files.reason(error)})") from None
     return tokens
 
 
 def save(
-    path: Path, trio: Trio, origins: Sequence[Origin], prompt: RoleTokens, report: Progress
+    path: Path, trio: Trio, origins: Sequence[Origin], prompt: RoleTokens, progress: Progress
 ) -> None:
     """Keep the trio's states, of just `prompt`. Raises `OSError`; the path is as it was then."""
     states = [model.state() for model in trio.saving]
@@ -100,37 +102,29 @@ def save(
     text = json.dumps([part._asdict() for part in parts]).encode("ascii")
     head = _FIXED.pack(MAGIC, VERSION, len(text)) + text
     total, done = sum(map(len, states)), 0
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".edgeproxy-", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(head + hashlib.sha256(head).digest())
-            for chunk in (chunk for state in states for chunk in _chunks(state)):
-                report("writing the prompt cache", done / total)
-                done += file.write(chunk)
+    with files.replacing(path, private=True) as file:
+        file.write(head + hashlib.sha256(head).digest())
+        for chunk in (chunk for state in states for chunk in _chunks(state)):
+            progress("writing the prompt cache", done / total)
+            done += file.write(chunk)
         check_path(path)  # somebody may have put a file of another kind there meanwhile
-        Path(name).replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(name).unlink()
-        raise
 
 
 def _open(path: Path) -> BufferedReader | None:
     """The file at `path`, at its start; None where there is none yet."""
     try:
-        # Opening some devices has effects, so look before and, for a race, after.
-        _check_regular(path, path.lstat())
-        file = FileIO(path, opener=lambda name, flags: os.open(name, flags | _FLAGS))
+        file = files.open_regular(path, follow=False)
     except FileNotFoundError:
         if path.parent.is_dir():
             return None
         raise UsageError(f"{path}: there is no such folder; make it, or name another") from None
-    except UsageError:
-        raise
+    except files.NotRegularError as error:
+        remedy = _REMEDIES.get(error.kind, "name a regular file")
+        raise UsageError(f"{path}: it is {error.kind} and no prompt cache; {remedy}") from None
     except (OSError, ValueError) as error:  # a NUL in the name is a ValueError
-        raise UsageError(f"{path}: it cannot be a prompt cache ({reason(error)})") from None
+        what = files.reason(error)
+        raise UsageError(f"{path}: it cannot be a prompt cache ({what})") from None
     try:
-        _check_regular(path, os.fstat(file.fileno()))
         # An empty file is nobody's, and one of ours may be cut short.
         if not MAGIC.startswith(file.read(len(MAGIC))):
             raise UsageError(
@@ -141,15 +135,6 @@ def _open(path: Path) -> BufferedReader | None:
         file.close()
         raise
     return BufferedReader(file)
-
-
-def _check_regular(path: Path, status: os.stat_result) -> None:
-    if stat.S_ISLNK(status.st_mode):
-        raise UsageError(f"{path}: a prompt cache is no symbolic link; name the file itself")
-    if stat.S_ISDIR(status.st_mode):
-        raise UsageError(f"{path}: this is a directory; name a file in it as prompt cache")
-    if not stat.S_ISREG(status.st_mode):
-        raise UsageError(f"{path}: a prompt cache is a regular file; name another")
 
 
 def _read_header(file: BufferedReader, size: int) -> list[_Part]:
@@ -195,13 +180,15 @@ def _check_origins(parts: Sequence[_Part], origins: Sequence[Origin]) -> None:
             raise Unfit(f"it was made with another {what} for the {role.replace('_', '-')}")
 
 
-def _states(file: BufferedReader, parts: Sequence[_Part], report: Progress) -> Iterator[memoryview]:
+def _states(
+    file: BufferedReader, parts: Sequence[_Part], progress: Progress
+) -> Iterator[memoryview]:
     """The states one after the other, each checked, so that one at a time is in memory."""
     total, done = sum(part.size for part in parts), 0
     for part in parts:
         state, digest = memoryview(bytearray(part.size)), hashlib.sha256()
         for chunk in _chunks(state):
-            report("loading the prompt cache", done / total)
+            progress("loading the prompt cache", done / total)
             if file.readinto(chunk) != len(chunk):
                 raise Unfit(_DAMAGED)
             digest.update(chunk)
@@ -213,8 +200,3 @@ def _states(file: BufferedReader, parts: Sequence[_Part], report: Progress) -> I
 
 def _chunks(data: memoryview) -> Iterator[memoryview]:
     return (data[start : start + _CHUNK] for start in range(0, len(data), _CHUNK))
-
-
-def reason(error: Exception) -> str:
-    """What an error of the system's says, without its number and the path."""
-    return getattr(error, "strerror", None) or str(error)

@@ -10,17 +10,17 @@
 The file is an uncompressed tar archive, so that Python alone can unpack it. What reads it here does
 not: see `archive`.
 
-    archive   the container's bytes
-    manifest  what a bundle lists, and which lists are refused
-    sign      minisign's keys and signatures
-    reader    an open bundle, each file compared with its hash as it is read
-    contents  manifests and models in it, checked
-    install   a bundle's trios into the store
-    repack    an installed distribution -> its wheel
-    wheels    edgeproxy and all that it needs, as wheels
-    words     INSTALL.txt
-    sources   what goes into a bundle
-    create    the bundle, written
+    archive       the container's bytes
+    manifest      what a bundle lists, and which lists are refused
+    sign          minisign's keys and signatures
+    reader        an open bundle, each file compared with its hash as it is read
+    contents      manifests and models in it, checked
+    install       a bundle's trios into the store
+    repack        an installed distribution -> its wheel
+    wheels        edgeproxy and all that it needs, as wheels
+    install_text  INSTALL.txt
+    sources       what goes into a bundle
+    create        the bundle, written
 """
 
 from edgeproxy.trios.bundle.contents import BundledTrio, verify

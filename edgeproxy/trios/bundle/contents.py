@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from edgeproxy.errors import ManifestError, ModelFileError
+from edgeproxy.files import ByteProgress
 from edgeproxy.gguf import Header, read_adapter_inside, read_inside
 from edgeproxy.trios.bundle.manifest import RECIPE, File
-from edgeproxy.trios.bundle.reader import Bundle, Progress
+from edgeproxy.trios.bundle.reader import Bundle
 from edgeproxy.trios.manifest import Recipe, parse_recipe
 from edgeproxy.trios.manifest.table import Table
 
@@ -47,7 +48,7 @@ def read_trios(bundle: Bundle, folder: Path) -> list[BundledTrio]:
     return trios
 
 
-def verify(bundle: Bundle, progress: Progress | None = None) -> list[BundledTrio]:
+def verify(bundle: Bundle, progress: ByteProgress | None = None) -> list[BundledTrio]:
     """Check every byte of a bundle, and keep none. Raises `BundleError` for what is wrong."""
     trios = read_trios(bundle, Path("models"))
     check_models(bundle, trios)
@@ -87,7 +88,7 @@ def check_models(bundle: Bundle, trios: Iterable[BundledTrio]) -> None:
 class Report:
     """How far the work on a bundle has come, for whoever asked to be told."""
 
-    def __init__(self, bundle: Bundle, progress: Progress | None) -> None:
+    def __init__(self, bundle: Bundle, progress: ByteProgress | None) -> None:
         self._progress, self._done = progress, 0
         self._all = sum(file.size for file in bundle.manifest.files if file.kind != "trio")
 

@@ -9,7 +9,6 @@ import contextlib
 import errno
 import hashlib
 import os
-import secrets
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,15 +16,15 @@ from typing import BinaryIO
 
 from edgeproxy import __version__
 from edgeproxy.errors import BundleError, UsageError
+from edgeproxy.files import ByteProgress, blocks, replacing
 from edgeproxy.trios.bundle import archive
 from edgeproxy.trios.bundle.contents import read_trios
 from edgeproxy.trios.bundle.install_text import Wheels, instructions
 from edgeproxy.trios.bundle.manifest import INSTALL, MANIFEST, SIGNATURE, Manifest, check
-from edgeproxy.trios.bundle.reader import Bundle, Progress
+from edgeproxy.trios.bundle.reader import Bundle
 from edgeproxy.trios.bundle.sign import SecretKey
-from edgeproxy.trios.bundle.sources import Source, blocks, gather, text
+from edgeproxy.trios.bundle.sources import Source, gather, text
 from edgeproxy.trios.manifest import Recipe
-from edgeproxy.trios.store import disk
 from edgeproxy.units import in_units
 
 
@@ -36,7 +35,7 @@ def create(
     wheels: Wheels | None = None,
     key: SecretKey | None = None,
     force: bool = False,
-    progress: Progress | None = None,
+    progress: ByteProgress | None = None,
 ) -> Manifest:
     """Write a bundle of `recipes` to `target`; what it holds.
 
@@ -54,10 +53,11 @@ def create(
         content = check(manifest)
         head = [text(MANIFEST, content)]
         head += [text(SIGNATURE, key.sign(content))] if key else []
-        with _replacing(target, force) as (file, name):
+        with replacing(target) as file:
             _write(file, target, [*head, *sources], progress)
-            with Bundle(name) as made:  # whatever the trios held: it can be read again
+            with Bundle(Path(file.name)) as made:  # whatever the trios held: it can be read again
                 read_trios(made, Path("models"))
+            check_target(target, force)  # somebody may have put another one there meanwhile
     return manifest
 
 
@@ -74,7 +74,7 @@ def check_target(target: Path, force: bool) -> None:
 
 
 def _write(
-    file: BinaryIO, target: Path, sources: Sequence[Source], progress: Progress | None
+    file: BinaryIO, target: Path, sources: Sequence[Source], progress: ByteProgress | None
 ) -> None:
     done, total = 0, archive.length(source.file.size for source in sources)
     free = shutil.disk_usage(target.parent).free
@@ -102,23 +102,6 @@ def _write(
         file.write(bytes(archive.padding(size)))
     file.write(archive.END)
     file.flush()
-
-
-@contextlib.contextmanager
-def _replacing(target: Path, force: bool) -> Iterator[tuple[BinaryIO, Path]]:
-    """A file to write, with its path, that takes the place of `target` in one step at the end."""
-    name = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-    file = name.open("xb")
-    try:
-        with file:
-            yield file, name
-            os.fsync(file.fileno())
-        check_target(target, force)  # somebody may have put another one there meanwhile
-        name.replace(target)
-        disk.sync_folder(target.parent)
-    except BaseException:
-        name.unlink(missing_ok=True)
-        raise
 
 
 @contextlib.contextmanager

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from edgeproxy.errors import StoreError
+from edgeproxy.files import ByteProgress
 from edgeproxy.trios.bundle.contents import BundledTrio, Report, check_models, read_trios, rest
 from edgeproxy.trios.bundle.manifest import File
-from edgeproxy.trios.bundle.reader import Bundle, Progress
+from edgeproxy.trios.bundle.reader import Bundle
 from edgeproxy.trios.store import Incoming, Store
 
 
@@ -25,7 +26,7 @@ class Installed(NamedTuple):
 
 
 def install(
-    bundle: Bundle, store: Store, *, replace: bool = False, progress: Progress | None = None
+    bundle: Bundle, store: Store, *, replace: bool = False, progress: ByteProgress | None = None
 ) -> list[Installed]:
     """Install the trios of a bundle, after every byte of it was checked.
 
@@ -100,7 +101,7 @@ class _Part:
 @contextlib.contextmanager
 def _receiving(store: Store, file: File, tick: Callable[[], None]) -> Iterator[_Part]:
     """Room for `file` in the store; nothing new stays in it when this is left by an exception."""
-    waiting = store.incoming(file.sha256, file.size, heard=lambda _: tick(), waiting=tick)
+    waiting = store.incoming(file.sha256, file.size, progress=lambda _: tick(), waiting=tick)
     with waiting as incoming:
         had = incoming.have
         try:

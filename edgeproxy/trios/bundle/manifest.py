@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import Any, TypeVar
 
 from edgeproxy.errors import BundleError
+from edgeproxy.trios.store import naming
 
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.json.minisig"
@@ -34,9 +35,6 @@ _KINDS = (
 """Each kind of file, the paths that it may have, and its largest size; in the order of a bundle."""
 
 Thing = TypeVar("Thing")
-
-_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -150,7 +148,7 @@ def check_path(path: object) -> str:
     if ".." in parts or "." in parts or "" in parts:
         raise BundleError(f"the path {path!r} leads out of its folder, or is not in its short form")
     for part in parts:
-        if _RESERVED.fullmatch(part) or part[-1] in ". ":
+        if naming.is_device(part) or part[-1] in ". ":
             raise BundleError(f"the path {path!r} has a name that Windows cannot have")
     if not any(pattern.fullmatch(path) for _, pattern, _ in _KINDS):
         raise BundleError(f"the path {path!r} is of no kind of file that a bundle holds")
@@ -166,7 +164,7 @@ def _file(row: object) -> File:
     most = next(most for _, pattern, most in _KINDS if pattern.fullmatch(path))
     if type(size) is not int or not 0 <= size <= most:
         raise BundleError(f"{path}: its size is {size!r}, which is not 0 to {most:,} bytes")
-    if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
+    if not isinstance(sha256, str) or not naming.is_sha256(sha256):
         raise BundleError(f"{path}: its sha256 is not 64 hexadecimal digits")
     file = File(path, size, sha256)
     if file.kind == "model" and file.name != sha256:

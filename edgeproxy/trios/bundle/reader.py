@@ -8,12 +8,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
 
 from edgeproxy.errors import BundleError, UsageError
+from edgeproxy.files import CHUNK, NotRegularError, open_regular, reason
 from edgeproxy.trios.bundle import archive
 from edgeproxy.trios.bundle.manifest import (
     MANIFEST,
@@ -26,13 +26,6 @@ from edgeproxy.trios.bundle.manifest import (
 )
 from edgeproxy.trios.bundle.sign import PublicKey
 
-CHUNK = 1 << 20
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is under way, and how many of how many bytes are done."""
-
-# A FIFO would block an ordinary open for ever.
-_FLAGS = sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_NOCTTY", "O_BINARY"))
 _OTHERS = {b"\x1f\x8b": "a gzip file", b"PK": "a zip file", b"BZh": "a bzip2 file"}
 _OTHERS |= {b"\xfd7zXZ": "an xz file", b"\x28\xb5\x2f\xfd": "a zstd file", b"GGUF": "a model file"}
 
@@ -52,7 +45,7 @@ class Bundle:
         """
         self.path = path
         self._key = key
-        self._file = _open_regular(path)
+        self._file = _open(path)
         try:
             with self._telling():
                 self._read_head()
@@ -175,28 +168,17 @@ class Bundle:
         self.close()
 
 
-def _open_regular(path: Path) -> FileIO:
+def _open(path: Path) -> FileIO:
     try:
-        # Opening some devices has effects, so look before and, for a race, after.
-        _check_regular(path, path.stat())
-        file = FileIO(path, opener=lambda name, flags: os.open(name, flags | _FLAGS))
+        return open_regular(path)
     except FileNotFoundError:
         raise UsageError(f"{path}: there is no such file; check the path") from None
+    except NotRegularError as error:
+        raise UsageError(
+            f"{path}: {error.strerror}; name the file that `bundle create` made"
+        ) from None
     except (OSError, ValueError) as error:  # a NUL in the name is a ValueError
-        what = getattr(error, "strerror", None) or error
-        raise UsageError(f"{path}: it cannot be opened ({what})") from None
-    try:
-        _check_regular(path, os.fstat(file.fileno()))
-    except BaseException:
-        file.close()
-        raise
-    return file
-
-
-def _check_regular(path: Path, status: os.stat_result) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        what = "a directory" if stat.S_ISDIR(status.st_mode) else "no regular file"
-        raise UsageError(f"{path}: it is {what}; name the file that `bundle create` made")
+        raise UsageError(f"{path}: it cannot be opened ({reason(error)})") from None
 
 
 def _check_length(found: int, expected: int) -> None:

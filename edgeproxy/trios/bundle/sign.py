@@ -6,13 +6,13 @@ May touch: key files. Needs the extra `sign`, and says so where it is missing.
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from edgeproxy.errors import BundleError, UsageError
+from edgeproxy.files import open_regular, reason, write_new
 
 _MAX_KEY_FILE = 1 << 12
 _BARE_KEY = re.compile(r"RW[A-Za-z0-9+/]{54}")
@@ -84,8 +84,8 @@ def make_keys(path: Path, password: str = "") -> tuple[Path, str]:
     pair = library.KeyPair.generate()
     if password:
         pair.secret_key.encrypt(password)
-    _write_new(path, bytes(pair.secret_key) + b"\n", 0o600)
-    _write_new(public, bytes(pair.public_key) + b"\n", 0o644)
+    write_new(path, bytes(pair.secret_key) + b"\n", private=True)
+    write_new(public, bytes(pair.public_key) + b"\n")
     return public, pair.public_key.to_base64().decode("ascii")
 
 
@@ -109,16 +109,9 @@ def _refusing(name: object, what: str, library: Any) -> Iterator[None]:
 
 def _read(path: Path) -> bytes:
     try:
-        if not path.is_file():
-            raise UsageError(f"{path}: there is no such key file")
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return file.read(_MAX_KEY_FILE)
+    except FileNotFoundError:
+        raise UsageError(f"{path}: there is no such key file") from None
     except (OSError, ValueError) as error:
-        what = getattr(error, "strerror", None) or error
-        raise UsageError(f"{path}: it cannot be read ({what})") from None
-
-
-def _write_new(path: Path, data: bytes, mode: int) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-    with os.fdopen(os.open(path, flags, mode), "wb") as file:
-        file.write(data)
+        raise UsageError(f"{path}: it cannot be read ({reason(error)})") from None

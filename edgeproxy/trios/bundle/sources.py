@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import distribution
 from pathlib import Path
 from typing import NamedTuple
 
 from edgeproxy.errors import BundleError, UsageError
+from edgeproxy.files import ByteProgress, hash_file
 from edgeproxy.gguf import Header, read, read_adapter
 from edgeproxy.trios.bundle.manifest import MAX_TEXT, RECIPE, File, check_path, in_order
-from edgeproxy.trios.bundle.reader import CHUNK, Progress
 from edgeproxy.trios.find import shipped_folders
 from edgeproxy.trios.manifest import Lora, Recipe, Role, to_toml
 from edgeproxy.trios.store import Store, naming
@@ -33,7 +33,7 @@ class Source(NamedTuple):
 
 
 def gather(
-    recipes: Sequence[Recipe], wheels: Sequence[Path], progress: Progress | None
+    recipes: Sequence[Recipe], wheels: Sequence[Path], progress: ByteProgress | None
 ) -> list[Source]:
     """The files of these trios, each model once, and the wheels; in the order of a bundle.
 
@@ -66,13 +66,6 @@ def text(path: str, content: bytes) -> Source:
     return Source(File(path, len(content), hashlib.sha256(content).hexdigest()), content)
 
 
-def blocks(path: Path) -> Iterator[bytes]:
-    """The bytes of the file at `path`, in order."""
-    with path.open("rb", buffering=0) as file:
-        while block := file.read(CHUNK):
-            yield block
-
-
 def _check_name(name: str) -> None:
     if not naming.is_trio(name):
         raise BundleError(
@@ -81,17 +74,18 @@ def _check_name(name: str) -> None:
         )
 
 
-def _hash_all(paths: Iterable[Path], progress: Progress | None) -> dict[Path, str]:
+def _hash_all(paths: Iterable[Path], progress: ByteProgress | None) -> dict[Path, str]:
     unique = dict.fromkeys(paths)
-    hashes, done, total = {}, 0, sum(path.stat().st_size for path in unique)
+    hashes: dict[Path, str] = {}
+    before, total = 0, sum(path.stat().st_size for path in unique)
     for path in unique:
-        digest = hashlib.sha256()
-        for block in blocks(path):
-            digest.update(block)
-            done += len(block)
+
+        def hashed(done: int, path: Path = path, before: int = before) -> None:
             if progress:
-                progress(f"hashing {path.name}", done, total)
-        hashes[path] = digest.hexdigest()
+                progress(f"hashing {path.name}", before + done, total)
+
+        hashes[path] = hash_file(path, hashed)
+        before += path.stat().st_size
     return hashes
 
 
@@ -105,7 +99,9 @@ def _with_sizes(recipe: Recipe) -> Recipe:
             lora = replace(lora, size=_size(lora, read_adapter(lora.path, header).header))
         return replace(role, size=_size(role, header), lora=lora)
 
-    return _changed(replace(recipe, tuned=None), sized)
+    return replace(recipe, tuned=None).with_roles(
+        {name: sized(role) for name, role in recipe.roles.items()}
+    )
 
 
 def _size(of: Role | Lora, header: Header) -> int:
@@ -124,11 +120,7 @@ def _with_hashes(recipe: Recipe, hashes: Mapping[Path, str]) -> Recipe:
             lora = replace(lora, sha256=lora.sha256 or hashes[lora.path])
         return replace(role, sha256=role.sha256 or hashes[role.path], lora=lora)
 
-    return _changed(recipe, hashed)
-
-
-def _changed(recipe: Recipe, change: Callable[[Role], Role]) -> Recipe:
-    return recipe.with_roles(**{name: change(role) for name, role in recipe.roles.items()})
+    return recipe.with_roles({name: hashed(role) for name, role in recipe.roles.items()})
 
 
 def _of_trio(recipe: Recipe) -> Iterator[Source]:
@@ -145,7 +137,7 @@ def _of_trio(recipe: Recipe) -> Iterator[Source]:
 def _texts(recipe: Recipe) -> dict[str, bytes]:
     """Licences and descriptions that lie beside a trio's manifest, or its models."""
     store, folder = Store(), recipe.base.path.parent
-    if folder == store.blobs:
+    if store.holds(recipe.base.path):
         folder = store.trios / recipe.name
     found = {
         path.name: path.read_bytes()

@@ -22,7 +22,7 @@ from edgeproxy.errors import BundleError
 from edgeproxy.trios.bundle.install_text import Wheels
 from edgeproxy.trios.bundle.repack import Unfit, repack
 
-Tell = Callable[[str], None]
+Progress = Callable[[str], None]
 """Called with what is under way, ten times a second while pip works; may raise to stop it."""
 
 _NAME = "edgeproxy"
@@ -30,23 +30,23 @@ _PACKAGE = Path(__file__).parents[2]
 _POLL_SECONDS = 0.1
 
 
-def collect(folder: Path, extras: Sequence[str], tell: Tell) -> Wheels:
+def collect(folder: Path, extras: Sequence[str], progress: Progress) -> Wheels:
     """Put a wheelhouse into `folder`, which is empty.
 
     Of `extras` those are carried whose packages are installed here. Raises `BundleError` for what
     cannot be had as a wheel.
     """
-    tell(f"packing {_NAME}")
+    progress(f"packing {_NAME}")
     if _source() is None:
-        own = _wheel(distribution(_NAME), folder, tell)
+        own = _wheel(distribution(_NAME), folder, progress)
     else:
-        own = _by_pip(str(_source()), folder, tell)
+        own = _by_pip(str(_source()), folder, progress)
     with zipfile.ZipFile(own) as file:
         me = _metadata(file)
         carried = [extra for extra in extras if _is_installed(me, extra)]
         for needed in _closure(me, carried):
-            tell(f"packing {needed.name} {needed.version}")
-            _wheel(needed, folder, tell)
+            progress(f"packing {needed.name} {needed.version}")
+            _wheel(needed, folder, progress)
     return Wheels(sorted(folder.glob("*.whl")), carried, _platform())
 
 
@@ -62,12 +62,12 @@ def _metadata(wheel: zipfile.ZipFile) -> Distribution:
     return PathDistribution(zipfile.Path(wheel, info.removesuffix("METADATA")))
 
 
-def _wheel(found: Distribution, folder: Path, tell: Tell) -> Path:
+def _wheel(found: Distribution, folder: Path, progress: Progress) -> Path:
     try:
         return repack(found, folder)
     except Unfit as why:
-        tell(f"asking pip for {found.name} {found.version} ({why})")
-        return _by_pip(f"{found.name}=={found.version}", folder, tell)
+        progress(f"asking pip for {found.name} {found.version} ({why})")
+        return _by_pip(f"{found.name}=={found.version}", folder, progress)
 
 
 def _closure(root: Distribution, extras: Sequence[str]) -> list[Distribution]:
@@ -115,7 +115,7 @@ def _is_installed(root: Distribution, extra: str) -> bool:
     return True
 
 
-def _by_pip(what: str, folder: Path, tell: Tell) -> Path:
+def _by_pip(what: str, folder: Path, progress: Progress) -> Path:
     """The wheel that pip builds, or fetches, for `what`: a requirement, or a source tree."""
     before = set(folder.glob("*.whl"))
     command = [sys.executable, "-m", "pip", "wheel", "--disable-pip-version-check", "--no-deps"]
@@ -128,7 +128,7 @@ def _by_pip(what: str, folder: Path, tell: Tell) -> Path:
         )
         try:
             while _is_running(pip):
-                tell(f"pip makes a wheel of {what}; minutes, where something must be compiled")
+                progress(f"pip makes a wheel of {what}; minutes, where something must be compiled")
         finally:
             pip.kill()
             pip.wait()

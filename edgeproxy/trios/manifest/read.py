@@ -1,12 +1,13 @@
 """TOML -> `Recipe`. Unknown keys are errors, and no path leaves the manifest's folder.
 
+A link in that folder may lead out of it: no manifest makes one, so it is its owner's own.
+
 May touch: the manifest that it is given, read only.
 """
 
 from __future__ import annotations
 
 import math
-import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 from edgeproxy.decode.fuse import check_alpha, check_plausibility
 from edgeproxy.errors import ManifestError, UsageError
+from edgeproxy.files import open_regular
 from edgeproxy.gguf import check_scale
 from edgeproxy.prompts.formats import check_format_name
 from edgeproxy.trios.manifest.recipe import MANIFEST, ROLES, Footprint, Lora, Recipe, Role, Source
@@ -46,8 +48,9 @@ _HUB_PATH = r"(?!.*(^|/)\.{0,2}(/|$))[\w.+=@,() /-]{1,255}"
 def read_recipe(path: str | Path) -> Recipe:
     """The recipe in a manifest, or in a folder that holds one; its files are in the same folder.
 
-    Raises `ManifestError` for a missing or malformed one, an unknown key, a value of the wrong
-    type, or a file outside the manifest's folder.
+    One of these may be a link to a file elsewhere; then the role's path is that file's. Raises
+    `ManifestError` for a missing or malformed one, an unknown key, a value of the wrong type, or a
+    path that leads out of the manifest's folder by itself.
     """
     path = Path(path)
     if path.is_dir():
@@ -70,14 +73,10 @@ def read_pullable(path: str | Path) -> Recipe:
 
 
 def read_manifest(path: Path) -> bytes:
-    """The bytes of a manifest. Raises `ManifestError` for what cannot be one."""
+    """The first bytes of a manifest, more than it may have. Raises `ManifestError`."""
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise ManifestError(f"{path}: a manifest is a regular file")
-        if status.st_size > MAX_BYTES:
-            raise ManifestError(f"{path}: this is too large for a trio's manifest")
-        return path.read_bytes()
+        with open_regular(path) as file:
+            return file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise ManifestError(f"{path}: there is no such manifest") from None
     except OSError as error:
@@ -200,14 +199,15 @@ def _check_temperature(value: float) -> float:
 
 
 def _in_folder(table: Table) -> Path:
-    folder = table.path.parent
+    given = Path(table.string("file"))
     try:
-        path = (folder / table.string("file")).resolve()
-        inside = path.is_relative_to(folder.resolve())
+        path = (table.path.parent / given).resolve()
     except (OSError, RuntimeError, ValueError):  # a loop of links, a NUL
-        inside = False
-    if not inside:
-        table.fail("file must stay in the manifest's folder")
+        table.fail("file cannot be a path, or is a link to itself")
+    if given.anchor or ".." in given.parts:
+        table.fail(
+            "file must stay in the manifest's folder; move it there, or make a link to it there"
+        )
     return path
 
 

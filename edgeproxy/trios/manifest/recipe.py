@@ -107,26 +107,34 @@ class Recipe:
         """The three that answer together, by their manifest names."""
         return {"base": self.base, "expert": self.expert, "anti_expert": self.anti_expert}
 
-    def with_roles(self, **roles: Role) -> Recipe:
-        """A copy with some roles replaced: base, expert, anti_expert, tuned."""
-        return replace(self, **roles)  # type: ignore[arg-type]
+    def with_roles(self, roles: Mapping[str, Role]) -> Recipe:
+        """This recipe with these models in the place of its own, by their manifest names."""
+        three = {**self.roles, **roles}
+        return replace(
+            self,
+            base=three["base"],
+            expert=three["expert"],
+            anti_expert=three["anti_expert"],
+            tuned=roles.get("tuned", self.tuned),
+        )
 
     def with_prompts(self, prompts: Mapping[str, str]) -> Recipe:
-        """A copy whose roles, by their manifest names, read conversations in other formats.
+        """This recipe, some of whose models, by their manifest names, have other prompt formats.
 
-        Raises `UsageError` for a role that it has not, and for a format that there is not.
+        Raises `UsageError` for a model that it has not, and for a format that there is not.
         """
-        chosen = {}
-        for name, prompt in prompts.items():
-            role = {**self.roles, "tuned": self.tuned}.get(name)
-            if role is None:
-                known = ", ".join([*self.roles, *(["tuned"] if self.tuned else [])])
-                raise UsageError(
-                    f"there is no role {name!r} in {self.name} to choose a prompt format for; "
-                    f"there are {known}"
-                )
-            chosen[name] = replace(role, prompt=check_format_name(prompt))
-        return self.with_roles(**chosen)
+        models = {**self.roles, "tuned": self.tuned} if self.tuned else self.roles
+        for name in prompts.keys() - models.keys():
+            raise UsageError(
+                f"the trio {self.name!r} has no model {name!r} to choose a prompt format for; "
+                f"it has {', '.join(models)}"
+            )
+        return self.with_roles(
+            {
+                name: replace(models[name], prompt=check_format_name(prompt))
+                for name, prompt in prompts.items()
+            }
+        )
 
     @property
     def files(self) -> Mapping[str, Role | Lora]:

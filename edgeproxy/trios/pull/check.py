@@ -60,7 +60,7 @@ def check_trio(recipe: Recipe, headers: Mapping[str, Header]) -> tuple[Recipe, l
             name: _completed(name, role, headers[name], vocabs[name], renderer)
             for name, role in recipe.roles.items()
         }
-    return recipe.with_roles(**roles), doubts(base, matches)
+    return recipe.with_roles(roles), doubts(base, matches)
 
 
 def _completed(name: str, role: Role, header: Header, vocab: Vocab, renderer: Renderer) -> Role:

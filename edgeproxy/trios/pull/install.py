@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from edgeproxy.errors import HubError, StoreError
+from edgeproxy.files import CHUNK, hash_file
 from edgeproxy.gguf import Header
 from edgeproxy.trios.manifest import Recipe, Role, Source, to_toml
 from edgeproxy.trios.pull.check import check_file, check_trio
 from edgeproxy.trios.pull.fetch import Sleep, Watch, fetch, look, refuse_another
 from edgeproxy.trios.pull.hub import Hub
 from edgeproxy.trios.store import Incoming, Store
-from edgeproxy.trios.store.disk import CHUNK, hash_file
 
 Origin = Literal["hub", "cache", "store"]
 """Where a file came from: the hub, the hub's cache on this machine, or it was here already."""
@@ -89,7 +89,7 @@ def pull(
             )
             for name, each in wanted.items()
         }
-        recipe, doubts = check_trio(recipe.with_roles(**roles), headers)
+        recipe, doubts = check_trio(recipe.with_roles(roles), headers)
         store.install(recipe.name, to_toml(recipe), replace=replacing)
     return Pulled(recipe, {name: origins[w.sha256] for name, w in wanted.items()}, doubts)
 
@@ -144,7 +144,7 @@ def _bring(wanted: Wanted, store: Store, hub: Hub, watch: Watch, sleep: Sleep) -
     with store.incoming(
         wanted.sha256,
         size,
-        heard=lambda done: watch.checking(name, done, size),
+        progress=lambda done: watch.checking(name, done, size),
         waiting=lambda: watch.waiting(name, "another edgeproxy is fetching it"),
     ) as into:
         if into.complete:

@@ -5,15 +5,13 @@ May touch: the files, read only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgeproxy.files import ByteProgress, hash_file
 from edgeproxy.trios.manifest import Lora, Recipe, Role
 from edgeproxy.trios.store import disk
-
-Progress = Callable[[str, int, int], None]
-"""Called with a file's name, and how many of how many bytes of all files have been read."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,7 @@ class Finding:
     wrong: bool = False
 
 
-def check(recipes: Iterable[Recipe], progress: Progress | None = None) -> list[Finding]:
+def check(recipes: Iterable[Recipe], progress: ByteProgress | None = None) -> list[Finding]:
     """Read every file of `recipes` once and compare it with its sha256 and its size."""
     parts = [
         (recipe.name, name, role)
@@ -58,7 +56,9 @@ def _size(path: Path) -> int | None:
         return None
 
 
-def _hash(role: Role | Lora, before: int, total: int, progress: Progress | None) -> str | OSError:
+def _hash(
+    role: Role | Lora, before: int, total: int, progress: ByteProgress | None
+) -> str | OSError:
     def heard(done: int) -> None:
         if progress:
             progress(role.name, before + done, total)
@@ -66,7 +66,7 @@ def _hash(role: Role | Lora, before: int, total: int, progress: Progress | None)
     try:
         if disk.regular_size(role.path) is None:
             return FileNotFoundError(2, "it is missing")
-        return disk.hash_file(role.path, heard)
+        return hash_file(role.path, heard)
     except OSError as error:
         return error
 

@@ -1,27 +1,22 @@
-"""What the store does to a disk: locks, things that last, free space, hashes."""
+"""What the store does to a disk: locks, folders that last, free space."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeproxy.errors import StoreError
+from edgeproxy.files import sync_folder
 from edgeproxy.units import in_units
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
-
-CHUNK = 1 << 20
-
-Heard = Callable[[int], None]
-"""Called with how many bytes have been read so far."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -61,25 +56,6 @@ def try_lock(path: Path) -> BaseFileLock | None:
     except Timeout:
         return None
     return taken
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` last through a power cut, where the platform can."""
-    if os.name == "nt":
-        return  # NTFS keeps a journal of names, and opens no folders
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Write a new file that lasts. Raises `OSError`."""
-    with path.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def make_folders(folder: Path) -> None:
@@ -134,16 +110,3 @@ def check_space(folder: Path, needed: int) -> None:
             f"{folder}: not enough disk space: {in_units(needed)} are needed and {in_units(free)} "
             "are free; free some, or name a folder on another disk as EDGEPROXY_HOME"
         )
-
-
-def hash_file(path: Path, heard: Heard | None = None) -> str:
-    """The sha256 of the file at `path`, in hexadecimal digits. Raises `OSError`."""
-    digest, done = hashlib.sha256(), 0
-    buffer = memoryview(bytearray(CHUNK))
-    with path.open("rb", buffering=0) as file:
-        while count := file.readinto(buffer):
-            digest.update(buffer[:count])
-            done += count
-            if heard:
-                heard(done)
-    return digest.hexdigest()

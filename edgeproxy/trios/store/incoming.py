@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from collections.abc import Callable
 from io import FileIO
 from pathlib import Path
 
 from edgeproxy.errors import StoreError
+from edgeproxy.files import CHUNK, sync_folder
 from edgeproxy.trios.store import disk
 
 
@@ -20,9 +22,14 @@ class Incoming:
     """
 
     def __init__(
-        self, part: Path, blob: Path, size: int, aside: Path, heard: disk.Heard | None = None
+        self,
+        part: Path,
+        blob: Path,
+        size: int,
+        aside: Path,
+        progress: Callable[[int], None] | None = None,
     ) -> None:
-        """`part` is hashed as far as it is there; `heard` gets how many bytes of it have been."""
+        """`part` is hashed as far as it is there; `progress` gets how many bytes have been."""
         self.size = size
         self._part, self._blob, self._aside = part, blob, aside
         self.have = 0
@@ -36,19 +43,19 @@ class Incoming:
         handle = os.open(part, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
         self._file = FileIO(handle, "r+b")
         try:
-            self._hash_what_is_there(heard)
+            self._hash_what_is_there(progress)
             disk.check_space(part.parent, size - self.have)
         except BaseException:
             self.close()
             raise
 
-    def _hash_what_is_there(self, heard: disk.Heard | None) -> None:
-        buffer = memoryview(bytearray(disk.CHUNK))
+    def _hash_what_is_there(self, progress: Callable[[int], None] | None) -> None:
+        buffer = memoryview(bytearray(CHUNK))
         while count := self._open.readinto(buffer):
             self._digest.update(buffer[:count])
             self.have += count
-            if heard:
-                heard(self.have)
+            if progress:
+                progress(self.have)
         if self.have > self.size:
             self.restart()
 
@@ -104,7 +111,7 @@ class Incoming:
             if os.name == "nt":
                 disk.remove_file(self._blob)  # a damaged one there is read-only
             self._part.replace(self._blob)
-            disk.sync_folder(self._blob.parent)
+            sync_folder(self._blob.parent)
         self.complete = True
 
     def _refuse(self, what: str) -> None:

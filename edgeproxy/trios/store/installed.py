@@ -6,25 +6,50 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from edgeproxy.errors import ManifestError, StoreError
+from edgeproxy.files import ByteProgress
 from edgeproxy.trios.home import home
 from edgeproxy.trios.manifest import MANIFEST, Lora, Recipe, Role, parse_recipe
 from edgeproxy.trios.manifest.read import sha256_of
 from edgeproxy.trios.manifest.table import Table
 from edgeproxy.trios.store import disk, naming
-from edgeproxy.trios.store.check import Finding, Progress, check
+from edgeproxy.trios.store.check import Finding, check
 
 
 class Installed:
     """The reading half of `Store`. Raises `StoreError` for what cannot be read."""
 
     def __init__(self, root: Path | None = None) -> None:
-        self.root = root if root is not None else home()
-        self.blobs = self.root / "blobs"
-        self.trios = self.root / "trios"
-        self.tmp = self.root / "tmp"
+        self._root = root if root is not None else home()
+
+    @property
+    def root(self) -> Path:
+        """The store's folder. Raises `StoreError` where this user has none."""
+        if self._root is None:
+            raise StoreError(
+                "there is no folder to install trios in: this user has no home folder; name a "
+                "folder as EDGEPROXY_HOME"
+            )
+        return self._root
+
+    @property
+    def blobs(self) -> Path:
+        """The folder of model files."""
+        return self.root / "blobs"
+
+    @property
+    def trios(self) -> Path:
+        """The folder of trios."""
+        return self.root / "trios"
+
+    @property
+    def tmp(self) -> Path:
+        """The folder of what is under way."""
+        return self.root / "tmp"
 
     def names(self) -> list[str]:
-        """The installed trios, damaged ones too."""
+        """The installed trios, damaged ones too; none where there is no folder for any."""
+        if self._root is None:
+            return []
         with disk.telling(self.trios):
             try:
                 return sorted(
@@ -61,6 +86,10 @@ class Installed:
             there = disk.regular_size(self.blob(sha256))
         return there is not None and size in (None, there)
 
+    def holds(self, path: Path) -> bool:
+        """Whether this is the path of a model file in the store."""
+        return self._root is not None and path.parent == self.blobs
+
     def blob(self, sha256: str) -> Path:
         """Where the file with that hash is, or would be."""
         if not naming.is_sha256(sha256):
@@ -68,7 +97,7 @@ class Installed:
         return self.blobs / sha256
 
     def verify(
-        self, names: Iterable[str] | None = None, progress: Progress | None = None
+        self, names: Iterable[str] | None = None, progress: ByteProgress | None = None
     ) -> list[Finding]:
         """Read the files of these trios (or of all) again; what is to be said of each.
 

@@ -10,14 +10,19 @@ from edgeproxy.trios.manifest import MANIFEST
 
 _TRIO = re.compile(r"[A-Za-z0-9_][\w.-]{0,63}(?<!\.)", re.ASCII)
 _EXTRA = re.compile(r"[A-Za-z0-9_][\w. +()-]{0,99}(?<![. ])", re.ASCII)
-# Windows opens devices by these names, whatever follows a dot.
+# Whatever follows a dot.
 _DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 _SHA256 = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 
 
 def is_trio(name: str) -> bool:
     """Whether a trio can have this name, on every platform."""
-    return bool(_TRIO.fullmatch(name)) and not _DEVICE.fullmatch(name)
+    return bool(_TRIO.fullmatch(name)) and not is_device(name)
+
+
+def is_device(name: str) -> bool:
+    """Whether Windows opens a device by this name, in whatever folder."""
+    return bool(_DEVICE.fullmatch(name))
 
 
 def check_trio(name: str) -> None:
@@ -33,7 +38,7 @@ def check_extra(names: Iterable[str]) -> None:
     """Raise `StoreError` unless files with these names can lie beside a manifest."""
     seen = {MANIFEST}
     for name in names:
-        if not _EXTRA.fullmatch(name) or _DEVICE.fullmatch(name) or name.casefold() in seen:
+        if not _EXTRA.fullmatch(name) or is_device(name) or name.casefold() in seen:
             raise StoreError(f"{name!r} cannot be the name of a file beside a manifest")
         seen.add(name.casefold())
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from edgeproxy.errors import StoreError
+from edgeproxy.files import sync_folder, write_new
 from edgeproxy.trios.manifest import MANIFEST, parse_recipe
 from edgeproxy.trios.store import disk, naming, work
 from edgeproxy.trios.store.incoming import Incoming
@@ -38,14 +39,14 @@ class Store(Installed):
         sha256: str,
         size: int,
         *,
-        heard: disk.Heard | None = None,
+        progress: Callable[[int], None] | None = None,
         waiting: Callable[[], None] | None = None,
     ) -> Iterator[Incoming]:
         """The file with that hash on its way here; see `Incoming`.
 
         While another process receives the same file this one waits, calling `waiting` ten times a
-        second, and then has what the other got. `heard` is called with the bytes of an earlier try
-        that have been read again. Raises `StoreError` where the disk lacks the room.
+        second, and then has what the other got. `progress` is called with how many bytes of an
+        earlier try have been read again. Raises `StoreError` where the disk lacks the room.
         """
         blob = self.blob(sha256)
         while (taken := self._take_up(sha256)) is None:
@@ -54,7 +55,7 @@ class Store(Installed):
             time.sleep(_POLL_SECONDS)
         try:
             with disk.telling(taken.folder):
-                part = Incoming(taken.folder / _PART, blob, size, self._aside(sha256), heard)
+                part = Incoming(taken.folder / _PART, blob, size, self._aside(sha256), progress)
             with contextlib.closing(part):
                 yield part
         finally:
@@ -122,7 +123,7 @@ class Store(Installed):
             mine, others = self._named_by(name), self._in_use(but=name)
             with work.working(self.tmp, "removed") as folder:
                 (self.trios / name).rename(folder / name)
-                disk.sync_folder(self.trios)
+                sync_folder(self.trios)
                 return self._free(mine - others)
 
     def clean(self) -> list[Freed]:
@@ -192,19 +193,19 @@ class Store(Installed):
         made, trio = folder / name, self.trios / name
         made.mkdir()
         for file, data in files.items():
-            disk.write_file(made / file, data)
-        disk.sync_folder(made)
+            write_new(made / file, data)
+        sync_folder(made)
         disk.make_folders(self.trios)
         if not trio.exists():
             made.rename(trio)
         else:
             for file in files:
                 (made / file).replace(trio / file)
-            disk.sync_folder(trio)
+            sync_folder(trio)
             for path in trio.iterdir():
                 if path.name not in files:
                     disk.remove_file(path)
-        disk.sync_folder(self.trios)
+        sync_folder(self.trios)
 
     def _named_by(self, name: str) -> set[str]:
         """The blobs that the manifest in this folder of trios/ names, in whatever state it is."""
