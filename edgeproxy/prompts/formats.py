@@ -171,12 +171,10 @@ _QUESTION, _ANSWER = Message("user", "What is 2 + 2?"), Message("assistant", "4"
 _TRIALS = ([_QUESTION], [_QUESTION, _ANSWER, Message("user", "And 3 + 3?")])
 
 
-def try_format(
-    name: str, vocab: Vocab, whose: str, renderer: Renderer, role: str = "expert"
-) -> Tried:
+def try_format(name: str, vocab: Vocab, whose: str, renderer: Renderer, by_name: str) -> Tried:
     """Lay out a few conversations as `make_format` would; no weights and no tokenizer are needed.
 
-    `role` is the model's, for the message. Raises `UsageError` as `make_format` does, and
+    `by_name` is how another format is named, for the message. Raises `UsageError` as `make_format` does, and
     `PromptError` for a template that fails with one question or with several turns.
     """
     layout = make_format(name, vocab, whose, renderer)
@@ -187,7 +185,6 @@ def try_format(
         for messages in _TRIALS:
             layout(messages)
     except PromptError as error:
-        by_name = f"--prompt {role.replace('_', '-')}=chatml"
         raise PromptError(f"{whose}: {error}: {by_name}") from None
     endings: frozenset[int] = frozenset()
     with contextlib.suppress(PromptError):  # it may refuse to leave the last word to an assistant
@@ -200,7 +197,7 @@ def try_format(
 
 
 def _ending(after: str, vocab: Vocab) -> frozenset[int]:
-    token = markers_of(vocab).leading(after)
+    token = markers_of(vocab).leading(after) if after else None
     return frozenset() if token is None else frozenset({token})
 
 

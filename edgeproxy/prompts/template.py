@@ -43,23 +43,25 @@ class FileTemplate:
         said = [(message.role, message.content) for message in messages]
         segments = self._render(said)
         text = "".join(segment.text for segment in segments)
-        for n, (role, content) in enumerate(said):
-            if content.strip() not in text and not self._shows(said, n):
-                raise PromptError(
-                    f"the model's chat template does not take the {role} message here; "
-                    "choose a prompt format by name"
-                )
+        self._check_shown(said, [n for n, (_, has) in enumerate(said) if has.strip() not in text])
         return segments
 
-    def _shows(self, said: Sequence[tuple[str, str]], n: int) -> bool:
-        """Whether the n-th message would be seen if it were a plain word.
+    def _check_shown(self, said: Sequence[tuple[str, str]], missing: Sequence[int]) -> None:
+        """Raise `PromptError` where one of the `missing` would not be shown if it were a word.
 
         A template may show a content otherwise than it is: in capitals, or without its thinking.
         """
-        word = secrets.token_hex(8)
-        asked = [(role, word if n == at else text) for at, (role, text) in enumerate(said)]
-        text = "".join(segment.text for segment in self._render(asked))
-        return word in text.casefold()
+        if not missing:
+            return
+        words = {n: secrets.token_hex(8) for n in missing}
+        asked = [(role, words.get(n, content)) for n, (role, content) in enumerate(said)]
+        text = "".join(segment.text for segment in self._render(asked)).casefold()
+        for n, word in words.items():
+            if word not in text:
+                raise PromptError(
+                    f"the model's chat template does not take the {said[n][0]} message here; "
+                    "choose a prompt format by name"
+                )
 
     def after_assistant(self) -> str:
         """What the template writes after what an assistant said. Raises `PromptError`."""

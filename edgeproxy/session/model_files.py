@@ -42,7 +42,8 @@ class ModelFiles:
         What the format ends a turn with then ends a reply of the model. Raises as `try_format`.
         """
         file = self.check(role)
-        tried = try_format(role.prompt, file.vocab, str(role.path), self.renderer, name)
+        by_name = f"--prompt {name.replace('_', '-')}=chatml"
+        tried = try_format(role.prompt, file.vocab, str(role.path), self.renderer, by_name)
         endings = file.vocab.end_of_generation | tried.endings
         file.vocab = replace(file.vocab, end_of_generation=endings)
 

@@ -262,7 +262,7 @@ def test_what_ends_an_assistants_turn_is_known_before_weights_are_read(
 ) -> None:
     family = FAMILIES[name]
     vocab = vocab_of(family)
-    tried = try_format("gguf", replace(vocab, tokenize=no_tokenizer), name, renderer)
+    tried = try_format("gguf", replace(vocab, tokenize=no_tokenizer), name, renderer, "")
     ending = family.ending or family.eos
     assert {vocab.tokens[token].decode() for token in tried.endings} == {ending}
     assert tried.takes_system == family.takes_system

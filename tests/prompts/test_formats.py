@@ -319,9 +319,9 @@ def renderer() -> Iterator[Renderer]:
 
 @pytest.mark.parametrize("name", ["gguf", "auto", "chatml"])
 def test_trying_a_format_finds_what_ends_a_turn(name: str, renderer: Renderer) -> None:
-    tried = try_format(name, fake_vocab(template=CHATML), "m", renderer)
+    tried = try_format(name, fake_vocab(template=CHATML), "m", renderer, "")
     assert tried == Tried(frozenset({TURN_END}), takes_system=True)
-    assert try_format("plain", fake_vocab(), "m", renderer) == Tried(frozenset(), True)
+    assert try_format("plain", fake_vocab(), "m", renderer, "") == Tried(frozenset(), True)
 
 
 @pytest.mark.parametrize(
@@ -338,9 +338,9 @@ def test_a_template_that_fails_is_found_out_and_the_remedy_named(
     template: str, why: str, renderer: Renderer
 ) -> None:
     with pytest.raises(PromptError, match=why) as error:
-        try_format("gguf", fake_vocab(template=template), "e.gguf", renderer, "anti_expert")
+        try_format("gguf", fake_vocab(template=template), "e.gguf", renderer, "--like this")
     assert str(error.value).startswith("e.gguf: ")
-    assert "choose a prompt format by name: --prompt anti-expert=chatml" in str(error.value)
+    assert "choose a prompt format by name: --like this" in str(error.value)
 
 
 @pytest.mark.parametrize("what", ["{{ raise_exception('no system') }}", "{% continue %}"])
@@ -349,7 +349,7 @@ def test_a_template_without_a_system_message_passes(what: str, renderer: Rendere
     system = f"{{% if m.role == 'system' %}}{what}{{% endif %}}"
     template = f"{{% for m in messages %}}{system}{turn}{{% endfor %}}"
     vocab = fake_vocab(template=template)
-    assert try_format("gguf", vocab, "m", renderer) == Tried(frozenset({TURN_END}), False)
+    assert try_format("gguf", vocab, "m", renderer, "") == Tried(frozenset({TURN_END}), False)
     with pytest.raises(PromptError, match=r"no system|does not take the system message"):
         make_format("gguf", vocab, "m", renderer)(CONVERSATION)
 

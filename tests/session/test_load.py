@@ -27,6 +27,7 @@ from edgeproxy.prompts.formats import Message
 from edgeproxy.session import load as loader
 from edgeproxy.session.load import load
 from edgeproxy.session.memory_free import Free
+from edgeproxy.session.model_files import ModelFiles
 from edgeproxy.session.session import Session
 from edgeproxy.trios.find import Recipe, Role, choose_recipe, recipe_of_files
 from tests.helpers.gguf_files import draft
@@ -429,8 +430,10 @@ def test_what_the_template_ends_a_turn_with_ends_a_reply(tmp_path: Path) -> None
 
 def test_the_process_that_renders_ends_with_the_session(files: dict[str, Path]) -> None:
     with with_files(files) as session:
-        child = session._files.renderer._child
+        files_held = session._files
+        assert isinstance(files_held, ModelFiles)
+        child = files_held.renderer._child
         assert child is not None
         list(session.chat("Hello", max_tokens=1))
-        assert session._files.renderer._child is child, "one for all renderings"
-    assert session._files.renderer._child is None
+        assert files_held.renderer._child is child, "one for all renderings"
+    assert files_held.renderer._child is None

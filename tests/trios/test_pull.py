@@ -528,7 +528,9 @@ def test_a_template_that_fails_is_found_out_before_anything_is_installed(home: H
     data = {**DATA, "expert": one.bytes(7)}
     serve(home.hub, data)
     done = home.run("pull", "--name", "mine", "--trust-first", *references())
-    assert_failed(home, done.code, done.err, "not with me", "expert", "by name", code=2)
+    assert_failed(
+        home, done.code, done.err, "not with me", "by name: --expert-prompt chatml", code=2
+    )
     assert "mine" not in home.store.names()
     chosen = ["--expert-prompt", "chatml"]
     assert home.run("pull", "--name", "mine", "--trust-first", *references(), *chosen).code == 0

@@ -68,7 +68,8 @@ def _completed(name: str, role: Role, header: Header, vocab: Vocab, renderer: Re
     if prompt == FILE_OR_PLAIN:
         prompt = FROM_FILE if vocab.chat_template else "plain"
     try:
-        try_format(prompt, vocab, role.name, renderer, name)
+        by_name = f'--{name.replace("_", "-")}-prompt chatml, or prompt = "chatml" in a recipe'
+        try_format(prompt, vocab, role.name, renderer, by_name)
     except UsageError as error:
         raise UsageError(f"{error}; nothing was installed") from None
     return replace(
