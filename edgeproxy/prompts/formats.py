@@ -174,8 +174,8 @@ _TRIALS = ([_QUESTION], [_QUESTION, _ANSWER, Message("user", "And 3 + 3?")])
 def try_format(name: str, vocab: Vocab, whose: str, renderer: Renderer, by_name: str) -> Tried:
     """Lay out a few conversations as `make_format` would; no weights and no tokenizer are needed.
 
-    `by_name` is how another format is named, for the message. Raises `UsageError` as `make_format` does, and
-    `PromptError` for a template that fails with one question or with several turns.
+    `by_name` is how another format is named, for the message. Raises `UsageError` as `make_format`
+    does, and `PromptError` for a template that fails with one question or with several turns.
     """
     layout = make_format(name, vocab, whose, renderer)
     if not isinstance(layout, FileTemplate):
