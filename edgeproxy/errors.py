@@ -11,6 +11,7 @@
     ├── VocabularyError       two vocabularies cannot be combined
     ├── OutOfMemoryError      a trio takes more memory than is free
     ├── EngineError           llama.cpp failed, or was used wrongly
+    │   ├── EngineLoadError   llama.cpp itself cannot be loaded on this machine
     │   ├── ContextFullError  the text no longer fits the context
     │   └── LogitsError       a model answered with NaN, or with nothing finite
     ├── BusyError             another reply has the models, or took them from this one
@@ -69,6 +70,10 @@ class OutOfMemoryError(EdgeproxyError):
 
 class EngineError(EdgeproxyError):
     """llama.cpp failed, or a model was used after `close` or from two threads at once."""
+
+
+class EngineLoadError(EngineError):
+    """llama.cpp cannot be loaded here; the message says what is missing, and what to type."""
 
 
 class ContextFullError(EngineError):

@@ -18,6 +18,7 @@ PUBLIC = [
     "Recipe",
     "Sampling",
     "Session",
+    "Turn",
     "__version__",
     "load",
 ]

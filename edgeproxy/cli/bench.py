@@ -37,7 +37,7 @@ Examples:
 Everything runs in turn, REPEATS times; figures are medians. --json has base, expert, stepwise and
 drafted (tokens_per_second, its spread, first_token_seconds), prompt, ratios, memory and machine.
 Peak memory is the trio's, before the models measured alone; it is set beside the estimate that
-is made before a load: weights, KV caches, and everything else.""",
+is made before a load: weights, KV caches, and everything else. In --json memory is in bytes.""",
 )
 @click.argument("trio", required=False)
 @click.option(
@@ -92,18 +92,17 @@ def command(
     status = StatusLine()
     with opened(models, recipe) as ready, on_interrupt(ready.session.cancel) as presses:
 
-        def told(what: str) -> None:
+        def progress(what: str) -> None:
             if presses.count:
                 raise Cancelled("the measurement was interrupted")
             status.show(what)
 
         try:
             asked = questions or bench.PROMPTS
-            found = bench.measure(ready.session, asked, repeats, max_tokens, told, temperature)
+            found = bench.measure(ready.session, asked, repeats, max_tokens, progress, temperature)
         finally:
             status.clear()
-    peak = found["memory"]["peak"]
-    found["peak_memory"] = None if peak is None else _megabytes(peak)
+    found["peak_memory"] = found["memory"]["peak"]
     if as_json:
         write_json(found, indent=2)
     else:

@@ -78,7 +78,8 @@ def create(
 ) -> None:
     """Put each TRIO (a name, or the path of a trio.toml) into one file.
 
-    Each model is in it once, also where trios share it.
+    Each model is in it once, also where trios share it. README, LICENSE and NOTICE files come along
+    from a trio's own folder: where an installed one is, or its trio.toml with the models.
     """
     from edgeproxy.trios import bundle
     from edgeproxy.trios.find import find_recipe

@@ -6,12 +6,15 @@ May touch: headers of model files, /proc, /sys and the environment, read-only.
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgeproxy.cli.ui.options import json_option
 from edgeproxy.cli.ui.output import StatusLine, columns, write_json, write_lines
+
+if TYPE_CHECKING:
+    from edgeproxy.trios.available import Listed
 
 
 @click.command(
@@ -36,14 +39,8 @@ def command(trio: str | None, as_json: bool) -> int:
     """
     environment = dict(os.environ)  # before llama.cpp's library adds to it
     from edgeproxy.measure.doctor import examine
-    from edgeproxy.trios.available import Listed, installed, shipped
-    from edgeproxy.trios.find import find_recipe
-    from edgeproxy.trios.store import Store
 
-    if trio is None:
-        trios = shipped() + installed(Store())
-    else:
-        trios = [Listed(trio, "installed", find_recipe(trio))]
+    trios = _trios(trio)
     status = StatusLine()
     try:
         found = examine(trios, environment, status.show)
@@ -54,6 +51,19 @@ def command(trio: str | None, as_json: bool) -> int:
     else:
         write_lines(_as_lines(found))
     return 0 if found["ok"] else 1
+
+
+def _trios(name: str | None) -> list[Listed]:
+    """All trios that are here, or the one called `name`, or the one at that path."""
+    from edgeproxy.trios.available import Listed, installed, shipped
+    from edgeproxy.trios.find import find_recipe
+    from edgeproxy.trios.store import Store
+
+    here = shipped() + installed(Store())
+    if name is None:
+        return here
+    called = [listed for listed in here if listed.name == name]
+    return called[:1] or [Listed(name, "path", find_recipe(name))]
 
 
 def _as_lines(found: dict[str, Any]) -> list[str]:
@@ -68,7 +78,7 @@ def _as_lines(found: dict[str, Any]) -> list[str]:
     load = "unknown" if cpu["load"] is None else f"{cpu['load']:.1f}"
     rows = [
         ("edgeproxy", f"{versions['edgeproxy']}, Python {versions['python']}"),
-        ("llama.cpp", versions["llama_cpp"]),
+        ("llama.cpp", versions["llama_cpp"] or "cannot be loaded"),
         ("compiled for", ", ".join(cpu["compiled"]) or "unknown"),
         ("processor", f"{cpu['name']}, {cpu['usable']} usable, load {load}"),
         ("memory free", f"{spoken(memory['free'])}"),
@@ -89,7 +99,8 @@ def _as_lines(found: dict[str, Any]) -> list[str]:
 
 def _trio(trio: dict[str, Any], spoken: Any) -> tuple[str, ...]:
     if trio["needs"] is None:
-        return trio["trio"], "", "", "", "", "damaged"
+        state = "damaged" if trio["problem"] else "unknown without llama.cpp"
+        return trio["trio"], "", "", "", "", "missing" if trio["missing"] else state
     needs = trio["needs"]
     fits = {True: "fits", False: "does not fit", None: "memory free is unknown"}[trio["fits"]]
     context, total = f"{trio['context']:,}", spoken(trio["total"])

@@ -5,16 +5,15 @@ May touch: the file of questions, read-only, and the file of replies that it is 
 
 from __future__ import annotations
 
-import json
+import contextlib
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgeproxy.cli.ui.answer import FirstLine, answer_all, workers
+from edgeproxy.cli.ui.interrupt import on_interrupt
 from edgeproxy.cli.ui.opening import opened
 from edgeproxy.cli.ui.options import (
     DEFAULT_TRIO,
@@ -25,7 +24,7 @@ from edgeproxy.cli.ui.options import (
     reply_options,
     stats_option,
 )
-from edgeproxy.cli.ui.output import clean_message, say, write, write_json
+from edgeproxy.cli.ui.output import StatusLine, clean_message, say, write, write_json
 from edgeproxy.cli.ui.stats import pair_in_words, peak_in_words
 from edgeproxy.errors import UsageError
 from edgeproxy.measure.evaluate import (
@@ -34,12 +33,15 @@ from edgeproxy.measure.evaluate import (
     Question,
     figures,
     gap_closed,
-    is_right,
     read_questions,
 )
+from edgeproxy.measure.judging import is_right
+from edgeproxy.units import duration
 
 if TYPE_CHECKING:
     from edgeproxy.align import Cost
+    from edgeproxy.measure.answering import Answering, Known
+    from edgeproxy.measure.replies import Replies
     from edgeproxy.session.session import Session
     from edgeproxy.trios.find import Recipe
 
@@ -52,12 +54,13 @@ Examples:
   edgeproxy eval factbook questions.jsonl
   edgeproxy eval factbook questions.jsonl --systems base,proxy --alpha 0.5 --json
   edgeproxy eval factbook questions.jsonl --limit 50 --replies replies.jsonl
+  edgeproxy eval factbook questions.jsonl --limit 50 --replies replies.jsonl --resume
 
 \b
 A line of QUESTIONS is {"question": ..., "answer": ..., "kind": ...}; answer may be a list of
 accepted ones, kind may be missing. A reply is right when an accepted answer stands in its first
-line, compared without case, accents and punctuation. Gap closed is (proxy - base) /
-(tuned - base).""",
+line, compared without case, punctuation and the accents of Latin letters. Gap closed is
+(proxy - base) / (tuned - base).""",
 )
 @click.argument("trio")
 @click.argument("questions", type=click.Path(path_type=Path))
@@ -71,7 +74,10 @@ line, compared without case, accents and punctuation. Gap closed is (proxy - bas
     "--replies",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Write every reply to FILE, as JSON lines.",
+    help="Write every reply to FILE, as JSON lines; to FILE.part while they come.",
+)
+@click.option(
+    "--resume", is_flag=True, help="Go on with FILE.part of --replies, after it was cut short."
 )
 @model_options(trio_flag=False)
 @reply_options(max_tokens=MAX_REPLY_TOKENS)
@@ -82,6 +88,7 @@ def command(
     systems: str | None,
     limit: int | None,
     replies: Path | None,
+    resume: bool,
     models: Models,
     reply: Reply,
     as_json: bool,
@@ -91,33 +98,44 @@ def command(
 
     Greedy unless a temperature is given.
     """
+    if resume and replies is None:
+        raise UsageError("--resume goes on with the file of --replies; give both")
     asked = read_questions(questions, limit)
     sampling = reply.sampling()
+    from edgeproxy.measure.answering import Answering, FirstLine, workers
+    from edgeproxy.measure.replies import run_of
     from edgeproxy.trios.find import find_recipe
 
     recipe = find_recipe(models.trio or DEFAULT_TRIO)
     chosen = choose_systems(systems, recipe)
-    with _replies_file(replies, questions) as file, opened(models, recipe) as ready:
+    run = run_of(recipe, chosen, asked, sampling, _settings(recipe, models, reply))
+    with contextlib.ExitStack() as stack:
+        kept = stack.enter_context(_kept(replies, questions, run, asked, resume))
+        known = dict(kept.known) if kept is not None else {}
+        alone = [s for s in chosen if s != "proxy" and _is_needed(s, known, len(asked))]
+        ready = stack.enter_context(opened(models, recipe, alone))
         session, started = ready.session, time.perf_counter()
-        answer = FirstLine(sampling, reply.max_tokens)
         costs: list[Cost | None] = []
 
-        def note_cost(system: str) -> None:
+        def heard(system: str, number: int, text: str) -> None:
             if system == "proxy":
                 costs.append(session.cost)
+            if kept is not None:
+                kept.add(system, number, text)
 
-        count = workers(recipe, models.threads)
-        answered = answer_all(session, chosen, asked, answer, count, note_cost)
+        ask = FirstLine(sampling, reply.max_tokens)
+        work = Answering(session, chosen, asked, ask, known, heard)
+        answered = _shown(work, workers(recipe, models.threads), len(known))
         seconds = time.perf_counter() - started
         found = _report(session, asked, answered, seconds)
-        if file is not None:
-            _write_replies(file, asked, answered)
+        if kept is not None:
+            kept.finish(chosen)
     if as_json:
         write_json(found, indent=2)
     else:
         write(_as_text(found))
     if stats:
-        count = len(asked) * len(chosen)
+        count = len(asked) * len(chosen) - len(known)
         parts = [f"{count} replies in {seconds:.1f} s", f"{count / seconds:.1f} replies/s"]
         parts += [f"loaded in {ready.load_seconds:.2f} s", *peak_in_words()]
         say(", ".join([*parts, pair_in_words(session, costs)]))
@@ -140,6 +158,11 @@ def choose_systems(names: str | None, recipe: Recipe) -> list[str]:
     if "tuned" in wanted and not has_tuned:
         raise UsageError(f"the trio {recipe.name} has no tuned model here")
     return [name for name in SYSTEMS if name in wanted]
+
+
+def _is_needed(system: str, known: Known, count: int) -> bool:
+    """Whether a system has still to answer any of so many questions."""
+    return any((system, number) not in known for number in range(count))
 
 
 def _is_right(question: Question, reply: str) -> bool:
@@ -167,32 +190,63 @@ def _report(
     }
 
 
-def _replies_file(path: Path | None, questions: Path) -> AbstractContextManager[TextIO | None]:
-    """The file to write replies to, opened before minutes are spent on them."""
+def _settings(recipe: Recipe, models: Models, reply: Reply) -> dict[str, Any]:
+    """What else replies depend on, besides the models, the questions and the sampling."""
+    mask = models.plausibility
+    return {
+        "alpha": recipe.alpha if models.alpha is None else models.alpha,
+        "plausibility": recipe.plausibility if mask is None else mask,
+        "max_tokens": reply.max_tokens,
+        "ctx": models.ctx,
+        "kv": models.kv,
+        "draft": models.draft,
+    }
+
+
+@contextlib.contextmanager
+def _kept(
+    path: Path | None,
+    questions: Path,
+    run: Mapping[str, Any],
+    asked: Sequence[Question],
+    resume: bool,
+) -> Iterator[Replies | None]:
+    """The file to write replies to, opened before minutes are spent on them.
+
+    However the evaluation ends, what came of it is kept, and a person is told.
+    """
+    from edgeproxy.measure.replies import Replies
+
     if path is None:
-        return nullcontext()
+        yield None
+        return
     if path.exists() and path.samefile(questions):
         raise UsageError(f"{path}: the replies would overwrite the questions; name another file")
+    replies = Replies(path, run, asked, resume)
     try:
-        return path.open("w", encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}; name a file to write replies to") from None
+        yield replies
+    finally:
+        count, total = replies.close(), len(asked) * len(run["systems"])
+        if count:
+            say(f"{count} of {total} replies are kept in {replies.part}; --resume goes on from it")
 
 
-def _write_replies(
-    file: TextIO, questions: Sequence[Question], replies: Mapping[str, Sequence[str]]
-) -> None:
-    for name, of in replies.items():
-        for question, reply in zip(questions, of, strict=True):
-            line = {
-                "question": question.text,
-                "kind": question.kind,
-                "answer": list(question.answers),
-                "system": name,
-                "reply": reply,
-                "right": _is_right(question, reply),
-            }
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+def _shown(work: Answering, workers: int, known: int) -> dict[str, list[str]]:
+    """Let the systems answer, showing how far they are; Ctrl-C ends them."""
+    status, started = StatusLine(), time.monotonic()
+
+    def progress(done: int, total: int) -> None:
+        elapsed = time.monotonic() - started
+        rate = (done - known) / elapsed if elapsed else 0.0
+        left = f"{duration((total - done) / rate)} left" if rate else "..."
+        filled = "#" * (done * 20 // total)
+        status.show(f"[{filled:<20}] {done}/{total} replies, {rate:.0f}/s, {left}")
+
+    try:
+        with on_interrupt(work.stop):
+            return work.run(workers, progress)
+    finally:
+        status.clear()
 
 
 def _as_text(found: Mapping[str, Any]) -> str:

@@ -86,7 +86,7 @@ def _model(role: Role, header: Header) -> dict[str, Any]:
         "file": str(role.path),
         "size": header.file_size,
         "architecture": header.architecture,
-        "parameters": count_parameters(header),
+        "parameters": header.n_params,
         "quantisation": _quantisation(header),
         "context": header.integer(f"{header.architecture}.context_length"),
         "vocabulary": len(header.metadata["tokenizer.ggml.tokens"]),
@@ -112,11 +112,6 @@ def _lora(lora: Lora, model: Header) -> dict[str, Any]:
         "parameters": adapter.n_params,
         "quantisation": _quantisation(adapter.header),
     }
-
-
-def count_parameters(header: Header) -> int:
-    """How many numbers the model's tensors hold."""
-    return sum(math.prod(tensor.shape) for tensor in header.tensors)
 
 
 def _quantisation(header: Header) -> str:

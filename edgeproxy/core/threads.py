@@ -15,6 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from statistics import median
 from typing import Generic, TypeVar
 
+from edgeproxy.core.control_groups import cpu_quota
 from edgeproxy.errors import UsageError
 
 Option = TypeVar("Option")
@@ -250,9 +251,12 @@ class Beside:
                 except KeyboardInterrupt as error:
                     interrupt = error
             self._threads.is_halved = False
-        if interrupt is not None:
-            raise interrupt
-        return found, later.result()
+        try:
+            if interrupt is not None:
+                raise interrupt
+            return found, later.result()
+        finally:
+            del interrupt, later  # an error in them refers to this frame, which keeps the models
 
 
 class Crew:
@@ -264,6 +268,7 @@ class Crew:
 
     def __init__(self, base_params: int, pair_params: int, n_threads: int | None = None) -> None:
         self.beside: Beside | None = None
+        self._n_threads = n_threads
         if n_threads is not None:
             self.base = self.pair = Threads(n_threads, is_fixed=True)
             return
@@ -277,6 +282,12 @@ class Crew:
         self.base.choice.on_change = self.pair.choice.look_again
         self.pair.choice.on_change = self.base.choice.look_again
 
+    def alone(self, n_params: int) -> Threads:
+        """The threads of a model that answers alone: chosen as the trio's are, by its own times."""
+        if self._n_threads is not None:
+            return Threads(self._n_threads, is_fixed=True)
+        return Threads(default_threads(n_params))
+
 
 def default_threads(n_params: int) -> int:
     """How many threads a model of `n_params` parameters gets on this machine to begin with.
@@ -287,7 +298,14 @@ def default_threads(n_params: int) -> int:
 
 
 def processors() -> int:
-    """The processors that this process may use."""
+    """How many processors this process may keep busy at once.
+
+    Fewer than the machine has where a mask or a control group (a container's limit) says so: with
+    more threads than a group allows time for, all of them stand still until its next period.
+    """
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        count = len(os.sched_getaffinity(0))
+    else:
+        count = os.cpu_count() or 1
+    quota = cpu_quota()
+    return count if quota is None else max(1, min(count, int(quota)))

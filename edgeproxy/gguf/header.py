@@ -83,6 +83,11 @@ class Header:
         """The family of models, such as `llama`; it prefixes the hyper-parameters' keys."""
         return self.text("general.architecture")
 
+    @property
+    def n_params(self) -> int:
+        """How many numbers the model's tensors hold."""
+        return sum(math.prod(tensor.shape) for tensor in self.tensors)
+
     def without_tokenizer_lists(self) -> Header:
         """The same header without the tokenizer's tokens and merges, tens of megabytes of it."""
         kept = {

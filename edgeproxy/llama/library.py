@@ -1,5 +1,7 @@
 """The only import of `llama_cpp`, its logs sent to `logging`, and its parameters set by name.
 
+Importing this raises `EngineLoadError` where llama.cpp cannot be loaded.
+
 May touch: the process environment (two variables), llama.cpp's global log callback.
 """
 
@@ -12,6 +14,7 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
+from edgeproxy.core.loadable import unloadable
 from edgeproxy.errors import EngineError
 
 # A failed assertion would otherwise start a debugger and write to standard output.
@@ -21,7 +24,10 @@ os.environ.setdefault("GGML_NO_BACKTRACE", "1")
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
-import llama_cpp
+try:
+    import llama_cpp
+except (ImportError, OSError, RuntimeError, AttributeError) as error:
+    raise unloadable(error) from None
 
 lib: Any = llama_cpp.llama_cpp
 

@@ -6,13 +6,10 @@ alike; figures are medians, and ratios are of medians of the same run.
 
 from __future__ import annotations
 
-import os
-import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -24,6 +21,7 @@ from edgeproxy.decode.sample import Sampling
 from edgeproxy.decode.trio import RoleTokens, Trio
 from edgeproxy.errors import Cancelled
 from edgeproxy.gguf import read
+from edgeproxy.measure.machine import machine
 from edgeproxy.prompts.formats import Message
 from edgeproxy.session.memory_free import peak_memory
 from edgeproxy.session.memory_plan import BAR
@@ -62,13 +60,14 @@ def measure(
     prompts: Sequence[str],
     repeats: int,
     max_tokens: int,
-    told: Callable[[str], None],
+    progress: Callable[[str], None],
     temperature: float = 0.0,
 ) -> dict[str, Any]:
     """The figures of all systems, as JSON will have them.
 
-    `told` hears what is measured at the moment. What warms up is not counted; the peak of memory is
-    taken after the trio's part of that, before the models measured alone get contexts of their own.
+    `progress` hears what is measured at the moment. What warms up is not counted; the peak of
+    memory is taken after the trio's part of that, before the models measured alone get contexts of
+    their own.
     The draw begins with the same seed each time. Raises what a reply raises, `UsageError` for an
     impossible temperature, and `Cancelled` once the session is cancelled.
     """
@@ -76,7 +75,7 @@ def measure(
     mode = session.drafter.mode
 
     def ask(name: str, when: str) -> list[Reply]:
-        told(f"{when}: {name}")
+        progress(f"{when}: {name}")
         session.drafter.mode = mode if name == "drafted" else "off"
         try:
             speaker = _speaker(session, name)
@@ -97,9 +96,9 @@ def measure(
         when = f"round {number} of {repeats}"
         for name in SYSTEMS:
             rounds[name].append(ask(name, when))
-        told(f"{when}: reading a prompt")
+        progress(f"{when}: reading a prompt")
         reading.append(_read_prompt(session))
-    told("memory bandwidth")
+    progress("memory bandwidth")
     found: dict[str, Any] = {name: _figures(replies) for name, replies in rounds.items()}
     trio_reads, base_reads = (median(times) for times in zip(*reading, strict=True))
     copied, read = memory_bandwidth()
@@ -232,29 +231,3 @@ def _fastest(work: Callable[[], object], limit: float = 0.3) -> float:
         work()
         times.append(time.perf_counter() - started)
     return min(times)
-
-
-def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
-    from importlib.metadata import version
-
-    return {
-        "system": f"{platform.system()} {platform.machine()}",
-        "processor": next(_processor_names(), platform.processor() or "unknown"),
-        "processors": processors(),
-        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-        "python": platform.python_version(),
-        "llama_cpp_python": version("llama-cpp-python"),
-    }
-
-
-def _processor_names() -> Iterator[str]:
-    """The processor's name where the system has it in a file, as Linux does."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return
-    for line in lines:
-        key, _, value = line.partition(":")
-        if key.strip() in ("model name", "Model"):
-            yield value.strip()

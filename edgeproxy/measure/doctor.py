@@ -1,6 +1,6 @@
 """What this machine can run, what is slow on it and why, as data; `edgeproxy doctor` shows it.
 
-May touch: headers of model files, /proc, /sys and the environment, read-only.
+May touch: headers of model files, /proc, /sys and the environment, read-only; a process of its own.
 """
 
 from __future__ import annotations
@@ -10,39 +10,37 @@ import platform
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from edgeproxy import __version__
-from edgeproxy.errors import EdgeproxyError, OutOfMemoryError
-from edgeproxy.llama import build, system_info
-from edgeproxy.measure.bench import machine
-from edgeproxy.session.memory_free import Free, free_memory, group_folders
-from edgeproxy.session.memory_plan import Part, Plan, adapter_bytes
+from edgeproxy.core.control_groups import cpu_quota
+from edgeproxy.core.loadable import BUILD_HERE, probe
+from edgeproxy.errors import EdgeproxyError, EngineLoadError, OutOfMemoryError
+from edgeproxy.gguf import read
+from edgeproxy.measure.machine import machine, machine_features
+from edgeproxy.session.memory_free import Free, free_memory
+from edgeproxy.trios.address import without_login
 from edgeproxy.trios.available import Listed
 from edgeproxy.trios.home import home
+from edgeproxy.trios.manifest import Recipe
 from edgeproxy.units import in_units
-
-FEATURES: Mapping[str, tuple[str, ...]] = {
-    "AVX": ("avx",),
-    "AVX2": ("avx2",),
-    "FMA": ("fma", "fma3"),
-    "F16C": ("f16c",),
-    "AVX512": ("avx512f",),
-    "AVX512_VNNI": ("avx512_vnni", "avx512vnni"),
-    "NEON": ("asimd", "neon"),
-    "DOTPROD": ("asimddp",),
-    "MATMUL_INT8": ("i8mm",),
-}
-"""llama.cpp's name of what a processor can do, and the names that Linux and NumPy have for it."""
 
 DECISIVE = {"AVX", "AVX2", "FMA", "F16C", "NEON", "DOTPROD"}
 """Without these a model takes several times as long; the others are worth some percent."""
 
 VARIABLES = ("OMP_", "GOMP_", "KMP_", "EDGEPROXY_", "HF_", "GGML_", "LLAMA_")
-_SECRET = ("TOKEN", "KEY", "SECRET", "PASSWORD")
+_SECRET = ("TOKEN", "KEY", "SECRET", "PASSWORD", "CREDENTIAL", "AUTH")
 _LITTLE_DISK = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What llama.cpp says of itself, or in `problem` why it cannot be loaded."""
+
+    build: str | None = None
+    features: str = ""
+    problem: str | None = None
 
 
 @dataclass(frozen=True)
@@ -55,20 +53,22 @@ class Advice:
 
 
 def examine(
-    trios: Sequence[Listed], environment: Mapping[str, str], told: Callable[[str], None]
+    trios: Sequence[Listed], environment: Mapping[str, str], progress: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Everything, as JSON will have it; `told` hears which trio is looked at."""
+    """Everything, as JSON will have it; `progress` hears which trio is looked at."""
     free = free_memory()
-    compiled, able = compiled_features(system_info()), machine_features()
+    engine = load_engine()
+    compiled, able = compiled_features(engine.features), machine_features()
     here = machine()
     folder = home()
-    found_trios = [_trio(listed, free, told) for listed in trios]
+    found_trios = [_trio(listed, free, progress, engine.problem is None) for listed in trios]
     variables = relevant(environment)
     quota = cpu_quota()
     disk = free_disk(folder)
     advice = [
+        *_of_engine(engine),
         *_of_features(compiled, able),
-        *_of_processors(here["processors"], here["load"], quota),
+        *_of_processors(here["processors"], os.cpu_count(), here["load"], quota),
         *_of_variables(variables, here["processors"]),
         *_of_trios(found_trios),
         *_of_disk(folder, disk),
@@ -78,7 +78,7 @@ def examine(
             "edgeproxy": __version__,
             "python": here["python"],
             "llama_cpp_python": here["llama_cpp_python"],
-            "llama_cpp": build(),
+            "llama_cpp": engine.build,
         },
         "processor": {
             "name": here["processor"],
@@ -108,42 +108,16 @@ def compiled_features(told: str) -> set[str]:
     return {name.strip() for name, _, value in pairs if value.strip() == "1"}
 
 
-def machine_features(cpuinfo: Path = Path("/proc/cpuinfo")) -> set[str]:
-    """What this processor can do, of `FEATURES`; by Linux's account, or NumPy's elsewhere."""
-    known: set[str] = set()
+def load_engine() -> Engine:
+    """Load llama.cpp, which a machine may be unable to, and ask what it is."""
+    problem = probe()
+    if problem is not None:
+        return Engine(problem=problem)
     try:
-        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() in ("flags", "Features"):
-                known = set(value.split())
-                break
-    except OSError:
-        known = _numpy_features()
-    return {name for name, names in FEATURES.items() if known.intersection(names)}
-
-
-def _numpy_features() -> set[str]:
-    try:
-        # NumPy keeps it to itself, and an older one elsewhere.
-        features = import_module("numpy._core._multiarray_umath").__cpu_features__
-    except (ImportError, AttributeError):
-        return set()
-    return {name.lower() for name, is_there in features.items() if is_there}
-
-
-def cpu_quota() -> float | None:
-    """How many processors' time a control group allows, where one limits it."""
-    found = []
-    for folder, version in group_folders("cpu"):
-        names = ("cpu.cfs_quota_us", "cpu.cfs_period_us") if version == 1 else ("cpu.max",)
-        try:
-            words = " ".join((folder / name).read_text() for name in names).split()
-            quota, period = map(int, words)
-        except (OSError, ValueError):  # "max", or no such file at the root
-            continue
-        if quota > 0 and period > 0:
-            found.append(quota / period)
-    return min(found, default=None)
+        from edgeproxy.llama import build, system_info
+    except EngineLoadError as error:
+        return Engine(problem=str(error))
+    return Engine(build(), system_info())
 
 
 def free_disk(folder: Path | None) -> int | None:
@@ -160,34 +134,66 @@ def free_disk(folder: Path | None) -> int | None:
 def relevant(environment: Mapping[str, str]) -> dict[str, str]:
     """The variables that change what edgeproxy and its libraries do; secrets are not shown."""
     return {
-        name: "(set)" if any(word in name for word in _SECRET) else value
+        name: "(set)" if any(word in name for word in _SECRET) else without_login(value)
         for name, value in sorted(environment.items())
         if name.startswith(VARIABLES)
     }
 
 
-def _trio(listed: Listed, free: Free | None, told: Callable[[str], None]) -> dict[str, Any]:
-    told(f"reading the headers of {listed.name}")
-    found: dict[str, Any] = {"trio": listed.name, "origin": listed.origin}
-    found |= {"needs": None, "total": None, "context": None, "fits": None}
+def _trio(
+    listed: Listed, free: Free | None, progress: Callable[[str], None], can_estimate: bool
+) -> dict[str, Any]:
+    """What is to be said of one trio; what it takes of memory only llama.cpp can tell."""
+    progress(f"reading the headers of {listed.name}")
+    found: dict[str, Any] = {"trio": listed.name, "origin": listed.origin, "missing": []}
+    found |= {"needs": None, "total": None, "context": None, "fits": None, "problem": None}
+    if listed.recipe is None:
+        return found | {"problem": listed.problem or "its manifest is damaged"}
+    roles = listed.recipe.roles.values()
+    files = {file.path: file.name for role in roles for file in (role, role.lora) if file}
+    # Path.exists raises for a folder that may not be looked into.
+    is_there = os.path.exists
+    missing = sorted({name for path, name in files.items() if not is_there(path)})
+    if missing:
+        problem = f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
+        return found | {"missing": missing, "problem": problem}
     try:
-        if listed.recipe is None:
-            raise EdgeproxyError(listed.problem or "its manifest is damaged")
-        roles = listed.recipe.roles
-        parts = {path: Part.read(path) for path in {role.path for role in roles.values()}}
-        plan = Plan(
-            {name: parts[role.path] for name, role in roles.items()},
-            adapters=adapter_bytes(roles.values()),
-        )
-        estimate = plan.estimate()
-        found["needs"], found["total"] = asdict(estimate), estimate.total
-        found["context"] = min(map(plan.context, plan.parts.values()))
-        plan.check(free)
-        return found | {"fits": None if free is None else True, "problem": None}
+        return found | (_needs(listed.recipe, free) if can_estimate else _checked(listed.recipe))
     except OutOfMemoryError as error:
-        return found | {"fits": False, "problem": str(error)}
+        return found | _needs(listed.recipe, None) | {"fits": False, "problem": str(error)}
     except EdgeproxyError as error:
         return found | {"problem": str(error)}
+
+
+def _checked(recipe: Recipe) -> dict[str, Any]:
+    for role in recipe.roles.values():
+        read(role.path)
+    return {}
+
+
+def _needs(recipe: Recipe, free: Free | None) -> dict[str, Any]:
+    """What a trio takes of memory. Raises `OutOfMemoryError` where it is more than is free."""
+    from edgeproxy.session.memory_plan import Part, Plan, adapter_bytes
+
+    parts = {path: Part.read(path) for path in {role.path for role in recipe.roles.values()}}
+    plan = Plan(
+        {name: parts[role.path] for name, role in recipe.roles.items()},
+        adapters=adapter_bytes(recipe.roles.values()),
+    )
+    plan.check(free)
+    estimate = plan.estimate()
+    return {
+        "needs": asdict(estimate),
+        "total": estimate.total,
+        "context": min(map(plan.context, plan.parts.values())),
+        "fits": None if free is None else True,
+    }
+
+
+def _of_engine(engine: Engine) -> Iterator[Advice]:
+    if engine.problem is not None:
+        what, _, remedy = engine.problem.partition("; ")
+        yield Advice(what, remedy or BUILD_HERE, urgent=True)
 
 
 def _of_features(compiled: set[str], able: set[str]) -> Iterator[Advice]:
@@ -198,20 +204,20 @@ def _of_features(compiled: set[str], able: set[str]) -> Iterator[Advice]:
     yield Advice(
         f"llama.cpp was compiled without {names}, which this processor has: it is slower than "
         "it could be",
-        "compile it for this machine: pip install --force-reinstall --no-cache-dir --no-binary "
-        "llama-cpp-python llama-cpp-python",
+        BUILD_HERE,
         urgent=bool(unused & DECISIVE),
     )
 
 
-def _of_processors(usable: int, load: float | None, quota: float | None) -> Iterator[Advice]:
-    if quota is not None and quota < usable:
-        threads = max(1, int(quota))
+def _of_processors(
+    usable: int, cores: int | None, load: float | None, quota: float | None
+) -> Iterator[Advice]:
+    if quota is not None and int(quota) <= usable < (cores or 1):
         yield Advice(
-            f"a control group allows the time of {quota:g} of {usable} processors: more threads "
-            "than that wait for each other",
-            f"use --threads {threads}, or allow more",
-            urgent=True,
+            f"a control group allows the time of {quota:g} of {cores} processors, and models get "
+            f"{'one thread' if usable == 1 else f'{usable} threads'}",
+            "allow more, as with --cpus for a container, if that is too slow",
+            urgent=False,
         )
     if load is not None and load > 0.7 * usable:
         yield Advice(
@@ -248,11 +254,22 @@ def _of_variables(variables: Mapping[str, str], processors: int) -> Iterator[Adv
 def _of_trios(trios: Sequence[Mapping[str, Any]]) -> Iterator[Advice]:
     for trio in trios:
         if trio["problem"]:
-            what, _, remedy = trio["problem"].partition(": ")
-            is_room = trio["fits"] is False
-            do = remedy if is_room else f"see: edgeproxy verify {trio['trio']}"
-            said = what if is_room else trio["problem"]
+            said, do = trio["problem"], _remedy(trio)
+            if trio["fits"] is False:
+                said, _, do = said.partition(": ")
             yield Advice(f"{trio['trio']}: {said}", do, urgent=True)
+
+
+def _remedy(trio: Mapping[str, Any]) -> str:
+    """What to do about a trio whose files are missing or damaged."""
+    name = trio["trio"]
+    if trio["origin"] == "path":
+        return "put the right files there, or correct the manifest"
+    if not trio["missing"]:
+        return f"see: edgeproxy verify {name}"
+    if trio["origin"] == "shipped":
+        return "install edgeproxy again"
+    return f"edgeproxy pull {name}, or install its bundle again"
 
 
 def _of_disk(folder: Path | None, free: int | None) -> Iterator[Advice]:

@@ -1,4 +1,4 @@
-"""Questions with known answers: reading them, judging replies, and the figures. No models here.
+"""Questions with known answers: reading them, and the figures. No models here.
 
 May touch: the file of questions, read-only.
 """
@@ -6,15 +6,14 @@ May touch: the file of questions, read-only.
 from __future__ import annotations
 
 import json
-import re
-import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edgeproxy.core.utf8 import check_text, decode
 from edgeproxy.errors import PromptError, UsageError
+from edgeproxy.measure.judging import words
 
 SYSTEMS = ("base", "anti_expert", "expert", "proxy", "tuned")
 """What answers: each model alone, and the three together as the proxy."""
@@ -75,41 +74,6 @@ def _question(line: bytes, where: str) -> Question:
     if kind is not None and not isinstance(kind, str):
         raise UsageError(f"{where}: kind must be text")
     return Question(text, tuple(answers), kind)
-
-
-# 1,234,567 and 1.234.567 are numbers in groups; 1,23 and 1.234 may not be.
-_COMMAS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?!\d|,\d)")
-_POINTS = re.compile(r"(?<![\d.,])\d{1,3}(?:\.\d{3}){2,}(?!\d|\.\d)")
-_WORD = re.compile(r"\d+(?:\.\d+)+|[^\W_]+")
-_STROKES = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "ı": "i", "æ": "ae", "œ": "oe"})
-
-
-def words(text: str) -> list[str]:
-    """The words of `text` without case, accents, punctuation, and separators within numbers.
-
-    A decimal point stays, so that 5 million does not stand in "3.5 million".
-    """
-    text = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
-    text = "".join(c for c in text if not unicodedata.combining(c)).translate(_STROKES)
-    text = _COMMAS.sub(lambda found: found[0].replace(",", ""), text)
-    text = _POINTS.sub(lambda found: found[0].replace(".", ""), text)
-    return _WORD.findall(text)
-
-
-def first_line(reply: str) -> str:
-    """The first line of a reply that is not blank, without the space around it."""
-    return reply.lstrip().split("\n", 1)[0].rstrip()
-
-
-def is_right(reply: str, answers: Iterable[str]) -> bool:
-    """Whether an accepted answer stands, word for word, in the first line of `reply`."""
-    said = words(first_line(reply))
-    return any(_stands_in(words(answer), said) for answer in answers)
-
-
-def _stands_in(part: Sequence[str], whole: Sequence[str]) -> bool:
-    n = len(part)
-    return any(list(whole[at : at + n]) == list(part) for at in range(len(whole) - n + 1))
 
 
 def figures(questions: Sequence[Question], right: Sequence[bool]) -> dict[str, Any]:

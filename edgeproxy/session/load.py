@@ -6,15 +6,16 @@ read-only; the child process that renders chat templates.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
 from edgeproxy.align import MAX_PATHS, align, doubts, match
 from edgeproxy.core.cancel import Cancel, Flag
 from edgeproxy.core.check import one_of, whole
-from edgeproxy.core.threads import Crew, Threads, default_threads
+from edgeproxy.core.threads import Crew, Threads
 from edgeproxy.decode.drafted import Draft, Drafter
 from edgeproxy.decode.fuse import check_alpha, check_plausibility
 from edgeproxy.decode.sample import Sampling
@@ -49,6 +50,7 @@ def load(
     kv_type: KvType = "f16",
     strict: bool = False,
     draft: Draft = "auto",
+    solo: Sequence[str] = (),
     force: bool = False,
     progress: Progress | None = None,
     cancel: Cancel | None = None,
@@ -66,6 +68,9 @@ def load(
 
     `draft` says what drafts several tokens at once (see `Drafter`): it changes the speed and, bar
     rounding, not the text.
+
+    `solo` names models that will answer alone too (see `Session.solo`): they are loaded with the
+    trio, if there is room for all of them.
 
     The pair may have a vocabulary of its own. What it then cannot say is in `Session.doubts`; with
     `strict` it is a `VocabularyError`.
@@ -89,7 +94,7 @@ def load(
     files = ModelFiles(progress, cancel)
     try:
         loading = _Loading(files, recipe, n_ctx, n_threads, kv_type, force, cancel)
-        return loading.session(strict, draft)
+        return loading.session(strict, draft, solo)
     except BaseException:
         files.close()
         raise
@@ -107,15 +112,16 @@ class _Loading:
     force: bool
     cancel: Cancel
 
-    def session(self, strict: bool, draft: Draft) -> Session:
+    def session(self, strict: bool, draft: Draft, solo: Sequence[str]) -> Session:
         """All of the trio in memory, answering. Raises as `load` does."""
         recipe, files = self.recipe, self.files
         parts = {name: Part.of(files.check(role)) for name, role in recipe.roles.items()}
+        alone = {name: Part.of(files.check(self._role(name))) for name in solo}
         adapters = adapter_bytes(recipe.roles.values())
         plan = Plan(parts, self.n_ctx, self.kv_type, draft != "off", adapters)
         memory = plan.estimate()
         if not self.force:
-            plan.check(free_memory())
+            replace(plan, alone=alone).check(free_memory())
         for name, role in recipe.roles.items():
             files.try_format(name, role)
         base, expert, anti_expert = (
@@ -156,26 +162,33 @@ class _Loading:
             Drafter(trio, draft),
             self._sampling,
         )
-        return Session(
+        session = Session(
             recipe,
             speaker,
             files,
-            self._solo,
+            partial(self._solo, crew),
             matches=dict(zip(("expert", "anti_expert"), matches, strict=True)),
             crew=crew,
             memory=memory,
             doubts=[*lost, *plan.doubts()],
         )
+        for name in solo:
+            session.solo(name)
+        return session
 
     @property
     def _sampling(self) -> Sampling:
         return Sampling(temperature=self.recipe.temperature)
 
-    def _solo(self, role: str) -> SoloSpeaker:
-        """One model alone, in a context of its own. See `Session.solo`."""
-        found = getattr(self.recipe, role) if role in SOLO_ROLES else None
+    def _role(self, name: str) -> Role:
+        found: Role | None = getattr(self.recipe, name) if name in SOLO_ROLES else None
         if found is None:
-            raise UsageError(f"the trio {self.recipe.name!r} has no model {role!r}")
+            raise UsageError(f"the trio {self.recipe.name!r} has no model {name!r}")
+        return found
+
+    def _solo(self, crew: Crew, role: str) -> SoloSpeaker:
+        """One model alone, in a context of its own. See `Session.solo`."""
+        found = self._role(role)
         held = self.files.held(found)
         part = Part(held.header, held.vocab, 0) if held else Part.of(self.files.check(found))
         if not self.force:
@@ -185,8 +198,7 @@ class _Loading:
             self.files.try_format(role, found)
         weights = self.files.weights(role, found)
         floor = Floor(self.cancel)
-        n_threads = self.n_threads or default_threads(weights.n_params)
-        model = self._context(role, found, floor, n_threads)
+        model = self._context(role, found, floor, crew.alone(weights.n_params))
         layout = _format(found, weights, self.files.renderer)
         return SoloSpeaker(model, layout, floor, weights, self._sampling)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-_PROC, _CGROUP = Path("/proc"), Path("/sys/fs/cgroup")
+from edgeproxy.core.control_groups import MOUNTED, PROC, group_folders, read_text
 
 
 class Free(NamedTuple):
@@ -26,7 +26,7 @@ def peak_memory(process: int | None = None) -> int | None:
     Of another process, given by its id, only Linux tells.
     """
     # Linux's `getrusage` begins with what the parent held when it started this process.
-    peak = _kilobytes(_PROC / f"{process or 'self'}/status").get("VmHWM")
+    peak = _kilobytes(PROC / f"{process or 'self'}/status").get("VmHWM")
     if peak is not None or process is not None or sys.platform == "win32":
         return peak
     import resource
@@ -43,7 +43,7 @@ def free_memory() -> Free | None:
     """
     if sys.platform != "linux":
         return _free_elsewhere()
-    return min([*_machine(_PROC), *_groups(_PROC, _CGROUP), *_limits(_PROC)], default=None)
+    return min([*_machine(PROC), *_groups(PROC, MOUNTED), *_limits(PROC)], default=None)
 
 
 def _free_elsewhere() -> Free | None:
@@ -69,32 +69,12 @@ def _groups(proc: Path, mounted: Path) -> Iterator[Free]:
             yield from _group(folder, ("memory.max", "memory.high"), "memory.current", "")
 
 
-def group_folders(
-    controller: str, proc: Path = _PROC, mounted: Path = _CGROUP
-) -> Iterator[tuple[Path, int]]:
-    """The folders of this process's control groups and those above, with the version, 1 or 2."""
-    for line in _read(proc / "self/cgroup").splitlines():
-        number, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
-        if controller in controllers.split(","):
-            root, version = mounted / controller, 1
-        elif number == "0":
-            root, version = mounted, 2
-        else:
-            continue
-        # Inside a container its own group is the root that is mounted, whatever the path says.
-        own = root / path.lstrip("/")
-        for folder in (own, *own.parents):
-            if folder.is_relative_to(root):
-                yield folder, version
-
-
 def _group(folder: Path, limits: tuple[str, ...], usage: str, prefix: str) -> Iterator[Free]:
     limit = min((n for name in limits if (n := _number(folder / name)) is not None), default=None)
     used = _number(folder / usage)
     if limit is None or used is None or limit >= 1 << 60:
         return
-    stat = dict(line.partition(" ")[::2] for line in _read(folder / "memory.stat").splitlines())
+    stat = dict(line.partition(" ")[::2] for line in read_text(folder / "memory.stat").splitlines())
     # Pages of files are given up when memory is short.
     cached = sum(int(stat.get(f"{prefix}{kind}_file", 0)) for kind in ("active", "inactive"))
     yield Free(max(0, limit - used + cached), "the limit of this container or control group leaves")
@@ -116,7 +96,7 @@ def _limits(proc: Path) -> Iterator[Free]:
 def _kilobytes(path: Path) -> dict[str, int]:
     """The sizes in a file of lines like `VmHWM:  123 kB`, in bytes."""
     found = {}
-    for line in _read(path).splitlines():
+    for line in read_text(path).splitlines():
         name, _, rest = line.partition(":")
         if rest.endswith(" kB"):
             found[name] = int(rest.split()[0]) * 1024
@@ -124,12 +104,5 @@ def _kilobytes(path: Path) -> dict[str, int]:
 
 
 def _number(path: Path) -> int | None:
-    text = _read(path).strip()
+    text = read_text(path).strip()
     return int(text) if text.isdecimal() else None
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""

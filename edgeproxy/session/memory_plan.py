@@ -8,8 +8,9 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from edgeproxy.align import MAX_PATHS
@@ -110,7 +111,8 @@ class Plan:
     """A trio as it is to be loaded: its parts by role, and the settings that take memory.
 
     `n_ctx` is in tokens; without it each model has its own. Where two roles are of one file, both
-    have the same part. `adapters` are the bytes of a LoRA expert's adapter.
+    have the same part. `adapters` are the bytes of a LoRA expert's adapter. `alone` are the models
+    that will answer alone too, each in a context of its own.
     """
 
     parts: Mapping[str, Part]
@@ -118,6 +120,7 @@ class Plan:
     kv_type: KvType = "f16"
     drafts: bool = True
     adapters: int = 0
+    alone: Mapping[str, Part] = field(default_factory=lambda: MappingProxyType({}))
 
     def context(self, part: Part) -> int:
         """How many tokens the context of `part` holds."""
@@ -135,7 +138,8 @@ class Plan:
 
     def estimate(self) -> Estimate:
         """The bytes of each part. Raises `UsageError` where a model cannot have this KV type."""
-        distinct = {part.header.path: part for part in self.parts.values()}.values()
+        parts = (*self.parts.values(), *self.alone.values())
+        distinct = {part.header.path: part for part in parts}.values()
         projected = self._is_projected
         # Drafts are half as long as they may be; a pair with its own tokens looks along paths.
         drafted = 1 + (LONGEST // 2 if self.drafts and not projected else 0)
@@ -144,6 +148,8 @@ class Plan:
             branches = MAX_PATHS if projected and role != "base" else 0
             n_rows = 1 + MAX_PATHS if branches else 1 if role == "expert" else drafted
             found = self._context_bytes(part, n_rows, branches)
+            kv, compute, rows = kv + found.kv, compute + found.compute, rows + found.rows
+        for found in map(self._context_bytes, self.alone.values()):
             kv, compute, rows = kv + found.kv, compute + found.compute, rows + found.rows
         # The expert's as it ran ahead, stacked, those before them, and fused; some of one row.
         rows += (4 * drafted + 4) * len(self.parts["base"].vocab) * _FLOAT
@@ -207,8 +213,9 @@ class Plan:
         estimate = self.estimate()
         if free is None or estimate.more <= free.bytes:
             return
+        who = "this trio and its models alone take" if self.alone else "this trio takes"
         raise OutOfMemoryError(
-            f"this trio takes {in_units(estimate.more)} more memory "
+            f"{who} {in_units(estimate.more)} more memory "
             f"({in_units(estimate.weights)} of weights, {in_units(estimate.kv)} of KV caches) and "
             f"{free.limit} {in_units(free.bytes)}: {self._remedies(free.bytes, estimate)}"
         )

@@ -10,7 +10,7 @@ from edgeproxy.trios.find import find_pullable, pullable_names, shipped_names, s
 from edgeproxy.trios.manifest import Lora, Recipe, Role
 from edgeproxy.trios.store import Store
 
-Origin = Literal["shipped", "installed", "recipe"]
+Origin = Literal["shipped", "installed", "recipe", "path"]
 
 
 @dataclass(frozen=True)

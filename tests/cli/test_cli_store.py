@@ -160,6 +160,22 @@ def test_verify_finds_what_is_damaged_and_puts_it_aside(run: Run, store: Store) 
     assert run("verify", "mine")[0] == 0
 
 
+def test_verify_leaves_a_sound_file_where_only_a_manifest_is_wrong(run: Run, store: Store) -> None:
+    install(store, "mine")
+    install(store, "other")
+    base = store.recipe("mine").base
+    assert base.path == store.recipe("other").base.path
+    manifest = store.trios / "mine" / "trio.toml"
+    manifest.write_text(manifest.read_text().replace(f"size = {base.size}", "size = 7"))
+    code, out, _ = run("verify", "mine")
+    assert code == 1
+    assert "its sha256 is right, but its manifest is wrong" in out
+    assert "put aside" not in out
+    assert run("verify", "other")[0] == 0
+    install(store, "mine")
+    assert run("verify", "mine")[0] == 0
+
+
 def test_verify_reads_what_ships_and_tells_of_damaged_manifests(run: Run, store: Store) -> None:
     code, out, _ = run("verify", "factbook")
     assert (code, out.count("sound")) == (0, 4)

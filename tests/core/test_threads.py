@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgeproxy.core import threads as threads_module
 from edgeproxy.core.threads import (
     Beside,
     Choice,
@@ -157,6 +159,23 @@ def test_small_models_get_one_thread_and_large_ones_what_there_is() -> None:
     assert default_threads(10**9) == min(processors(), 16)
 
 
+@pytest.mark.parametrize(
+    ("allowed", "quota", "count"),
+    [(8, None, 8), (8, 2.0, 2), (8, 2.9, 2), (8, 0.5, 1), (2, 6.0, 2), (8, 8.0, 8)],
+)
+def test_a_mask_and_a_quota_limit_the_processors(
+    allowed: int, quota: float | None, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(allowed)), raising=False)
+    monkeypatch.setattr(threads_module, "cpu_quota", lambda: quota)
+    assert processors() == count
+    assert default_threads(10**9) == count
+    assert Crew(10**9, 10**9).base.choice._options[0] == count
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: allowed)
+    assert processors() == count
+
+
 def test_more_threads_for_one_make_the_other_look() -> None:
     machine = Machine(busy)
     one, other = (Threads(2, rarest=120.0, clock=machine.clock) for _ in range(2))
@@ -225,6 +244,16 @@ def test_a_fixed_crew_and_a_small_one_do_nothing_at_once() -> None:
     crew = Crew(10**9, 10**9, 3)
     assert (crew.base.choice.best, crew.pair.choice.best, crew.beside) == (3, 3, None)
     assert Crew(10**6, 10**6).beside is None
+
+
+def test_a_model_alone_gets_its_threads_as_the_trio_does() -> None:
+    crew = Crew(10**9, 10**8)
+    for n_params, role in ((10**9, crew.base), (10**8, crew.pair)):
+        alone = crew.alone(n_params)
+        assert alone is not role
+        assert alone.choice._options == role.choice._options
+    assert crew.alone(10**6).choice._options == [1]
+    assert Crew(10**9, 10**8, 3).alone(10**9).choice._options == [3]
 
 
 def always(at_once: bool) -> Beside:

@@ -25,6 +25,18 @@ def nobody(_what: str) -> None:
     """Hears what is measured."""
 
 
+TEXTS = {"trio", "draft", "system", "processor", "python", "llama_cpp_python"}
+
+
+def assert_numbers(found: dict[str, Any]) -> None:
+    """Nothing in this JSON is a text but what names something."""
+    for key, value in found.items():
+        if isinstance(value, dict):
+            assert_numbers(value)
+        else:
+            assert isinstance(value, str) == (key in TEXTS), key
+
+
 @pytest.mark.weights
 def test_json_has_what_others_build_on() -> None:
     code, out, err = run("--repeats", "2", "--max-tokens", "12", "--json")
@@ -45,6 +57,9 @@ def test_json_has_what_others_build_on() -> None:
     first = found["drafted"]["first_token_seconds"] / found["base"]["first_token_seconds"]
     assert found["ratios"]["first token: drafted / base"] == pytest.approx(first)
     assert found["same_text"]
+
+    assert_numbers(found)
+    assert found["peak_memory"] == found["memory"]["peak"]
 
     # What the models measured alone get, and the buffers that find the bandwidth, come later.
     memory = found["memory"]

@@ -1,4 +1,4 @@
-"""Judging replies: what counts as right, what a file of questions may hold, the figures."""
+"""What a file of questions may hold, and the figures."""
 
 from __future__ import annotations
 
@@ -7,75 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from edgeproxy.errors import UsageError
-from edgeproxy.measure.evaluate import (
-    Question,
-    figures,
-    first_line,
-    gap_closed,
-    is_right,
-    read_questions,
-    words,
-)
-
-
-@pytest.mark.parametrize(
-    ("reply", "answer"),
-    [
-        ("The capital is Ulaanbaatar.", "ulaanbaatar"),
-        ("\n \nIt is Port-au-Prince, of course.", "Port au Prince"),
-        ("It is N’Djamena.", "N'Djamena"),
-        ("Yaounde is the capital.", "Yaoundé"),
-        ("It is Tromsø.", "Tromso"),
-        ("STRASSE", "straße"),
-        ("About 1,234,567 people.", "1234567"),
-        ("About 1234567 people.", "1,234,567"),
-        ("About 1.234.567 people.", "1,234,567"),
-        ("In 1960, it became independent.", "1960"),
-        ("It has 3.5 million people.", "3.5 million"),
-        ("Its domain is .mn.", ".mn"),
-        ("Sao Tome & Principe", "São Tomé, Príncipe"),
-    ],
-)
-def test_right(reply: str, answer: str) -> None:
-    assert is_right(reply, [answer])
-
-
-@pytest.mark.parametrize(
-    ("reply", "answer"),
-    [
-        ("", "Lima"),
-        ("I do not know.\nLima", "Lima"),
-        ("It is Limassol.", "Lima"),
-        ("It has 3.5 million people.", "5 million"),
-        ("In 1960,5 things", "19605"),
-        ("It has 1234 people.", "234"),
-        ("Guinea", "Guinea-Bissau"),
-        ("Au prince, port", "Port-au-Prince"),
-    ],
-)
-def test_wrong(reply: str, answer: str) -> None:
-    assert not is_right(reply, [answer])
-
-
-def test_any_accepted_answer_counts() -> None:
-    assert is_right("It borders Chile.", ["Peru", "Chile"])
-
-
-@given(st.text())
-def test_words_are_stable(text: str) -> None:
-    once = words(text)
-    assert words(" ".join(once)) == once
-
-
-@given(st.text())
-def test_first_line_is_one_line(text: str) -> None:
-    line = first_line(text)
-    assert "\n" not in line
-    assert line == line.strip()
+from edgeproxy.measure.evaluate import Question, figures, gap_closed, read_questions
 
 
 def write_lines(path: Path, *lines: object) -> Path:

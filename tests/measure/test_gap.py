@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from edgeproxy.cli.ui.answer import FirstLine, answer_all
 from edgeproxy.decode.sample import Sampling
+from edgeproxy.measure.answering import Answering, FirstLine
 from edgeproxy.measure.evaluate import (
     SYSTEMS,
     Question,
     figures,
     gap_closed,
-    is_right,
     read_questions,
 )
+from edgeproxy.measure.judging import is_right
 from edgeproxy.session.load import load
 from edgeproxy.trios.find import Recipe, find_recipe, read_recipe
 
@@ -29,7 +29,8 @@ Figures = dict[str, dict[str, Any]]
 
 def measured(recipe: Recipe, questions: list[Question]) -> Figures:
     with load(recipe) as session:
-        replies = answer_all(session, SYSTEMS, questions, FirstLine(Sampling(), 48), workers=2)
+        ask = FirstLine(Sampling(), 48)
+        replies = Answering(session, SYSTEMS, questions, ask).run(workers=2)
     return {
         system: figures(
             questions, [is_right(r, q.answers) for r, q in zip(said, questions, strict=True)]

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 import edgeproxy
+from edgeproxy.core import threads
+from edgeproxy.core.threads import Threads
 from edgeproxy.decode.sample import Sampling
 from edgeproxy.decode.trio import RoleTokens
 from edgeproxy.errors import (
@@ -23,6 +25,7 @@ from edgeproxy.errors import (
     UsageError,
     VocabularyError,
 )
+from edgeproxy.llama import LlamaModel
 from edgeproxy.prompts.formats import Message
 from edgeproxy.session import load as loader
 from edgeproxy.session.load import load
@@ -55,9 +58,8 @@ def text_of(session: Session, question: str = "Hello", max_tokens: int = 8) -> s
     return "".join(piece.text for piece in session.chat(question, max_tokens=max_tokens))
 
 
-def with_files(files: dict[str, Path], **others: Path) -> Session:
-    chosen = {**files, **others}
-    return load(**chosen)  # type: ignore[arg-type]
+def with_files(files: dict[str, Path], **others: Any) -> Session:
+    return load(**{**files, **others})
 
 
 # Random models
@@ -118,7 +120,7 @@ def test_a_strict_load_refuses_vocabularies_that_lose_something(
 ) -> None:
     with pytest.raises(VocabularyError, match="the anti-expert cannot spell 1 of"):
         load(**{**files, "anti_expert": other}, strict=True)  # type: ignore[arg-type]
-    with load(**files, strict=True) as session:  # type: ignore[arg-type]
+    with with_files(files, strict=True) as session:
         assert session.doubts == ()
         assert session.cost is None
 
@@ -138,11 +140,11 @@ def test_impossible_settings_are_refused(
     files: dict[str, Path], settings: dict[str, float], error: type[Exception]
 ) -> None:
     with pytest.raises(error):
-        load(**files, **settings)  # type: ignore[arg-type]
+        with_files(files, **settings)
 
 
 def test_settings_take_the_recipes_place(files: dict[str, Path]) -> None:
-    with load(**files, alpha=0.5, plausibility=0.2, n_ctx=64) as session:  # type: ignore[arg-type]
+    with with_files(files, alpha=0.5, plausibility=0.2, n_ctx=64) as session:
         assert (session.alpha, session.plausibility) == (0.5, 0.2)
         assert session.trio.n_ctx == 64
         session.alpha = 0.0
@@ -151,7 +153,7 @@ def test_settings_take_the_recipes_place(files: dict[str, Path]) -> None:
 
 def test_progress_names_the_role(files: dict[str, Path]) -> None:
     seen: list[tuple[str, float]] = []
-    load(**files, progress=lambda *step: seen.append(step)).close()  # type: ignore[arg-type]
+    with_files(files, progress=lambda *step: seen.append(step)).close()
     assert list(dict.fromkeys(role for role, _ in seen)) == ["base", "expert", "anti_expert"]
     assert all(0.0 <= share <= 1.0 for _, share in seen)
 
@@ -163,14 +165,14 @@ def test_an_interrupt_while_loading_reaches_the_caller(files: dict[str, Path], r
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        load(**files, progress=report)  # type: ignore[arg-type]
+        with_files(files, progress=report)
 
 
 def test_loading_may_be_cancelled(files: dict[str, Path]) -> None:
     cancel = threading.Event()
     cancel.set()
     with pytest.raises(Cancelled):
-        load(**files, cancel=cancel)  # type: ignore[arg-type]
+        with_files(files, cancel=cancel)
 
 
 def test_one_file_in_two_roles_is_loaded_once(files: dict[str, Path]) -> None:
@@ -200,6 +202,62 @@ def test_one_model_alone_may_be_asked(files: dict[str, Path]) -> None:
             solo = session.solo(role)
             assert solo is session.solo(role)
             assert list(solo.reply([Message("user", "Hello")], max_tokens=3))
+
+
+def test_models_that_answer_alone_too_are_loaded_with_the_trio(files: dict[str, Path]) -> None:
+    loaded: list[str] = []
+    tuned = draft("llama").write(files["base"].with_name("tuned.gguf"), 9)
+    recipe = replace(
+        choose_recipe(None, files["base"], files["expert"], files["anti_expert"]), tuned=Role(tuned)
+    )
+    with load(recipe, solo=("base", "tuned"), progress=lambda r, _: loaded.append(r)) as session:
+        assert list(dict.fromkeys(loaded)) == ["base", "expert", "anti_expert", "tuned"]
+        loaded.clear()
+        for role in ("base", "tuned"):
+            assert list(session.solo(role).reply("Hello", max_tokens=3))
+        assert loaded == []
+
+
+def test_without_room_for_all_nothing_is_loaded(
+    files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str] = []
+    with with_files(files) as session:
+        needed = session.memory.more
+    monkeypatch.setattr(loader, "free_memory", lambda: Free(needed, "this machine has free"))
+    with_files(files).close()
+    with pytest.raises(OutOfMemoryError, match="this trio and its models alone take"):
+        with_files(files, solo=("base",), progress=lambda r, _: loaded.append(r))
+    assert loaded == []
+    with_files(files, solo=("base",), force=True).close()
+
+
+def test_a_model_alone_that_the_trio_lacks_is_told_before_anything_is_loaded(
+    files: dict[str, Path],
+) -> None:
+    loaded: list[str] = []
+    with pytest.raises(UsageError, match="no model 'tuned'"):
+        with_files(files, solo=("tuned",), progress=lambda r, _: loaded.append(r))
+    assert loaded == []
+
+
+def test_a_model_alone_learns_its_threads_as_the_trio_does(
+    files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Threads] = []
+
+    def noted(*arguments: Any, **settings: Any) -> LlamaModel:
+        given.append(settings["n_threads"])
+        return LlamaModel(*arguments, **settings)
+
+    monkeypatch.setattr(loader, "LlamaModel", noted)
+    monkeypatch.setattr(threads, "default_threads", lambda _: 2)
+    with with_files(files) as session:
+        trios = {id(session.crew.base), id(session.crew.pair)}
+        assert {id(one) for one in given} == trios
+        session.solo("base")
+        assert given[-1].choice._options == session.crew.base.choice._options == [2, 1]
+        assert id(given[-1]) not in trios
 
 
 @pytest.mark.parametrize("role", ["tuned", "name", "roles", ""])
@@ -233,7 +291,7 @@ def test_a_hundred_thousand_equal_characters_do_not_kill_the_process(
 
 
 def test_a_context_that_fills_up_ends_the_reply(files: dict[str, Path]) -> None:
-    with load(**files, n_ctx=60) as session:  # type: ignore[arg-type]
+    with with_files(files, n_ctx=60) as session:
         stopless = edgeproxy.Sampling(
             logit_bias=dict.fromkeys(session.trio.vocab.end_of_generation, -1e6)
         )

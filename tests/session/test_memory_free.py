@@ -18,8 +18,8 @@ def linux(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Files of a machine with 8 GB free, in no group."""
     write(tmp_path / "proc/meminfo", "MemTotal: 16000000 kB\nMemAvailable:    8000000 kB\n")
     write(tmp_path / "proc/self/status", "VmSize: 100 kB\nVmData: 50 kB\n")
-    monkeypatch.setattr(memory, "_PROC", tmp_path / "proc")
-    monkeypatch.setattr(memory, "_CGROUP", tmp_path / "cgroup")
+    monkeypatch.setattr(memory, "PROC", tmp_path / "proc")
+    monkeypatch.setattr(memory, "MOUNTED", tmp_path / "cgroup")
     return tmp_path
 
 

@@ -104,6 +104,24 @@ def test_what_fits_is_let_through(plan: Plan) -> None:
     plan.check(None)
 
 
+def test_models_alone_count_with_the_trio(plan: Plan) -> None:
+    """A context more for each, and weights where no role has that file."""
+    trio, base = plan.estimate(), plan.parts["base"]
+    found = replace(plan, alone={"base": base}).estimate()
+    assert (found.weights, found.vocabularies) == (trio.weights, trio.vocabularies)
+    alone = found.more - trio.more
+    base_only = Plan(dict.fromkeys(ROLES, base)).estimate()
+    assert found.kv - trio.kv == base_only.kv // 3
+    other = replace(base, header=replace(base.header, path=Path("another")))
+    with_other = replace(plan, alone={"tuned": other}).estimate()
+    assert with_other.weights - trio.weights == sum(tensor.size for tensor in base.header.tensors)
+    assert with_other.kv == found.kv
+    free = Free(trio.more + alone - 1, "this machine has free")
+    plan.check(free)
+    with pytest.raises(OutOfMemoryError, match="this trio and its models alone take"):
+        replace(plan, alone={"base": base}).check(free)
+
+
 def test_a_smaller_context_and_q8_0_are_proposed_where_they_fit(plan: Plan) -> None:
     long = replace(plan, n_ctx=8192)
     free = replace(plan, n_ctx=8192, kv_type="q8_0").estimate().more

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from edgeproxy import Session
 from edgeproxy.cli import VERBS
 from edgeproxy.prompts.formats import FORMATS, FROM_FILE
 from edgeproxy.trios.manifest import read, read_recipe
+from tests.test_layers import LAYERS
 from tools import docs, links
 
 DOCS = docs.REPOSITORY / "docs"
@@ -217,6 +219,15 @@ def test_every_environment_variable_is_described() -> None:
     assert ours - {"EDGEPROXY_COMPLETE"} == {n for n in listed if n.startswith("EDGEPROXY_")}
 
 
+def test_every_room_is_described() -> None:
+    listed = {
+        name.strip("`/")
+        for row in rows(page("architecture.md"), "The rooms")
+        for name in row[0].split(", ")
+    }
+    assert {*LAYERS, "files"} - {"__main__"} == listed
+
+
 NAMED = re.compile(r"`((?:\w[\w.-]*/)+[\w.-]+\.(?:py|md|toml|jsonl))`")
 """A path in backticks, such as `decode/trio.py`: of the repository, or within the package."""
 
@@ -237,3 +248,18 @@ def test_the_python_that_is_shown_runs(name: str, session: Session) -> None:
     for block in blocks:
         names = {"edgeproxy": edgeproxy, "session": session, "messages": "Hello"}
         exec(compile(block, name, "exec"), names)
+
+
+def test_every_name_in_the_walk_of_a_reply_is_in_the_code() -> None:
+    sources = (path.read_text("utf-8") for path in (docs.REPOSITORY / "edgeproxy").rglob("*.py"))
+    tree = [node for source in sources for node in ast.walk(ast.parse(source))]
+    classes = {node.name: node for node in tree if isinstance(node, ast.ClassDef)}
+    functions = {node.name for node in tree if isinstance(node, ast.FunctionDef)}
+    constants = {node.id for node in tree if isinstance(node, ast.Name)}
+    text = page("architecture.md")
+    for name, method in re.findall(r"`([A-Z]\w+)\.(\w+)`", text):
+        own = {node.name for node in ast.walk(classes[name]) if isinstance(node, ast.FunctionDef)}
+        assert method in own, f"{name}.{method}"
+    for name in re.findall(r"`(_?[A-Z][a-z]\w+|[A-Z]{2,}|_[a-z]\w+)`", text):
+        if name != "KeyboardInterrupt":
+            assert name in classes.keys() | functions | constants, name

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from edgeproxy.llama import LlamaModel, Weights
-from edgeproxy.measure.evaluate import is_right
+from edgeproxy.measure.judging import is_right
 from edgeproxy.trios.find import Recipe, read_recipe
 from tools.factbook import corpus, facts
 from tools.factbook.dialogues import TESTED, DialogueMaker, make_questions

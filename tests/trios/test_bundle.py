@@ -145,6 +145,21 @@ def test_only_what_belongs_to_a_trio_is_carried(tmp_path: Path) -> None:
     assert len(manifest.of("model")) == 3
 
 
+def test_texts_beside_models_that_are_no_trios_folder_stay_there(tmp_path: Path) -> None:
+    path = write_trio(tmp_path / "downloads")
+    (path.parent / "README.md").write_text("my diary")
+    mine = path.rename(path.with_name("mine.toml"))
+    assert [file.name for file in create([read_recipe(mine)], tmp_path / "a").of("trio")] == [
+        "trio.toml"
+    ]
+    # A manifest of other models does not make it this trio's folder.
+    path.write_text(mine.read_text().replace("base.gguf", "another.gguf"))
+    draft().write(path.parent / "another.gguf", seed=9)
+    assert [file.name for file in create([read_recipe(mine)], tmp_path / "b").of("trio")] == [
+        "trio.toml"
+    ]
+
+
 def test_the_trio_that_ships_brings_its_licence(factbook_recipe: Recipe, tmp_path: Path) -> None:
     create([factbook_recipe], tmp_path / "f.bundle")
     with Bundle(tmp_path / "f.bundle") as bundle:
@@ -282,6 +297,19 @@ def test_models_that_are_not_what_their_trio_says(tmp_path: Path) -> None:
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "wrong" / "base.gguf")
         refused([read_recipe(path)], target, ModelFileError, "FIFO")
+
+
+def test_a_wrong_size_is_put_right_where_the_hash_says_that_the_file_is_sound(
+    tmp_path: Path,
+) -> None:
+    path = write_trio(tmp_path / "wrong")
+    size, digest = len(data := (path.parent / "base.gguf").read_bytes()), sha256(data)
+    line = f'file = "base.gguf"\nsize = 7\nsha256 = "{digest}"'
+    path.write_text(path.read_text().replace('file = "base.gguf"', line))
+    create([read_recipe(path)], tmp_path / "x.bundle")
+    with Bundle(tmp_path / "x.bundle") as bundle:
+        (trio,) = verify(bundle)
+    assert (trio.recipe.base.size, trio.recipe.base.sha256) == (size, digest)
 
 
 def test_a_model_that_changes_meanwhile(tmp_path: Path, recipe: Recipe) -> None:

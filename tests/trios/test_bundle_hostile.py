@@ -394,7 +394,7 @@ def a_trio_whose_hash_leads_out(of: Altered) -> None:
     toml(of, 'sha256 = "', 'sha256 = "../../../../evil"\n# "')
 
 
-@hostile("base.gguf of the trio mini is not in it")
+@hostile("the manifest of mini gives base.gguf another size than it has")
 def a_trio_with_another_size(of: Altered) -> None:
     toml(of, "\nsize = ", "\nsize = 1")
 

@@ -274,6 +274,16 @@ def test_no_network_is_told_at_once(home: Home) -> None:
     assert time.perf_counter() - started < 5
 
 
+def test_a_password_in_the_endpoint_is_not_told(home: Home) -> None:
+    closed = "http://user:pa55@127.0.0.1:9"
+    err = assert_refused(home, "***@127.0.0.1:9", "cannot be reached", HF_ENDPOINT=closed)
+    assert "pa55" not in err
+    home.hub.gated["org/base"] = {"hf_good"}
+    open_one = home.hub.endpoint.replace("://", "://user:pa55@")
+    err = assert_refused(home, "org/base", HF_ENDPOINT=open_one)
+    assert "pa55" not in err
+
+
 def test_an_endpoint_that_is_none(home: Home) -> None:
     assert_refused(home, "HF_ENDPOINT", HF_ENDPOINT="nonsense")
     home.hub.twist("hub", "HEAD", Twist(headers={"X-Repo-Commit": NULL}))
@@ -318,6 +328,21 @@ def test_a_damaged_file_in_the_hubs_cache_is_not_used(home: Home) -> None:
     assert "cache is damaged" in done.err
     check_installed(home.store, "little", DATA)
     assert blob.read_bytes() == damaged
+
+
+def test_a_wrong_size_in_a_recipe_says_nothing_against_a_file_that_is_there(home: Home) -> None:
+    """The store's, and the hub's cache's: their hashes decide."""
+    wrong = {role: {"size": 7} for role in DATA}
+    for role, content in DATA.items():
+        home.put_in_cache(role, content)
+    done = home.run("pull", home.recipe(DATA, changes=wrong), "--json", HF_HUB_OFFLINE="1")
+    assert {m["from"] for m in json.loads(done.out)["models"].values()} == {"cache"}
+    second = home.recipe(DATA, "second", wrong)
+    done = home.run("pull", second, "--json", HF_HUB_OFFLINE="1")
+    assert {m["from"] for m in json.loads(done.out)["models"].values()} == {"store"}
+    for name in ("little", "second"):
+        check_installed(home.store, name, DATA)
+        assert home.store.recipe(name).base.size == len(DATA["base"])
 
 
 def test_what_another_trio_has_is_not_fetched_again(home: Home) -> None:

@@ -15,6 +15,7 @@ from edgeproxy.trios.manifest import read_recipe, to_toml
 from edgeproxy.trios.store import Store
 from edgeproxy.units import in_units
 from tests.helpers.store_trios import (
+    BASE,
     LICENCE,
     files_of,
     install,
@@ -256,6 +257,21 @@ def test_a_flipped_bit_is_found_and_can_be_put_right(store: Store) -> None:
     assert store.set_aside(path.name).read_bytes() == data
     install(store, "mine")
     assert problems(store, "mine") == []
+
+
+def test_a_wrong_size_in_a_manifest_says_nothing_against_the_file(store: Store) -> None:
+    install(store, "mine")
+    base = store.recipe("mine").base.path
+    manifest = store.trios / "mine" / "trio.toml"
+    manifest.write_text(manifest.read_text().replace(f"size = {len(BASE)}", "size = 7"))
+    found = store.verify(["mine"])
+    assert [finding.wrong for finding in found] == [False, False, False]
+    assert found[0].problem == (
+        "its sha256 is right, but its manifest is wrong: it has 840 bytes instead of 7"
+    )
+    base.chmod(0o644)
+    base.write_bytes(b"another")  # of that very size
+    assert [finding.wrong for finding in store.verify(["mine"])] == [True, False, False]
 
 
 def test_one_file_for_two_roles_is_read_once(store: Store) -> None:

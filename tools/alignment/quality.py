@@ -20,7 +20,8 @@ from edgeproxy.decode.pieces import complete
 from edgeproxy.decode.sample import Sampler, Sampling
 from edgeproxy.decode.trio import RoleTokens, Trio
 from edgeproxy.llama import LlamaModel, Weights
-from edgeproxy.measure.evaluate import Question, first_line, is_right, read_questions
+from edgeproxy.measure.evaluate import Question, read_questions
+from edgeproxy.measure.judging import first_line, is_right
 from edgeproxy.prompts.formats import Message, encode, make_format
 from edgeproxy.session.load import load
 from edgeproxy.trios.find import Recipe, find_recipe

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from edgeproxy.measure.evaluate import is_right, words
+from edgeproxy.measure.judging import is_right, words
 from tools.factbook.facts import Country
 from tools.factbook.phrases import (
     ABOUT,

@@ -12,7 +12,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from edgeproxy.measure.evaluate import is_right
+from edgeproxy.measure.judging import is_right
 from tools.factbook.dialogues import Question
 from tools.factbook.network import Network
 from tools.factbook.tokens import BOS, IM_END, chat_prompt, encode, plain_prompt

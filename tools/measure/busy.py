@@ -26,7 +26,8 @@ from edgeproxy.cli.ui.interrupt import on_interrupt
 from edgeproxy.cli.ui.output import StatusLine
 from edgeproxy.core.threads import counts, processors
 from edgeproxy.errors import Cancelled, EdgeproxyError
-from edgeproxy.measure.bench import PROMPTS, machine
+from edgeproxy.measure.bench import PROMPTS
+from edgeproxy.measure.machine import machine
 from edgeproxy.session.load import load
 from edgeproxy.session.session import Session
 

@@ -32,7 +32,7 @@ from edgeproxy.core.model import Model
 from edgeproxy.decode.trio import RoleTokens, Trio
 from edgeproxy.errors import Cancelled, EdgeproxyError
 from edgeproxy.llama import LlamaModel
-from edgeproxy.measure.bench import machine
+from edgeproxy.measure.machine import machine
 from edgeproxy.session.load import load
 from edgeproxy.session.session import Session
 from edgeproxy.trios.find import find_recipe

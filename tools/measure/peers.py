@@ -54,7 +54,8 @@ from edgeproxy.errors import (
 )
 from edgeproxy.gguf import read
 from edgeproxy.llama import LlamaModel, Weights
-from edgeproxy.measure.bench import PROMPTS, Reply, _figures, machine
+from edgeproxy.measure.bench import PROMPTS, Reply, _figures
+from edgeproxy.measure.machine import machine
 from edgeproxy.prompts.formats import Message, encode, make_format
 from edgeproxy.session.load import load
 from edgeproxy.session.memory_free import peak_memory

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,11 +31,13 @@ class Opened:
 
 
 @contextlib.contextmanager
-def opened(models: Models, recipe: Recipe | None = None) -> Iterator[Opened]:
+def opened(
+    models: Models, recipe: Recipe | None = None, solo: Sequence[str] = ()
+) -> Iterator[Opened]:
     """The session that `models` asks for (or `recipe`, with the settings of `models`).
 
-    Closed afterwards. What its pair loses is told in a line each. Raises as `edgeproxy.load` does,
-    and `Cancelled` at Ctrl-C.
+    The models that `solo` names can answer alone too. It is closed afterwards. What its pair loses
+    is told in a line each. Raises as `edgeproxy.load` does, and `Cancelled` at Ctrl-C.
     """
     from edgeproxy.session import load as loader
 
@@ -65,6 +67,7 @@ def opened(models: Models, recipe: Recipe | None = None) -> Iterator[Opened]:
                 kv_type=models.kv,
                 strict=models.strict,
                 draft=models.draft,
+                solo=solo,
                 force=models.force,
                 progress=progress,
                 cancel=cancel,

@@ -39,8 +39,12 @@ def read_trios(bundle: Bundle, folder: Path) -> list[BundledTrio]:
     wanted: set[str] = set()
     for trio in trios:
         for role in trio.recipe.files.values():
-            if role.sha256 not in there or role.size != there[role.sha256]:
+            if role.sha256 not in there:
                 raise bundle.error(f"{role.name} of the trio {trio.recipe.name} is not in it")
+            if role.size != there[role.sha256]:
+                raise bundle.error(
+                    f"the manifest of {trio.recipe.name} gives {role.name} another size than it has"
+                )
             wanted.add(role.sha256)
     spare = sorted(set(there) - wanted)
     if spare:

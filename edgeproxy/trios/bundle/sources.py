@@ -13,12 +13,12 @@ from importlib.metadata import distribution
 from pathlib import Path
 from typing import NamedTuple
 
-from edgeproxy.errors import BundleError, UsageError
+from edgeproxy.errors import BundleError, ManifestError, UsageError
 from edgeproxy.files import ByteProgress, hash_file
 from edgeproxy.gguf import Header, read, read_adapter
 from edgeproxy.trios.bundle.manifest import MAX_TEXT, RECIPE, File, check_path, in_order
 from edgeproxy.trios.find import shipped_folders
-from edgeproxy.trios.manifest import Lora, Recipe, Role, to_toml
+from edgeproxy.trios.manifest import Lora, Recipe, Role, read_recipe, to_toml
 from edgeproxy.trios.store import Store, naming
 
 # Whoever passes models on passes these on too.
@@ -106,7 +106,8 @@ def _with_sizes(recipe: Recipe) -> Recipe:
 
 def _size(of: Role | Lora, header: Header) -> int:
     size = header.file_size
-    if of.size not in (None, size):
+    # Where there is a sha256 it decides, once the file is read; a wrong size is not carried on.
+    if of.sha256 is None and of.size not in (None, size):
         raise BundleError(
             f"{of.path}: it has {size:,} bytes, not {of.size:,} as its trio says; get it again"
         )
@@ -135,10 +136,10 @@ def _of_trio(recipe: Recipe) -> Iterator[Source]:
 
 
 def _texts(recipe: Recipe) -> dict[str, bytes]:
-    """Licences and descriptions that lie beside a trio's manifest, or its models."""
-    store, folder = Store(), recipe.base.path.parent
-    if store.holds(recipe.base.path):
-        folder = store.trios / recipe.name
+    """Licences and descriptions that lie in a trio's own folder."""
+    folder = _own_folder(recipe)
+    if folder is None:
+        return {}
     found = {
         path.name: path.read_bytes()
         for path in sorted(folder.iterdir())
@@ -147,6 +148,21 @@ def _texts(recipe: Recipe) -> dict[str, bytes]:
     if folder.parent in shipped_folders() and "LICENSE" not in found:
         found["LICENSE"] = _own_licence()
     return found
+
+
+def _own_folder(recipe: Recipe) -> Path | None:
+    """The folder that is this trio's: an installed one's, or that of a `trio.toml` with its models.
+
+    Texts that lie beside a user's models elsewhere, as in a folder of downloads, may be anything.
+    """
+    store, folder = Store(), recipe.base.path.parent
+    if store.holds(recipe.base.path):
+        return store.trios / recipe.name
+    try:
+        there = read_recipe(folder)
+    except ManifestError:
+        return None
+    return folder if there.base.path == recipe.base.path else None
 
 
 def _own_licence() -> bytes:

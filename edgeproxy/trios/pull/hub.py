@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from edgeproxy import __version__
 from edgeproxy.errors import HubError, UsageError
+from edgeproxy.trios.address import host, without_login
 from edgeproxy.trios.manifest import Source
 
 # Or it would ask the hub, and tell it, more than is needed to fetch a file.
@@ -60,10 +60,10 @@ class Remote:
 
 
 class Hub:
-    """The hub that the environment names; `endpoint` is its address, without a slash at the end."""
+    """The hub that the environment names; `endpoint` is its address as messages may show it."""
 
     def __init__(self) -> None:
-        self.endpoint = constants.ENDPOINT
+        self.endpoint = without_login(constants.ENDPOINT)
         self.offline = bool(constants.HF_HUB_OFFLINE)
         self._reached = False
 
@@ -123,11 +123,12 @@ class Hub:
             self._reached = True
             raise self._refusal(error.response, source) from None
         except (_http.UnsupportedProtocol, _http.InvalidURL, _http.TooManyRedirects) as error:
-            raise HubError(f"{self.endpoint}: {error}; check HF_ENDPOINT") from None
+            why = without_login(str(error))
+            raise HubError(f"{self.endpoint}: {why}; check HF_ENDPOINT") from None
         except (_http.LocalProtocolError, UnicodeError):
             raise HubError("the hub's token has impossible characters; check HF_TOKEN") from None
         except _http.HTTPError as error:
-            why = str(error) or type(error).__name__
+            why = without_login(str(error)) or type(error).__name__
             if self._reached:
                 raise Trouble(why) from None
             raise HubError(
@@ -144,11 +145,11 @@ class Hub:
 
     def _refusal(self, answer: Any, source: Source) -> HubError | Trouble:
         status, page = answer.status_code, f"{self.endpoint}/{source.repo}"
-        host = urlsplit(str(answer.url)).netloc
+        asked = host(str(answer.url))
         if status in _BUSY or status >= 500:
-            return Trouble(f"{host} answers {status}", _asked_wait(answer.headers))
-        if host != urlsplit(self.endpoint).netloc and status in (401, 403, 404, 410):
-            return Trouble(f"{host} answers {status}")  # a signed address that is too old
+            return Trouble(f"{asked} answers {status}", _asked_wait(answer.headers))
+        if asked != host(self.endpoint) and status in (401, 403, 404, 410):
+            return Trouble(f"{asked} answers {status}")  # a signed address that is too old
         code = answer.headers.get("X-Error-Code", "")
         repo, token = source.repo, "HF_TOKEN or `hf auth login`"
         match status, code:
@@ -184,7 +185,7 @@ class Hub:
                     f"{source.file}: what the hub has is shorter than it should be; another file "
                     "has taken its place"
                 )
-        return HubError(f"{source.file}: {host} answers {status}, which cannot be used")
+        return HubError(f"{source.file}: {asked} answers {status}, which cannot be used")
 
 
 def _url(source: Source) -> str:

@@ -116,11 +116,15 @@ def _locate(role: Role, store: Store, hub: Hub, watch: Watch, sleep: Sleep) -> W
     source, sha256, size = role.source, role.sha256, role.size
     if source is None:
         raise HubError(f"{role.name}: the recipe does not say where on a hub it is")
-    if sha256 and store.has(sha256, size):
-        return Wanted(role, source, sha256, store.blob(sha256).stat().st_size)
+    if sha256 and store.has(sha256):
+        blob, there = store.blob(sha256), store.blob(sha256).stat().st_size
+        # Whose size is wrong, the recipe's or the file's, its hash tells.
+        if size in (None, there) or _hash(blob, role, watch) == sha256:
+            return Wanted(role, source, sha256, there)
     cached = hub.cached(source)
-    if cached and (size in (None, there := cached.stat().st_size)) and (sha256 or hub.offline):
-        found = hash_file(cached, lambda done: watch.checking(role.name, done, there))
+    there = cached.stat().st_size if cached else 0
+    if cached and (sha256 or (hub.offline and size in (None, there))):
+        found = _hash(cached, role, watch)
         if found == (sha256 or found):
             return Wanted(role, source, found, there, cached)
         watch.noted(f"{role.name}: its copy in the hub's cache is damaged, and not used")
@@ -135,6 +139,11 @@ def _locate(role: Role, store: Store, hub: Hub, watch: Watch, sleep: Sleep) -> W
             "recipe"
         )
     return Wanted(role, source, known, remote.size)
+
+
+def _hash(path: Path, role: Role, watch: Watch) -> str:
+    size = path.stat().st_size
+    return hash_file(path, lambda done: watch.checking(role.name, done, size))
 
 
 def _bring(wanted: Wanted, store: Store, hub: Hub, watch: Watch, sleep: Sleep) -> Origin:

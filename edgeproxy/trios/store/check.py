@@ -31,7 +31,11 @@ class Finding:
 
 
 def check(recipes: Iterable[Recipe], progress: ByteProgress | None = None) -> list[Finding]:
-    """Read every file of `recipes` once and compare it with its sha256 and its size."""
+    """Read every file of `recipes` once and compare it with its sha256, and its size with that.
+
+    The sha256 decides whether a file is the right one; a size that disagrees is the manifest's
+    fault, and says nothing against a file that other trios may share.
+    """
     parts = [
         (recipe.name, name, role)
         for recipe in recipes
@@ -76,12 +80,13 @@ def _finding(trio: str, name: str, role: Role | Lora, found: str | OSError) -> F
     problem, wrong = None, False
     if isinstance(found, OSError):
         problem = disk.reason(found)
-    elif role.size is not None and size != role.size:
-        problem = f"it has {size or 0:,} bytes instead of {role.size:,}"
-        wrong = True
-    elif role.sha256 is None:
-        problem = f"its manifest gives no sha256 to compare with; it has {found}"
-    elif found != role.sha256:
+    elif role.sha256 is not None and found != role.sha256:
         problem = f"it is damaged: its sha256 is {found} instead of {role.sha256}"
         wrong = True
+    elif role.size is not None and size != role.size:
+        problem = f"it has {size or 0:,} bytes instead of {role.size:,}"
+        if role.sha256 is not None:
+            problem = f"its sha256 is right, but its manifest is wrong: {problem}"
+    elif role.sha256 is None:
+        problem = f"its manifest gives no sha256 to compare with; it has {found}"
     return Finding(trio, name, role.name, role.path, size, problem, wrong)

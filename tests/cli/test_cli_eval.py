@@ -1,0 +1,221 @@
+"""`edgeproxy eval --replies`: nothing that came is lost, and `--resume` goes on from it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from edgeproxy.cli import main
+from edgeproxy.errors import EdgeproxyError, EngineError, OutOfMemoryError
+from edgeproxy.measure import replies as replies_module
+from edgeproxy.measure.replies import Replies
+from edgeproxy.session import load as loader
+from tests.cli.test_cli import FakeSession
+from tests.helpers.fakes import FakeModel, fake_vocab, saying, script
+
+Run = Callable[..., tuple[int, str, str]]
+ANSWERS = {"Capital?\n": "It is Lima.\nAnd more", "Lines\n": "one\ntwo"}
+ASKED = "".join(
+    json.dumps({"question": question.strip(), "answer": "Lima"}) + "\n" for question in ANSWERS
+)
+
+
+@pytest.fixture(autouse=True)
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C as at a terminal, also where the tests themselves run behind `nohup`."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with a manifest, questions, and replies of an earlier evaluation."""
+    roles = "".join(f'[{r}]\nfile = "none.gguf"\n' for r in ("base", "expert", "anti_expert"))
+    (tmp_path / "trio.toml").write_text(f'name = "fake"\n{roles}')
+    (tmp_path / "questions").write_text(ASKED)
+    (tmp_path / "replies").write_text("older")
+    return tmp_path
+
+
+@pytest.fixture
+def models() -> list[FakeModel]:
+    return [saying(ANSWERS) for _ in range(3)]
+
+
+@pytest.fixture
+def sessions(monkeypatch: pytest.MonkeyPatch, models: list[FakeModel]) -> list[FakeSession]:
+    """The sessions opened so far; `loader.load` opens fakes."""
+    made: list[FakeSession] = []
+
+    def load(trio: object, *, cancel: object, **asked: Any) -> FakeSession:
+        made.append(FakeSession(models, trio=trio, **asked))
+        return made[-1]
+
+    monkeypatch.setattr(loader, "load", load)
+    return made
+
+
+@pytest.fixture
+def run(folder: Path, capsys: pytest.CaptureFixture[str], sessions: list[FakeSession]) -> Run:
+    """Evaluate with these options more: exit code, standard output, standard error."""
+
+    def run(*options: str) -> tuple[int, str, str]:
+        files = str(folder / "trio.toml"), str(folder / "questions")
+        code = main(["eval", *files, "--replies", str(folder / "replies"), *options])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def replies(path: Path) -> list[tuple[str, str]]:
+    found = [json.loads(line) for line in path.read_text().splitlines()]
+    return [(line["system"], line["reply"]) for line in found if "run" not in line]
+
+
+WHOLE = ["questions", "replies", "trio.toml"]
+CUT = ["questions", "replies", "replies.part", "trio.toml"]
+
+
+def test_a_trio_that_does_not_load_leaves_the_file_as_it_was(
+    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for error, code in ((EngineError("no"), 1), (OutOfMemoryError("no"), 1)):
+
+        def fails(*_: object, error: Exception = error, **__: object) -> None:
+            raise error
+
+        monkeypatch.setattr(loader, "load", fails)
+        assert run() == (code, "", "edgeproxy: no\n")
+        assert (folder / "replies").read_text() == "older"
+        assert names(folder) == WHOLE
+
+
+def test_ctrl_c_keeps_what_came_and_resume_goes_on(
+    run: Run, folder: Path, models: list[FakeModel], sessions: list[FakeSession]
+) -> None:
+    answers = script(ANSWERS, fake_vocab())
+
+    def interrupted(history: Sequence[int]) -> NDArray[np.float32]:
+        if bytes(history).startswith(b"Lines\n"):
+            signal.raise_signal(signal.SIGINT)
+            while not sessions[-1].speaker.floor.cancels:  # the main thread hears it
+                time.sleep(0.001)
+        return answers(history)
+
+    sound = models[0]
+    models[0] = FakeModel(interrupted, vocab=fake_vocab())
+    options = ("--systems", "proxy", "--threads", "1")
+    code, out, err = run(*options)
+    part = folder / "replies.part"
+    assert (code, out) == (130, "")
+    assert err == (
+        f"1 of 2 replies are kept in {part}; --resume goes on from it\nedgeproxy: interrupted\n"
+    )
+    assert (folder / "replies").read_text() == "older"
+    assert replies(part) == [("proxy", "It is Lima.")]
+
+    models[0] = sound
+    code, _, err = run(*options)
+    assert code == 2
+    assert "go on with --resume" in err
+    code, out, err = run(*options, "--resume", "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["systems"]["proxy"]["accuracy"] == 0.5
+    assert replies(folder / "replies") == [("proxy", "It is Lima."), ("proxy", "one")]
+    assert b"Capital" not in b"".join(bytes(tokens) for tokens in sound.evals)
+    assert names(folder) == WHOLE
+
+
+def fail_at_the_third(run: Run, folder: Path, models: list[FakeModel]) -> str:
+    """An evaluation whose third question does not fit the context; what was said of it."""
+    with (folder / "questions").open("a") as file:
+        file.write(json.dumps({"question": "x" * 200, "answer": "y"}) + "\n")
+    models[:] = [saying(ANSWERS, n_ctx=100) for _ in range(3)]
+    code, out, err = run("--systems", "proxy", "--threads", "1")
+    assert (code, out) == (1, "")
+    return err
+
+
+def test_an_error_keeps_what_came(run: Run, folder: Path, models: list[FakeModel]) -> None:
+    err = fail_at_the_third(run, folder, models)
+    kept, failed = err.splitlines()
+    assert kept.startswith("2 of 3 replies are kept in ")
+    assert "context of 100" in failed
+    assert names(folder) == CUT
+    models[:] = [saying(ANSWERS) for _ in range(3)]
+    assert run("--systems", "proxy", "--threads", "1", "--resume")[0] == 0
+    assert [reply for _, reply in replies(folder / "replies")][:2] == ["It is Lima.", "one"]
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        (("--alpha", "0.5"), "alpha was 1.0 and is 0.5"),
+        (("--temperature", "0.5"), "temperature was 0.0 and is 0.5"),
+        (("--systems", "base"), "other systems"),
+        (("--limit", "1"), "other questions"),
+        (("--max-tokens", "9"), "max_tokens was 48 and is 9"),
+        (("--ctx", "512"), "ctx was None and is 512"),
+    ],
+)
+def test_it_goes_on_with_the_same_evaluation_alone(
+    run: Run, folder: Path, models: list[FakeModel], other: tuple[str, str], said: str
+) -> None:
+    fail_at_the_third(run, folder, models)
+    before = (folder / "replies.part").read_bytes()
+    options = {"--systems": "proxy", "--threads": "1"} | dict([other])
+    code, out, err = run("--resume", *(word for pair in options.items() for word in pair))
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert said in err
+    assert (folder / "replies.part").read_bytes() == before
+
+
+def test_resume_where_nothing_was_kept_begins(run: Run, folder: Path) -> None:
+    assert run("--resume", "--systems", "proxy", "--threads", "1")[0] == 0
+    assert replies(folder / "replies") == [("proxy", "It is Lima."), ("proxy", "one")]
+
+
+def test_only_the_models_that_have_still_to_answer_are_loaded(
+    run: Run, folder: Path, sessions: list[FakeSession]
+) -> None:
+    options = ("--systems", "base,expert,proxy", "--threads", "1")
+    assert run(*options)[0] == 0
+    assert sessions[-1].asked["solo"] == ["base", "expert"]
+
+    # As if it had been cut short after the base's two replies.
+    class Full(Replies):
+        def add(self, system: str, number: int, text: str) -> None:
+            if system == "base":
+                super().add(system, number, text)
+
+        def finish(self, systems: Iterable[str]) -> None:
+            raise EdgeproxyError("the disk is full")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(replies_module, "Replies", Full)
+        assert run(*options)[0] == 1
+    assert [system for system, _ in replies(folder / "replies.part")] == ["base", "base"]
+    assert run(*options, "--resume")[0] == 0
+    assert sessions[-1].asked["solo"] == ["expert"]
+    assert len(replies(folder / "replies")) == 6
+
+
+def test_resume_needs_replies(
+    folder: Path, capsys: pytest.CaptureFixture[str], sessions: list[FakeSession]
+) -> None:
+    assert main(["eval", str(folder / "trio.toml"), str(folder / "questions"), "--resume"]) == 2
+    assert "--resume goes on with the file of --replies" in capsys.readouterr().err
+    assert sessions == []
