@@ -276,12 +276,28 @@ def test_a_child_that_died_is_replaced() -> None:
 
 
 def test_a_child_that_dies_while_it_renders_is_an_error_and_replaced() -> None:
-    with Renderer() as renderer:
+    with Renderer(seconds=60.0) as renderer:
         process = process_of(renderer)
-        threading.Timer(0.5, process.kill).start()
-        with pytest.raises(PromptError, match="template failed"):
+        child: Any = renderer._child
+        child._stdin = Killing(process)
+        with pytest.raises(PromptError, match=r"template failed .*exit code -?[0-9]"):
             renderer.render(HANGS, MESSAGES)
         assert renderer.render("x", MESSAGES) == "x"
+
+
+class Killing:
+    """A child's standard input: the child is killed by whatever is sent."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+
+    def write(self, data: bytes) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(data)
+        self._process.stdin.flush()
+
+    def flush(self) -> None:
+        self._process.kill()
 
 
 def test_threads_wait_for_each_other(renderer: Renderer) -> None:
