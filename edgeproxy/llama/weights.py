@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from edgeproxy.core.cancel import Cancel
-from edgeproxy.core.vocab import Vocab, from_header
+from edgeproxy.core.vocab import Kind, Vocab, from_header
 from edgeproxy.errors import Cancelled, ModelFileError, UsageError
 from edgeproxy.gguf import Header, ModelFile, open_model
 from edgeproxy.llama.library import build, drain_logs, failure, lib, set_fields
