@@ -1,13 +1,13 @@
 """Show that drafts change nothing but the speed: the same tokens, and the same distribution.
 
     python -m tools.measure.exactness TRIO QUESTIONS [--part NAME]... [--count 200]
-                                      [--samples 20000]
-                              [--max-tokens 48] [--threads N] [--seed 1] [--json]
+                                      [--samples 20000] [--max-tokens 48] [--threads N]
+                                      [--seed 1] [--json]
 
-- `floats`: the trio in float32, greedily. A drafted reply is token for token the stepwise one.
-- `files`: the trio's own files, greedily. Quantised weights round otherwise in batches than in
-  single steps, so a reply may part from the stepwise one where two tokens are nearly as good; by
-  how many nats is shown.
+- `floats`: the trio in float32, greedily. A drafted reply is token for token the stepwise one,
+  but where two tokens are as good as equal: batches round otherwise than single steps.
+- `files`: the trio's own files, greedily. Quantised weights round by more, so a reply may part from
+  the stepwise one where two tokens are nearly as good; by how many nats is shown.
 - `draws`: three tokens, drawn again and again with other seeds. How well the first two, and all
   three, fit the exact distribution of the stepwise rows (chi-square), with drafts and without.
 
