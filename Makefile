@@ -5,22 +5,34 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help chat test check format docs clean
+# As many at once as there are processors, and no more than memory is there for.
+PARALLEL := -n auto --maxprocesses 4 --dist worksteal
+
+.PHONY: help chat quick test processors check format docs clean
 
 help:
-	@echo "make chat    talk to the trio that ships with edgeproxy"
-	@echo "make test    run the tests"
-	@echo "make check   linter, formatter, types, and whether README.md and docs/ are current"
-	@echo "make format  let the linter and the formatter mend what they can"
-	@echo "make docs    write the generated parts of docs/ again"
-	@echo "make clean   remove what was installed and built"
+	@echo "make chat        talk to the trio that ships with edgeproxy"
+	@echo "make quick       run the tests that need no weights and kill no process"
+	@echo "make test        run all tests"
+	@echo "make processors  run all tests as on other processors; compiles llama.cpp once more"
+	@echo "make check       linter, formatter, types, and whether README.md and docs/ are current"
+	@echo "make format      let the linter and the formatter mend what they can"
+	@echo "make docs        write the generated parts of docs/ again"
+	@echo "make clean       remove what was installed and built"
 
 chat: $(VENV)/.chat
 	@$(BIN)/edgeproxy chat
 
+quick: $(VENV)/.dev
+	$(BIN)/python -m pytest $(PARALLEL) -m "not weights and not slow"
+
 test: $(VENV)/.dev
 	@$(BIN)/python -m tools.models.real --optional
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
+
+processors: $(VENV)/.dev
+	@$(BIN)/python -m tools.models.real --optional
+	$(BIN)/python -m tools.processors
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

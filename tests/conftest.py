@@ -35,6 +35,11 @@ settings.register_profile("edgeproxy", deadline=None, derandomize=True, max_exam
 settings.load_profile("edgeproxy")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow tests come first, so that no process works at the last one while others are idle."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Alignments and installed trios are kept in folders of these tests', not in the user's."""

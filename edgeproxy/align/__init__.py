@@ -14,6 +14,7 @@
     projection  rows over one vocabulary -> a row over the other
     tables      which own tokens carry a base token's bytes; kept on disk by `cache`
     spelling    bytes -> own tokens, word by word
+    firsts      the first token of each of 100,000 words
     reader      brings a model to a list of tokens with little evaluation
 
 The wrapped models take own tokens too, under ids beyond the base's: see `own_tokens`.
@@ -21,23 +22,26 @@ The wrapped models take own tokens too, under ids beyond the base's: see `own_to
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple, cast
 
 import numpy as np
 
-from edgeproxy.align.cache import tables_for
+from edgeproxy.align.cache import same_tokenizer, tables_for
 from edgeproxy.align.mapped import LACKING, MappedModel
 from edgeproxy.align.projected import MAX_PATHS, ProjectedModel
 from edgeproxy.align.projection import Projection
-from edgeproxy.align.relation import Match, match, unspelled
+from edgeproxy.align.relation import Match, match, match_pair, unspelled
 from edgeproxy.align.spelling import Spelling
 from edgeproxy.align.transcript import Cost
+from edgeproxy.core.cancel import Cancel
 from edgeproxy.core.model import Branching, Model
 from edgeproxy.core.vocab import Vocab
 from edgeproxy.errors import VocabularyError
 
 __all__ = [
+    "ALIGNING",
     "LACKING",
     "MAX_PATHS",
     "Aligned",
@@ -49,8 +53,14 @@ __all__ = [
     "check_common",
     "doubts",
     "match",
+    "match_pair",
     "own_tokens",
 ]
+
+ALIGNING = "aligning vocabularies"
+
+Progress = Callable[[str, float], None]
+"""Called with what is done, `ALIGNING`, and the share of it that is done, 0 to 1."""
 
 Matches = tuple[Match, Match]
 Ends = tuple[frozenset[int], frozenset[int]]
@@ -65,23 +75,31 @@ class Aligned(NamedTuple):
 
 
 def align(
-    expert: Model, anti_expert: Model, base: Vocab, matches: Matches | None = None
+    expert: Model,
+    anti_expert: Model,
+    base: Vocab,
+    matches: Matches | None = None,
+    progress: Progress | None = None,
+    cancel: Cancel | None = None,
 ) -> Aligned:
     """Both models of a pair over the vocabulary of `base`.
 
     `matches` are how their vocabularies are related to it, if that is known already; where it is
     "different", both models must be able to branch (see `Branching`). A token that one of them
-    lacks is kept from both, so that its offset is 0. Raises `VocabularyError` where the
+    lacks is kept from both, so that its offset is 0.
+
+    Two vocabularies that meet for the first time take a second or so: `progress` gets what is done
+    and which share of it, and `cancel` ends it with `Cancelled`. Raises `VocabularyError` where the
     vocabularies have no text in common, and where they are "different" and a model cannot rewind.
     """
     pair = (expert, anti_expert)
-    matches = matches or (match(base, expert.vocab), match(base, anti_expert.vocab))
+    matches = matches or match_pair(base, expert.vocab, anti_expert.vocab)
     if all(found.case == "same" for found in matches):
         endings = base.end_of_generation | expert.vocab.end_of_generation
         return Aligned(expert, anti_expert, endings)
     ends = _ends(expert.vocab, anti_expert.vocab)
     if any(found.case == "different" for found in matches):
-        return _project(pair, base, matches, ends)
+        return _project(pair, base, matches, ends, progress, cancel)
     spoken = (matches[0].index >= 0) & (matches[1].index >= 0)
     indexes = [found.index for found in matches]
     says = [set(index[spoken].tolist()) for index in indexes]
@@ -102,6 +120,8 @@ def _project(
     base: Vocab,
     matches: Matches,
     ends: Ends,
+    progress: Progress | None,
+    cancel: Cancel | None,
 ) -> Aligned:
     check_common(matches)
     for name, model in zip(("expert", "anti-expert"), pair, strict=True):
@@ -111,11 +131,14 @@ def _project(
                 "a vocabulary of its own must; use one with the base's vocabulary"
             )
     own = [model.vocab for model in pair]
-    silent = sorted({token for vocab in own for token in unspelled(base, vocab)})
-    means = [(tables_for(base, own[0]), Spelling(own[0]))]
+    silent: set[int] = set()
+    for found, vocab in zip(matches, own, strict=True):
+        silent.update(found.silent if found.case == "different" else unspelled(base, vocab))
+    heard = None if progress is None else partial(progress, ALIGNING)
+    means = [(tables_for(base, own[0], heard, cancel), Spelling(own[0]))]
     # Usually one vocabulary, whose tables and spellings both use.
-    alike = own[0].texts == own[1].texts
-    means.append(means[0] if alike else (tables_for(base, own[1]), Spelling(own[1])))
+    alike = own[0] is own[1] or same_tokenizer(*own)
+    means.append(means[0] if alike else (tables_for(base, own[1], heard, cancel), Spelling(own[1])))
     projected, other = (
         ProjectedModel(
             cast(Branching, model),

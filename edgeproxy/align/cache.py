@@ -1,4 +1,4 @@
-"""Alignments kept on disk, by the hashes of both vocabularies.
+"""Alignments kept on disk, by all that they depend on: both tokenizers, and who runs them.
 
 May touch: files in this user's cache folder (`EDGEPROXY_CACHE` names another one). A file that
 cannot be read, or holds what it should not, is built again; one that cannot be written is not.
@@ -7,30 +7,39 @@ cannot be read, or holds what it should not, is built again; one that cannot be 
 from __future__ import annotations
 
 import hashlib
+import io
 import logging
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import platformdirs
 
 from edgeproxy import files
-from edgeproxy.align.tables import Arrays, Tables, build
+from edgeproxy.align.tables import Arrays, Progress, Tables, build
+from edgeproxy.core.cancel import Cancel
 from edgeproxy.core.vocab import Vocab
 
-_VERSION = b"edgeproxy alignment 4"
+_VERSION = "edgeproxy alignment 5"
+_SEAL = hashlib.sha256().digest_size
 _log = logging.getLogger(__name__)
 
 
-def tables_for(base: Vocab, own: Vocab) -> Tables:
-    """The tables for a model with the vocabulary `own` under `base`: kept ones, or built."""
-    kept = folder()
-    path = kept / f"{_key(base, own)}.npz" if kept else None
-    arrays = _read(path, len(base), len(own)) if path else None
+def tables_for(
+    base: Vocab, own: Vocab, progress: Progress | None = None, cancel: Cancel | None = None
+) -> Tables:
+    """The tables for a model with the vocabulary `own` under `base`: kept ones, or built.
+
+    `progress` and `cancel` as for `build`.
+    """
+    key, kept = _key(base, own), folder()
+    if key is None or kept is None:
+        return Tables(base, own, build(base, own, progress, cancel))
+    path = kept / f"{key}.tables"
+    arrays = _read(path, key, len(base), len(own))
     if arrays is None:
-        arrays = build(base, own)
-        if path:
-            _write(path, arrays)
+        arrays = build(base, own, progress, cancel)
+        _write(path, key, arrays)
     return Tables(base, own, arrays)
 
 
@@ -40,28 +49,55 @@ def folder() -> Path | None:
     return root / "alignments" if root else None
 
 
-def _key(*vocabs: Vocab) -> str:
-    digest = hashlib.sha256(_VERSION)
-    for vocab in vocabs:
-        lengths = np.fromiter(map(len, vocab.texts), np.int64, len(vocab))
-        digest.update(lengths.tobytes())
-        digest.update(b"".join(vocab.texts))
-    return digest.hexdigest()
+def same_tokenizer(one: Vocab, other: Vocab) -> bool:
+    """Whether both are known to have the same texts and the same spellings of them."""
+    name = _name(one)
+    return name is not None and name == _name(other)
 
 
-def _read(path: Path, n_base: int, n_own: int) -> Arrays | None:
+def _key(base: Vocab, own: Vocab) -> str | None:
+    """What names the tables of these two; None where it is not known what they depend on."""
+    names = _name(base), _name(own)
+    return None if None in names else hashlib.sha256(f"{_VERSION} {names}".encode()).hexdigest()
+
+
+def _name(vocab: Vocab) -> str | None:
+    if not vocab.fingerprint:
+        return None
+    # No text to us, but to the tokenizer; the fingerprint has the kinds, but not who ends a reply.
+    ends = sorted(token for token in vocab.end_of_generation if vocab.piece(token))
+    return f"{vocab.fingerprint} {ends}"
+
+
+def _read(path: Path, key: str, n_base: int, n_own: int) -> Arrays | None:
     try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            arrays = Arrays(**{field.name: file[field.name] for field in fields(Arrays)})
+        with files.open_regular(path) as file:
+            seal, content = file.read(_SEAL), file.readall()
     except FileNotFoundError:
         return None
-    except Exception as error:  # noqa: BLE001 - a damaged archive fails in a dozen ways
+    except OSError as error:
         _log.info("%s: cannot be read (%s); building it again", path, error)
         return None
-    if not _is_sound(arrays, n_base, n_own):
-        _log.info("%s: is damaged; building it again", path)
-        return None
-    return arrays
+    if seal == _seal(key, content):
+        stream = io.BytesIO(content)
+        arrays = Arrays(*(np.load(stream, allow_pickle=False) for _ in fields(Arrays)))
+        if _is_sound(arrays, n_base, n_own):
+            return arrays
+    _log.info("%s: is damaged, or another alignment's; building it again", path)
+    return None
+
+
+def packed(key: str, arrays: Arrays) -> bytes:
+    """What is kept in a file: the seal, and then each array as NumPy's `.npy` files have it."""
+    stream = io.BytesIO()
+    for field in fields(Arrays):
+        np.save(stream, getattr(arrays, field.name), allow_pickle=False)
+    return _seal(key, stream.getbuffer()) + stream.getvalue()
+
+
+def _seal(key: str, content: bytes | memoryview) -> bytes:
+    """What a file begins with: a hash of the arrays after it, and of what they belong to."""
+    return hashlib.sha256(key.encode() + content).digest()
 
 
 def _is_sound(arrays: Arrays, n_base: int, n_own: int) -> bool:
@@ -88,11 +124,11 @@ def _is_sound(arrays: Arrays, n_base: int, n_own: int) -> bool:
     )
 
 
-def _write(path: Path, arrays: Arrays) -> None:
+def _write(path: Path, key: str, arrays: Arrays) -> None:
     """By way of a temporary file, so that two processes may write at once."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with files.replacing(path) as file:
-            np.savez(file, **asdict(arrays))
+            file.write(packed(key, arrays))
     except OSError as error:
         _log.info("%s: not kept (%s)", path, error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Literal
 
 import numpy as np
@@ -28,14 +29,19 @@ class Match:
     - "different": anything else. What a model says must be projected through bytes.
 
     `shared` counts the base's tokens with a counterpart: any, or of text where the case is
-    "different". `unspelled` counts the base's text tokens that the other vocabulary cannot spell
-    with any number of tokens. `index` holds each base token's counterpart, or -1; shape (n_base,).
+    "different". `silent` are the base's text tokens that the other vocabulary cannot spell with any
+    number of tokens. `index` holds each base token's counterpart, or -1; shape (n_base,).
     """
 
     case: Case
     shared: int
-    unspelled: int = 0
+    silent: tuple[int, ...] = field(default=(), repr=False)
     index: Index = field(default_factory=lambda: np.empty(0, np.int32), compare=False, repr=False)
+
+    @property
+    def unspelled(self) -> int:
+        """How many of the base's text tokens the other vocabulary cannot spell."""
+        return len(self.silent)
 
 
 def match(base: Vocab, other: Vocab) -> Match:
@@ -48,23 +54,35 @@ def match(base: Vocab, other: Vocab) -> Match:
     few = max(len(base), len(other)) // _FEW
     # A token of unknown bytes has no counterpart; to count these is the quickest way to be sure.
     words = set(other.tokens)
-    if sum(1 for text in base.texts if text and text not in words) <= few:
+    lacking = (text for text in base.texts if text and text not in words)
+    if next(islice(lacking, few, None), None) is None:
         index = _counterparts(base, other)
-        lacking = int((_is_text(base) & (index < 0)).sum())
+        n_lacking = int((_is_text(base) & (index < 0)).sum())
         unmet = _is_text(other)
         unmet[index[index >= 0]] = False
-        extra = int(unmet.sum())
-        if max(lacking, extra) <= few:
-            lost = len(unspelled(base, other)) if lacking else 0
-            return Match("permuted", int((index >= 0).sum()), lost, index)
+        if max(n_lacking, int(unmet.sum())) <= few:
+            silent = unspelled(base, other) if n_lacking else ()
+            return Match("permuted", int((index >= 0).sum()), tuple(silent), index)
     known = set(other.texts)
-    one = sum(1 for text in base.texts if text and text in known)
-    return Match("different", one, len(unspelled(base, other)))
+    known.discard(b"")
+    shared = sum(map(known.__contains__, base.texts))
+    return Match("different", shared, tuple(unspelled(base, other)))
+
+
+def match_pair(base: Vocab, expert: Vocab, anti_expert: Vocab) -> tuple[Match, Match]:
+    """`match` of both models of a pair, done once where it must be the same for both."""
+    found = match(base, expert)
+    is_alike = all(
+        getattr(expert, name) == getattr(anti_expert, name) for name in ("tokens", "kinds", "texts")
+    )
+    return found, found if is_alike else match(base, anti_expert)
 
 
 def _begin_alike(base: Vocab, other: Vocab, shared: int) -> bool:
     if base.tokens[:shared] != other.tokens[:shared]:
         return False
+    if base.kinds[:shared] == other.kinds[:shared]:
+        return True
     kinds = zip(base.kinds[:shared], other.kinds[:shared], strict=True)
     return all(a == b or _role(a) == _role(b) for a, b in kinds)
 
@@ -102,8 +120,8 @@ def _counterparts(base: Vocab, other: Vocab) -> Index:
 def unspelled(base: Vocab, other: Vocab) -> list[int]:
     """The base's text tokens whose bytes are no concatenation of the other's text tokens."""
     known = set(other.texts)
-    alone = {byte for byte in range(256) if bytes([byte]) in known}
-    if len(alone) == 256:
+    alphabet = b"".join(text for text in known if len(text) == 1)
+    if len(alphabet) == 256:
         return []
     known.discard(b"")
     longest = max(map(len, known), default=0)
@@ -115,8 +133,9 @@ def unspelled(base: Vocab, other: Vocab) -> list[int]:
             ends.append(any(ends[start] and word[start:end] in known for start in starts))
         return ends[-1]
 
-    return [
-        token
-        for token, word in enumerate(base.texts)
-        if word and word not in known and not alone.issuperset(word) and not is_spelled(word)
-    ]
+    word_ends = np.cumsum(np.fromiter(map(len, base.texts), np.int64, len(base)))
+    is_odd = ~np.isin(np.arange(256), np.frombuffer(alphabet, np.uint8))
+    places = np.flatnonzero(is_odd[np.frombuffer(b"".join(base.texts), np.uint8)])
+    with_odd = sorted(set(np.searchsorted(word_ends, places, side="right").tolist()))
+    words = ((token, base.texts[token]) for token in with_odd)
+    return [token for token, word in words if word not in known and not is_spelled(word)]

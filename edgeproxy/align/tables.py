@@ -9,19 +9,24 @@ first one's, an upper bound.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeproxy.align.firsts import Step, firsts
 from edgeproxy.align.spelling import Spelling
+from edgeproxy.core.cancel import Cancel
 from edgeproxy.core.vocab import Vocab
+from edgeproxy.errors import Cancelled
 
 Ids = NDArray[np.int32]
+
+Progress = Callable[[float], None]
+"""Called with the share of an alignment's work that is done, 0 to 1."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +73,7 @@ class Tables:
     def __init__(self, base: Vocab, own: Vocab, arrays: Arrays) -> None:
         self.arrays = arrays
         self.texts = own.texts
-        self._own = _texts(own, arrays.own_order)
+        self._own = [own.texts[token] for token in arrays.own_order.tolist()]
         self._spell = Spelling(base)
         # NumPy turns other integers into these at every use.
         self.one = arrays.one.astype(np.intp)
@@ -94,60 +99,67 @@ class Tables:
         return (found, True) if found is not None else (self._spell.first(text[at:]), False)
 
 
-class _Part(NamedTuple):
-    """Text, the own token that says it, and the base token that it begins with, or -1."""
-
-    text: bytes
-    own: int
-    base: int
-
-
-def build(base: Vocab, own: Vocab) -> Arrays:
+def build(
+    base: Vocab, own: Vocab, progress: Progress | None = None, cancel: Cancel | None = None
+) -> Arrays:
     """The arrays of `Tables` for a model with the vocabulary `own` under `base`.
 
-    Either tokenizer is asked about every token that the other vocabulary does not have.
+    Either tokenizer is asked about every token that the other vocabulary does not have. `progress`
+    gets the share of that work that is done; `cancel` ends it with `Cancelled`.
     """
-    base_order, own_order = _sorted(base), _sorted(own)
-    words = _texts(base, base_order)
-    spell, spell_own = Spelling(base), Spelling(own)
-    known = dict(zip(words, base_order.tolist(), strict=True))
-    parts = []
-    for text, token in zip(_texts(own, own_order), own_order.tolist(), strict=True):
-        first = known.get(text)
-        if first is None:
-            first = spell.first(text)
-        parts.append(_Part(text, token, first))
-    owned = {part.text for part in parts}
-    firsts = [
-        (token, begin)
-        for word, token in zip(words, base_order.tolist(), strict=True)
-        if word not in owned and (begin := spell_own.first(word)) >= 0
-    ]
-    cover, exact = _cover(words, base_order, parts, firsts)
+    own_order = _sorted(own)
+    token_of_base, token_of_own = _by_text(base), _by_text(own)
+    of_own = [own.texts[token] for token in own_order.tolist()]
+    # A text that several tokens have is asked about for each of them.
+    base_only = [n for n, text in enumerate(base.texts) if text and text not in token_of_own]
+    own_only = [n for n, text in enumerate(of_own) if text not in token_of_base]
+    step = _step(len(base_only) + len(own_only), progress, cancel)
+    first_own = firsts(own, [base.texts[token] for token in base_only], step)
+    first_base = np.array([token_of_base.get(text, -1) for text in of_own], np.int64)
+    first_base[own_only] = firsts(base, [of_own[n] for n in own_only], step)
+    longest = _longest_beginnings([base.texts[token] for token in base_only], token_of_own)
+    cover = _cover(
+        np.concatenate([first_base, base_only, base_only]),
+        np.concatenate([own_order, first_own, longest]),
+    )
+    exact = np.fromiter((text in token_of_own for text in base.texts), bool, len(base))
     counts = np.diff(np.append(cover.starts, len(cover.own)))
     single = counts == 1
     one = np.full(len(base), len(own), np.int32)
     one[cover.base[single]] = cover.own[cover.starts[single]]
-    is_exact = np.zeros(len(base), bool)
-    is_exact[exact] = True
     return Arrays(
         own_order=own_order,
         one=one,
-        exact=is_exact,
+        exact=exact,
         many_base=cover.base[~single],
         many_starts=(np.cumsum(counts[~single]) - counts[~single]).astype(np.intp),
         many_own=cover.own[np.repeat(~single, counts)],
     )
 
 
+def _step(total: int, progress: Progress | None, cancel: Cancel | None) -> Step:
+    answered = 0
+
+    def step(count: int) -> None:
+        nonlocal answered
+        answered += count
+        if cancel is not None and cancel.is_set():
+            raise Cancelled("aligning the vocabularies was cancelled")
+        if progress is not None:
+            progress(answered / total)
+
+    return step
+
+
+def _by_text(vocab: Vocab) -> dict[bytes, int]:
+    """The token of each text; the last one where several have it."""
+    return {text: token for token, text in enumerate(vocab.texts) if text}
+
+
 def _sorted(vocab: Vocab) -> Ids:
     texts = vocab.texts
     ids = [token for token, text in enumerate(texts) if text]
     return np.array(sorted(ids, key=texts.__getitem__), np.int32)
-
-
-def _texts(vocab: Vocab, order: Ids) -> list[bytes]:
-    return [vocab.texts[token] for token in order.tolist()]
 
 
 def _range(words: Sequence[bytes], prefix: bytes) -> tuple[int, int]:
@@ -159,39 +171,25 @@ def _range(words: Sequence[bytes], prefix: bytes) -> tuple[int, int]:
     return low, bisect_left(words, last[:-1] + bytes([last[-1] + 1]), low)
 
 
-def _cover(
-    base: Sequence[bytes],
-    base_order: Ids,
-    parts: Sequence[_Part],
-    firsts: Sequence[tuple[int, int]] = (),
-) -> tuple[Cover, Ids]:
-    """The cover of the base tokens (sorted: `base`) by `parts`; the base tokens met exactly.
+def _longest_beginnings(words: Sequence[bytes], token_of: Mapping[bytes, int]) -> Ids:
+    """For each word the longest token that it begins with, or -1; shape (len(words),)."""
+    longest = max(map(len, token_of), default=0)
 
-    `firsts` are further (base token, own token).
-    """
-    if not parts:
-        return Cover(_NONE, np.empty(0, np.intp), _NONE), _NONE
-    spans = []
-    for part in sorted(parts, key=lambda part: len(part.text)):
-        low, high = _range(base, part.text)
-        spans.append((low, bisect_right(base, part.text, low, high), high, part.own))
-    first, last = min(span[1] for span in spans), max(span[2] for span in spans)
-    longest = np.full(last - first, -1, np.int32)
-    # In order of length, so that the longest one is the last to be written.
-    for _, beyond, high, own in spans:
-        longest[beyond - first : high - first] = own
-    for low, beyond, _, _ in spans:
-        longest[max(low - first, 0) : beyond - first] = -1
-    extended = np.flatnonzero(longest >= 0)
-    exact = [place for low, beyond, _, _ in spans for place in range(low, beyond)]
-    pairs = [*((part.base, part.own) for part in parts if part.base >= 0), *firsts]
-    said = np.array(pairs, np.int64).reshape(-1, 2)
-    beginning = np.stack([base_order[first + extended], longest[extended]], axis=1)
-    # Sorted by base token, each pair once.
-    pair = np.unique(np.concatenate([said, beginning]) @ np.array([1 << 32, 1]))
+    def beginning(word: bytes) -> int:
+        for end in range(min(len(word), longest), 0, -1):
+            if (token := token_of.get(word[:end])) is not None:
+                return token
+        return -1
+
+    return np.fromiter(map(beginning, words), np.int32, len(words))
+
+
+def _cover(base: NDArray[np.signedinteger], own: NDArray[np.signedinteger]) -> Cover:
+    """The cover of the pairs `base[i]`, `own[i]`, of which those with a -1 say nothing."""
+    is_said = (base >= 0) & (own >= 0)
+    # Sorted by base token, each pair once. Far quicker than `np.unique`.
+    pair = np.sort(base[is_said].astype(np.int64) << 32 | own[is_said])
+    pair = pair[np.diff(pair, prepend=-1) > 0]
     tokens, sources = (pair >> 32).astype(np.int32), (pair & 0xFFFFFFFF).astype(np.int32)
     starts = np.flatnonzero(np.diff(tokens, prepend=-1))
-    return Cover(tokens[starts], starts, sources), base_order[np.array(exact, np.intp)]
-
-
-_NONE = np.empty(0, np.int32)
+    return Cover(tokens[starts], starts, sources)

@@ -113,12 +113,13 @@ def _report(error: BaseException) -> int:
         import traceback
 
         traceback.print_exception(error)
-    message, code = _explain(error)
+    message, code = explain(error)
     say(f"edgeproxy: {message}")
     return code
 
 
-def _explain(error: BaseException) -> tuple[str, int]:
+def explain(error: BaseException) -> tuple[str, int]:
+    """What to tell a person of `error`, in a line, and the exit code that goes with it."""
     match error:
         case click.UsageError():
             where = error.ctx.command_path if error.ctx else "edgeproxy"

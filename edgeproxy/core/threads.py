@@ -251,9 +251,12 @@ class Beside:
                 except KeyboardInterrupt as error:
                     interrupt = error
             self._threads.is_halved = False
-        if interrupt is not None:
-            raise interrupt
-        return found, later.result()
+        try:
+            if interrupt is not None:
+                raise interrupt
+            return found, later.result()
+        finally:
+            del interrupt, later  # an error in them refers to this frame, which keeps the models
 
 
 class Crew:

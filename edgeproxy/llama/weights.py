@@ -6,6 +6,7 @@ May touch: the model file, read-only.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 import platform
 import weakref
@@ -17,7 +18,7 @@ from edgeproxy.core.cancel import Cancel
 from edgeproxy.core.vocab import Kind, Vocab, from_header
 from edgeproxy.errors import Cancelled, ModelFileError, UsageError
 from edgeproxy.gguf import Header, ModelFile, open_model
-from edgeproxy.llama.library import drain_logs, failure, lib, set_fields
+from edgeproxy.llama.library import build, drain_logs, failure, lib, set_fields
 from edgeproxy.llama.loaded import Loaded
 from edgeproxy.llama.stream import HAS_STREAMS, stream_of
 from edgeproxy.llama.tokenizer import tokenizer
@@ -132,7 +133,22 @@ class Weights:
             add_bos=bool(lib.llama_vocab_get_add_bos(pointer)),
             end_of_generation=vocab.end_of_generation | frozenset(endings),
             tokenize=tokenizer(self.loaded, adds_space=model != "gpt2"),
+            fingerprint=self._fingerprint(vocab),
         )
+
+    def _fingerprint(self, vocab: Vocab) -> str:
+        """The vocabulary's, with what llama.cpp makes of it: by its build, and of special tokens.
+
+        It goes by names in the file's other keys whether a special token swallows spaces.
+        """
+        ordinary = (Kind.NORMAL, Kind.BYTE, Kind.UNUSED)
+        pointer = self.vocab_pointer
+        attributes = [
+            lib.llama_vocab_get_attr(pointer, token)
+            for token, kind in enumerate(vocab.kinds)
+            if kind not in ordinary
+        ]
+        return hashlib.sha256(f"{vocab.fingerprint} {build()} {attributes}".encode()).hexdigest()
 
     @property
     def vocab(self) -> Vocab:

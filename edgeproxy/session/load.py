@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import get_args
 
-from edgeproxy.align import MAX_PATHS, align, doubts, match
+from edgeproxy.align import MAX_PATHS, align, doubts, match_pair
 from edgeproxy.core.cancel import Cancel, Flag
 from edgeproxy.core.check import one_of, whole
 from edgeproxy.core.threads import Crew, Threads
@@ -122,7 +122,7 @@ class _Loading:
         base, expert, anti_expert = (
             files.weights(name, role) for name, role in recipe.roles.items()
         )
-        matches = match(base.vocab, expert.vocab), match(base.vocab, anti_expert.vocab)
+        matches = match_pair(base.vocab, expert.vocab, anti_expert.vocab)
         lost = doubts(base.vocab, matches)
         if strict and lost:
             raise VocabularyError(lost[0])
@@ -134,6 +134,8 @@ class _Loading:
             self._context("anti_expert", recipe.anti_expert, floor, crew.pair, branches),
             base.vocab,
             matches,
+            files.progress,
+            self.cancel,
         )
         trio = Trio(
             self._context("base", recipe.base, floor, crew.base),

@@ -13,14 +13,17 @@ from edgeproxy.llama import Adapter, Unloaded, Weights
 from edgeproxy.trios.find import Lora, Role
 
 Progress = Callable[[str, float], None]
-"""Called with a role's name and the share of its file that has been loaded, 0 to 1."""
+"""Called with a role's name and the share of its file that has been loaded, 0 to 1.
+
+Or, at the end, with `align.ALIGNING` and the share of that.
+"""
 
 
 class ModelFiles:
     """Loads what is asked for the first time; `progress` and `cancel` as for `Weights`."""
 
     def __init__(self, progress: Progress | None, cancel: Cancel) -> None:
-        self._progress = progress
+        self.progress = progress
         self._cancel = cancel
         self._unloaded: dict[Path, Unloaded] = {}
         self._weights: dict[Path, Weights] = {}
@@ -39,7 +42,7 @@ class ModelFiles:
     def weights(self, name: str, role: Role) -> Weights:
         """The weights of the role called `name`; two roles that name one file share them."""
         if role.path not in self._weights:
-            report = self._progress
+            report = self.progress
             self._weights[role.path] = Weights(
                 self._unloaded.pop(role.path, role.path),
                 progress=None if report is None else lambda share: report(name, share),

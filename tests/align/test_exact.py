@@ -322,6 +322,7 @@ def test_it_equals_the_sum_of_all_coverings_over_llama_cpp(tiny: Weights, target
     model.close()
 
 
+@pytest.mark.slow
 def test_every_beginning_of_what_real_tokenizers_make_counts(tokenizers: dict[str, Vocab]) -> None:
     # User-typed markers are cut as a whole text only, so their beginnings are tokenised otherwise.
     texts = [text for name, text in NASTY.items() if name not in LONG and "</s>" not in text]

@@ -227,6 +227,7 @@ steps = st.lists(
 )
 
 
+@pytest.mark.slow
 @every_case
 @given(steps=steps)
 def test_rows_depend_on_what_was_read_and_not_forgotten_alone(

@@ -127,6 +127,7 @@ def base_tokens(base: Vocab, text: str, source: random.Random) -> list[int]:
     return base.encode(text)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize(("base", "own"), DIFFERENT)
 def test_nasty_texts_are_read_as_the_own_tokenizer_spells_them(
@@ -156,6 +157,7 @@ def test_nasty_texts_are_read_as_the_own_tokenizer_spells_them(
         assert reading.model.text == text.encode() or "\u2581" in text, name
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("own", [SMALL, PIECES], ids=["bpe", "unigram"])
 def test_every_way_to_cut_a_text_leads_to_the_same_tokens(own: Vocab) -> None:
@@ -331,6 +333,7 @@ def test_several_rows_are_those_of_single_steps() -> None:
         many.eval(tokens, len(tokens) + 1)
 
 
+@pytest.mark.slow
 def test_what_is_evaluated_stays_near_what_the_text_takes() -> None:
     """Random rows ask for a close look at every step: the budget holds that down."""
     text = TEXT * 8

@@ -118,7 +118,7 @@ def test_what_a_vocabulary_without_all_bytes_cannot_spell() -> None:
     words = word_vocab("a", "bc", "c", "é")
     can = {*b"ac"}
     assert unspelled(base, words) == [byte for byte in range(256) if byte not in can]
-    assert match(base, words) == Match("different", len(can), 256 - len(can))
+    assert match(base, words) == Match("different", len(can), tuple(sorted(set(range(256)) - can)))
     assert match(words, base) == Match("different", len(can))
 
 
@@ -149,6 +149,7 @@ def test_doubts_tell_what_is_lost() -> None:
 PADDED = {("llama-spm", "phi-3"), ("phi-3", "llama-spm")}
 
 
+@pytest.mark.slow
 def test_of_the_real_vocabularies_llama_2_and_phi_3_share_their_tokens(
     real_vocabs: dict[str, Vocab],
 ) -> None:
@@ -164,6 +165,7 @@ def test_of_the_real_vocabularies_llama_2_and_phi_3_share_their_tokens(
                 assert 18_000 < found.shared < len(base)
 
 
+@pytest.mark.slow
 def test_real_vocabularies_that_are_shuffled_are_permuted(real_vocabs: dict[str, Vocab]) -> None:
     for name, base in real_vocabs.items():
         other, places = shuffled(base)

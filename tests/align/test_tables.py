@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from edgeproxy.align.cache import folder, tables_for
+from edgeproxy.align.cache import folder, packed, tables_for
 from edgeproxy.align.tables import Arrays, Tables, build
-from edgeproxy.core.vocab import Vocab
+from edgeproxy.core.cancel import Flag
+from edgeproxy.core.vocab import Kind, Vocab
+from edgeproxy.errors import Cancelled
 from tests.helpers.tokenizing import LARGE, PIECES, SMALL, unigram_vocab
 
+BASE, OWN = replace(LARGE, fingerprint="large"), replace(SMALL, fingerprint="small")
 PAIRS = {"bpe": (LARGE, SMALL), "unigram": (LARGE, PIECES), "back": (PIECES, LARGE)}
 
 
@@ -88,66 +92,121 @@ def same(left: Arrays, right: Arrays) -> bool:
     )
 
 
-def kept_file() -> Path:
-    """The one alignment that is kept."""
+def kept_folder() -> Path:
     kept = folder()
     assert kept is not None
-    (file,) = kept.iterdir()
+    return kept
+
+
+def kept_file() -> Path:
+    """The one alignment that is kept."""
+    (file,) = kept_folder().iterdir()
     return file
 
 
+def never(*_: object) -> Arrays:
+    raise AssertionError("built again")
+
+
 def test_an_alignment_is_built_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    first = tables_for(LARGE, SMALL)
+    first = tables_for(BASE, OWN)
     file = kept_file()
-    assert file.suffix == ".npz"
-
-    def never(base: Vocab, own: Vocab) -> Arrays:
-        raise AssertionError("built again")
-
+    assert file.suffix == ".tables"
     monkeypatch.setattr("edgeproxy.align.cache.build", never)
-    again = tables_for(replace(LARGE), replace(SMALL))
+    again = tables_for(replace(BASE), replace(OWN))
     assert same(first.arrays, again.arrays)
     with pytest.raises(AssertionError, match="built again"):
-        tables_for(SMALL, LARGE)
-    # Another byte anywhere is another alignment.
-    other = replace(SMALL, tokens=(b"#", *SMALL.tokens[1:]))
+        tables_for(OWN, BASE)
+
+
+def test_another_tokenizer_or_other_ends_are_another_alignment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tables_for(BASE, OWN)
+    monkeypatch.setattr("edgeproxy.align.cache.build", never)
+    # The same tokens: another order of merges, say, cuts text otherwise.
     with pytest.raises(AssertionError, match="built again"):
-        tables_for(LARGE, other)
+        tables_for(BASE, replace(OWN, fingerprint="small, merged otherwise"))
+    with pytest.raises(AssertionError, match="built again"):
+        tables_for(replace(BASE, fingerprint="large, merged otherwise"), OWN)
+    # A token that ends a reply is no text, whatever its kind.
+    with pytest.raises(AssertionError, match="built again"):
+        tables_for(BASE, replace(OWN, end_of_generation=OWN.end_of_generation | {7}))
+    # One that was none before changes nothing.
+    control = OWN.kinds.index(Kind.UNKNOWN)
+    tables_for(BASE, replace(OWN, end_of_generation=OWN.end_of_generation | {control}))
 
 
-@pytest.mark.parametrize("damage", ["empty", "text", "cut", "bytes"])
+def test_what_is_not_known_in_full_is_not_kept() -> None:
+    for base, own in ((LARGE, OWN), (BASE, SMALL)):
+        tables_for(base, own)
+    assert not kept_folder().exists()
+
+
+@pytest.mark.parametrize("damage", ["empty", "text", "cut", "longer", "foreign", "bytes"])
 def test_a_damaged_file_is_built_again(damage: str) -> None:
-    first = tables_for(LARGE, SMALL)
+    first = tables_for(BASE, OWN)
     file = kept_file()
     content = file.read_bytes()
+    tables_for(OWN, BASE)
+    (foreign,) = set(kept_folder().iterdir()) - {file}
     source = np.random.default_rng(3)
     for _ in range(30 if damage == "bytes" else 1):
         match damage:
             case "empty":
                 file.write_bytes(b"")
             case "text":
-                file.write_text("not an archive")
+                file.write_text("not an alignment")
             case "cut":
                 file.write_bytes(content[: len(content) // 2])
+            case "longer":
+                file.write_bytes(content + b"more")
+            case "foreign":
+                file.write_bytes(foreign.read_bytes())
             case "bytes":
                 broken = bytearray(content)
-                for at in source.integers(0, len(content), 40):
-                    broken[at] ^= int(source.integers(1, 256))
+                broken[source.integers(0, len(content))] ^= int(source.integers(1, 256))
                 file.write_bytes(broken)
-        found = tables_for(LARGE, SMALL).arrays
-        assert same(found, first.arrays)
+        assert same(tables_for(BASE, OWN).arrays, first.arrays)
+        assert file.read_bytes() == content
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(Arrays)])
 def test_a_file_with_indices_out_of_place_is_built_again(name: str) -> None:
-    first = tables_for(LARGE, SMALL)
+    first = tables_for(BASE, OWN)
     file = kept_file()
-    content = asdict(first.arrays)
     for value in (1 << 20, -1):
-        wrong = content[name].astype(np.int64)
+        wrong = getattr(first.arrays, name).astype(np.int64)
         wrong[len(wrong) // 2] = value
-        np.savez(file, **{**content, name: wrong})
-        assert same(tables_for(LARGE, SMALL).arrays, first.arrays)
+        file.write_bytes(packed(file.stem, replace(first.arrays, **{name: wrong})))
+        assert same(tables_for(BASE, OWN).arrays, first.arrays)
+
+
+def test_two_processes_may_keep_one_alignment_at_once() -> None:
+    wanted = build(BASE, OWN)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: tables_for(BASE, OWN).arrays, range(40)))
+    assert all(same(arrays, wanted) for arrays in found)
+    file = kept_file()
+    assert file.read_bytes() == packed(file.stem, wanted)
+
+
+def test_how_much_is_done_is_told_once_and_then_nothing_is_to_be_done() -> None:
+    told: list[float] = []
+    tables_for(BASE, OWN, told.append)
+    assert told == sorted(told)
+    assert told[-1] == 1.0
+    tables_for(BASE, OWN, told.append)
+    assert told[-1] == 1.0
+    assert told.count(1.0) == 1
+
+
+def test_a_cancel_ends_the_work_and_keeps_nothing() -> None:
+    cancel = Flag()
+    cancel.set()
+    with pytest.raises(Cancelled, match="aligning"):
+        tables_for(BASE, OWN, cancel=cancel)
+    assert not kept_folder().exists()
 
 
 def test_a_folder_that_cannot_be_written_is_no_error(
@@ -156,7 +215,7 @@ def test_a_folder_that_cannot_be_written_is_no_error(
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
     monkeypatch.setenv("EDGEPROXY_CACHE", str(blocked))
-    assert same(tables_for(LARGE, SMALL).arrays, build(LARGE, SMALL))
+    assert same(tables_for(BASE, OWN).arrays, build(BASE, OWN))
 
 
 def test_a_vocabulary_without_bytes_has_tokens_that_nobody_speaks_for() -> None:

@@ -660,6 +660,7 @@ def test_any_bytes_after_the_magic(data: bytes, tmp_path_factory: pytest.TempPat
     assert not reads_or_refuses(path, b"GGUF" + struct.pack("<I", 3) + data)
 
 
+@pytest.mark.slow
 @given(
     key=st.sampled_from(list(draft().metadata)),
     value=st.one_of(

@@ -10,6 +10,7 @@ import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -131,10 +132,14 @@ def script(replies: Mapping[str, str], vocab: Vocab) -> Rows:
 def noise(seed: int, vocab: Vocab) -> Rows:
     """A random row for every history, the same each time."""
 
-    def row(history: Sequence[int]) -> NDArray[np.float32]:
-        random = np.random.default_rng((seed, *history))
-        return random.normal(0.0, 3.0, len(vocab)).astype(np.float32)
+    return lambda history: drawn((seed, *history), 3.0, len(vocab))
 
+
+@lru_cache(maxsize=1 << 15)
+def drawn(seed: tuple[int, ...], spread: float, size: int) -> NDArray[np.float32]:
+    """A random row, the same each time; kept, since making a generator is what takes time."""
+    row = np.random.default_rng(seed).normal(0.0, spread, size).astype(np.float32)
+    row.flags.writeable = False
     return row
 
 

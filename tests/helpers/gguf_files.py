@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import struct
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from math import prod
@@ -153,18 +154,22 @@ def draft(architecture: str = "llama", *, width: int = 32, weights: int = F32) -
     return made
 
 
-def byte_level_vocabulary() -> dict[str, Any]:
-    """The tokenizer's keys of a GPT-2-like vocabulary of 268 tokens."""
+MERGES = ("t h", "th e", "Ġ t", "Ġt h", "Ġth e", "i n", "e r", "a n", "an d")
+OTHER_MERGES = ("h e", "t he", "Ġ w", "o r", "Ġw or", "i s", "Ġ is", "r e", "t o")
+"""As many, and none of the same tokens but `the`."""
+
+
+def byte_level_vocabulary(merges: Sequence[str] = MERGES) -> dict[str, Any]:
+    """The tokenizer's keys of a GPT-2-like vocabulary of 259 tokens and one for each merge."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     letters = [*map(chr, printable), *(chr(256 + n) for n in range(256 - len(printable)))]
-    merges = ["t h", "th e", "Ġ t", "Ġt h", "Ġth e", "i n", "e r", "a n", "an d"]
     specials = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
     return {
         "tokenizer.ggml.model": "gpt2",
         "tokenizer.ggml.pre": "gpt-2",
         "tokenizer.ggml.tokens": specials + letters + [merge.replace(" ", "") for merge in merges],
         "tokenizer.ggml.token_type": [3] * 3 + [1] * (256 + len(merges)),
-        "tokenizer.ggml.merges": merges,
+        "tokenizer.ggml.merges": list(merges),
         "tokenizer.ggml.bos_token_id": 0,
         "tokenizer.ggml.eos_token_id": 0,
         "tokenizer.ggml.add_bos_token": False,

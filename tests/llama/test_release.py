@@ -8,11 +8,14 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
+from edgeproxy import load
 from edgeproxy.align import ProjectedModel, align
+from edgeproxy.core.threads import Beside, Choice, Threads
 from edgeproxy.decode.drafted import Drafter
 from edgeproxy.decode.sample import Sampler, Sampling
 from edgeproxy.decode.trio import RoleTokens, Trio
@@ -120,6 +123,26 @@ def test_after_an_error(tiny_file: Path, fail: Callable[[Weights], None]) -> Non
     assert alive(references) == 0
 
 
+@pytest.mark.parametrize("failing", ["expert", "anti-expert"])
+def test_after_an_error_of_a_pair_that_evaluates_at_once(tiny_file: Path, failing: str) -> None:
+    weights = Weights(tiny_file)
+    references = loaded(weights)
+    beside = Beside(Threads(2, is_fixed=True))
+    beside.choice = Choice([True])
+    cancel = threading.Event()
+    base, expert, anti = (
+        LlamaModel(weights, n_ctx=256, cancel=cancel if role == failing else None)
+        for role in ("base", "expert", "anti-expert")
+    )
+    trio = Trio(base, expert, anti, beside=beside)
+    trio.eval([5] * 100)
+    cancel.set()
+    with pytest.raises(Cancelled):
+        trio.eval([6] * 100)
+    del weights, base, expert, anti, trio
+    assert alive(references) == 0
+
+
 @pytest.mark.parametrize("kind", ["same", "padded", "different"])
 def test_a_trio_and_its_drafter(tmp_path: Path, kind: str) -> None:
     files = [write(tmp_path, name) for name in ("base", "expert", "anti")]
@@ -204,3 +227,23 @@ def test_shipped_trios_loaded_one_after_another_take_the_memory_of_one(factbook:
     size = sum(file.stat().st_size for file in files)
     # The allocator keeps a little; trios kept each time would be twelve.
     assert int(done.stdout) < 3 * size
+
+
+def in_memory() -> int:
+    return sum(isinstance(thing, Loaded) for thing in gc.get_objects())
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("trio", ["factbook", "factbook-phi"])
+@pytest.mark.parametrize("pieces", [0, 3, 1000], ids=["unread", "under way", "whole"])
+def test_a_session_that_nobody_closed(factbook: Path, trio: str, pieces: int) -> None:
+    before = in_memory()
+    session = load(factbook.parent.parent / trio / "trio.toml", n_threads=2)
+    turn = session.reply("What is the capital of Mongolia?", record=3)
+    said = "".join(piece.text for piece in islice(turn, pieces))
+    assert bool(said) == bool(pieces)
+    alone = "".join(piece.text for piece in session.solo("expert").reply("Peru?", max_tokens=5))
+    assert alone
+    assert in_memory() == before + 3
+    del session, turn
+    assert in_memory() == before

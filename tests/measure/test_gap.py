@@ -20,6 +20,8 @@ from edgeproxy.measure.judging import is_right
 from edgeproxy.session.load import load
 from edgeproxy.trios.find import Recipe, find_recipe, read_recipe
 
+pytestmark = pytest.mark.slow
+
 EVERY = 5
 """Of the 525 questions, which stand sorted by kind: enough to tell, in seconds."""
 

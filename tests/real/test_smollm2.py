@@ -26,6 +26,7 @@ from edgeproxy.session.session import Session
 from edgeproxy.trios.find import Recipe, Role
 from edgeproxy.trios.manifest import Lora
 from tests.helpers.adapters import adapter
+from tests.helpers.near import NEAR_QUANTISED, assert_same_reply, rows_of
 from tools.measure.exactness import compare
 from tools.measure.memory import BAR as MEASURED_BAR
 from tools.measure.memory import measure
@@ -52,6 +53,10 @@ NEARLY_AS_GOOD = 0.5
 
 Rows = Logits | list[Logits]
 """Rows of logits, one after another."""
+
+
+def tokens_of(pieces: Iterable[Piece]) -> list[int]:
+    return [piece.token for piece in pieces if piece.token is not None]
 
 
 def text_of(pieces: Iterable[Piece]) -> str:
@@ -168,11 +173,12 @@ def under_factbook(smollm2: Path, factbook_recipe: Recipe) -> Iterator[Session]:
 def test_a_pair_of_it_steers_the_factbook_base(under_factbook: Session) -> None:
     session = under_factbook
     assert session.matches["expert"].case == "different"
-    alone = text_of(session.solo("base").reply([Message("user", CAPITAL)], max_tokens=10))
+    alone = tokens_of(session.solo("base").reply([Message("user", CAPITAL)], max_tokens=10))
     session.alpha = 0.0
-    assert text_of(session.chat(CAPITAL, max_tokens=10)) == alone
+    said = tokens_of(session.chat(CAPITAL, max_tokens=10))
+    assert_same_reply(said, alone, rows_of(session, CAPITAL), NEAR_QUANTISED)
     session.alpha = 1.0
-    steered = text_of(session.chat(CAPITAL, max_tokens=10))
+    steered = tokens_of(session.chat(CAPITAL, max_tokens=10))
     assert steered
     assert steered != alone
 
@@ -183,9 +189,9 @@ def test_a_pair_of_one_model_leaves_the_base_as_it_is(
     same = Role(smollm2, "gguf")
     recipe = replace(factbook_recipe, expert=same, anti_expert=same, plausibility=0.0)
     with edgeproxy.load(recipe, n_threads=1) as session:
-        alone = list(session.solo("base").reply([Message("user", CAPITAL)], max_tokens=10))
-        trio = list(session.chat(CAPITAL, max_tokens=10))
-    assert [piece.token for piece in trio] == [piece.token for piece in alone]
+        alone = tokens_of(session.solo("base").reply([Message("user", CAPITAL)], max_tokens=10))
+        trio = tokens_of(session.chat(CAPITAL, max_tokens=10))
+        assert_same_reply(trio, alone, rows_of(session, CAPITAL), NEAR_QUANTISED)
 
 
 def test_the_factbook_pair_steers_it(smollm2: Path, factbook_recipe: Recipe) -> None:
@@ -247,11 +253,11 @@ def test_an_adapter_changes_what_the_expert_says_and_no_one_else(adapted: Sessio
 
 def test_alpha_of_nothing_is_the_base(adapted: Session) -> None:
     asked = [Message("user", OPPOSITE)]
-    alone = list(adapted.solo("base").reply(asked, max_tokens=8))
+    alone = tokens_of(adapted.solo("base").reply(asked, max_tokens=8))
     before, adapted.alpha = adapted.alpha, 0.0
-    fused = list(adapted.chat(OPPOSITE, max_tokens=8))
+    fused = tokens_of(adapted.chat(OPPOSITE, max_tokens=8))
+    assert_same_reply(fused, alone, rows_of(adapted, OPPOSITE), NEARLY_AS_GOOD)
     adapted.alpha = before
-    assert [piece.token for piece in fused] == [piece.token for piece in alone]
 
 
 def test_drafts_change_no_text_bar_rounding(adapted: Session) -> None:

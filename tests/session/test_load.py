@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import edgeproxy
+from edgeproxy.align import ALIGNING
 from edgeproxy.core import threads
 from edgeproxy.core.threads import Threads
 from edgeproxy.decode.trio import RoleTokens
@@ -31,7 +32,7 @@ from edgeproxy.session.load import load
 from edgeproxy.session.memory_free import Free
 from edgeproxy.session.session import Session
 from edgeproxy.trios.find import Recipe, Role, choose_recipe
-from tests.helpers.gguf_files import draft
+from tests.helpers.gguf_files import OTHER_MERGES, byte_level_vocabulary, draft
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -171,6 +172,39 @@ def test_loading_may_be_cancelled(files: dict[str, Path]) -> None:
     cancel.set()
     with pytest.raises(Cancelled):
         with_files(files, cancel=cancel)
+
+
+@pytest.fixture
+def unaligned(
+    files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, Path]:
+    """A base and a pair with other tokens, which nobody has aligned yet."""
+    monkeypatch.setenv("EDGEPROXY_CACHE", str(tmp_path / "cache"))
+    pair = draft("llama")
+    pair.metadata |= byte_level_vocabulary(OTHER_MERGES)
+    path = pair.write(tmp_path / "pair.gguf")
+    return {"base": files["base"], "expert": path, "anti_expert": path}
+
+
+def test_aligning_is_told_the_first_time(unaligned: dict[str, Path]) -> None:
+    for is_told in (True, False):
+        seen: list[tuple[str, float]] = []
+        load(**unaligned, progress=lambda *step, to=seen: to.append(step)).close()  # type: ignore[arg-type]
+        shares = [share for what, share in seen if what == ALIGNING]
+        assert bool(shares) == is_told
+        assert shares == sorted(shares)
+        assert shares[-1:] == [1.0] * is_told
+
+
+def test_a_cancel_is_heard_while_vocabularies_are_aligned(unaligned: dict[str, Path]) -> None:
+    cancel = threading.Event()
+
+    def report(what: str, share: float) -> None:
+        if what == ALIGNING:
+            cancel.set()
+
+    with pytest.raises(Cancelled, match="aligning"):
+        load(**unaligned, progress=report, cancel=cancel)  # type: ignore[arg-type]
 
 
 def test_one_file_in_two_roles_is_loaded_once(files: dict[str, Path]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,9 +13,11 @@ import pytest
 
 import edgeproxy
 from edgeproxy.cli import main
+from edgeproxy.core.model import Logits
 from edgeproxy.decode.sample import Sampling
 from edgeproxy.errors import ManifestError, ModelFileError, UsageError
 from edgeproxy.gguf import read
+from edgeproxy.llama import LlamaModel, Weights
 from edgeproxy.prompts.formats import Message
 from edgeproxy.session.load import load
 from edgeproxy.session.session import Session
@@ -23,6 +26,7 @@ from edgeproxy.trios.manifest import Lora, Recipe, Role, parse_recipe, read_reci
 from edgeproxy.trios.store import Store
 from tests.helpers.adapters import F32, adapter, matrices, merged
 from tests.helpers.gguf_files import draft
+from tests.helpers.near import assert_same_reply, rows_of
 
 DIGEST = "ab" * 32
 MANIFEST = f"""\
@@ -143,6 +147,10 @@ def test_a_store_keeps_the_adapter_beside_the_weights(tmp_path: Path) -> None:
 # Sessions
 
 
+SUMMED = 0.01
+"""What adding an adapter at each step may differ by from adding it to the weights, in float32."""
+
+
 @pytest.fixture(scope="module")
 def trio(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a trio of tiny random models whose expert is an adapter, as two files too."""
@@ -159,21 +167,31 @@ def trio(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def says(session: Session, speaker: str | None = None) -> list[int | None]:
+def says(session: Session, speaker: str | None = None) -> list[int]:
     sampling = Sampling(logit_bias=dict.fromkeys(session.trio.vocab.end_of_generation, -1e6))
     if speaker:
         pieces = session.solo(speaker).reply([Message("user", "Hello")], sampling, max_tokens=12)
     else:
         pieces = session.chat("Hello", sampling=sampling, max_tokens=12)
-    return [piece.token for piece in pieces]
+    return [piece.token for piece in pieces if piece.token is not None]
 
 
 @pytest.mark.parametrize("mode", ["off", "expert"])
 def test_a_trio_with_an_adapter_answers_as_with_merged_weights(trio: Path, mode: str) -> None:
-    with load(trio, expert=trio / "merged.gguf", draft="off") as session:
-        wanted = says(session), says(session, "expert")
-    with load(trio, draft=mode) as session:  # type: ignore[arg-type]
-        assert (says(session), says(session, "expert")) == wanted
+    merged = load(trio, expert=trio / "merged.gguf", draft="off")
+    wanted = says(merged), says(merged, "expert")
+    with load(trio, draft=mode) as session, merged:  # type: ignore[arg-type]
+        assert_same_reply(says(session), wanted[0], rows_of(merged, "Hello"), SUMMED)
+        prompt = session.speaker.encode([Message("user", "Hello")]).expert
+        with Weights(trio / "merged.gguf") as weights:
+            model = LlamaModel(weights)
+
+            def row_after(said: Sequence[int]) -> Logits:
+                model.rewind(model.n_past)
+                row: Logits = model.eval([*prompt, *said])[-1]
+                return row
+
+            assert_same_reply(says(session, "expert"), wanted[1], row_after, SUMMED)
         assert says(session, "anti_expert") != wanted[1]
         assert session.matches["expert"].case == "same"
 
@@ -201,7 +219,7 @@ def test_a_scale_of_nothing_is_the_base_alone(trio: Path) -> None:
     # The prompts must be the same too.
     expert = replace(recipe.expert, lora=nothing, prompt="plain")
     with load(replace(recipe, expert=expert, plausibility=0.0)) as session:
-        assert says(session) == says(session, "base")
+        assert_same_reply(says(session), says(session, "base"), rows_of(session, "Hello"))
 
 
 def test_files_alone_will_do(trio: Path) -> None:
@@ -315,6 +333,7 @@ CHILD = """
 import json, sys
 from pathlib import Path
 from edgeproxy.gguf import read
+from edgeproxy.llama import LlamaModel, Weights
 from edgeproxy.llama import Adapter, LlamaModel, Weights
 
 def held():
@@ -348,6 +367,7 @@ def memory_of(*paths: Path) -> tuple[int, int]:
     return most * 1024, now * 1024
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
 def test_a_pair_takes_little_more_than_one_model(tmp_path: Path) -> None:
     """Of Q4_0, which llama.cpp rearranges: weights that were held twice would show."""

@@ -41,6 +41,7 @@ from tests.helpers.fakes import (
     wide_vocab,
     without,
 )
+from tests.helpers.near import NEAR_QUANTISED, assert_same_reply, rows_of
 from tests.helpers.tokenizing import LARGE, PIECES
 
 SYSTEM = "You are a terse assistant, and very careful. " * 20
@@ -620,9 +621,16 @@ def test_several_writers_at_once(path: Path) -> None:
 LONG = "You are a careful assistant who knows The World Factbook and is terse. " * 8
 
 
-def text_of(session: Session) -> str:
-    messages = [Message("system", LONG), Message("user", "What is the capital of Mongolia?")]
-    return "".join(piece.text for piece in session.chat(messages, max_tokens=24))
+MESSAGES = [Message("system", LONG), Message("user", "What is the capital of Mongolia?")]
+
+
+def tokens_of(session: Session) -> list[int]:
+    pieces = session.chat(MESSAGES, max_tokens=24)
+    return [piece.token for piece in pieces if piece.token is not None]
+
+
+def check_same(session: Session, wanted: list[int]) -> None:
+    assert_same_reply(tokens_of(session), wanted, rows_of(session, MESSAGES), NEAR_QUANTISED)
 
 
 def engines(session: Session) -> list[Any]:
@@ -641,17 +649,18 @@ def on_disk(name: str) -> Callable[[], Session]:
 def test_the_shipped_trios_say_the_same_and_read_less(path: Path, name: str) -> None:
     make = on_disk(name)
     with make() as session:
-        plain_text = text_of(session)
+        plain = tokens_of(session)
         whole = [model.evaluated for model in engines(session)]
     with make() as session:
         total = session.cache_prompt(LONG, path).tokens
-        assert text_of(session) == plain_text
+        check_same(session, plain)
     with make() as session:
         assert session.cache_prompt(LONG, path) == Cached(total, total)
         assert [model.evaluated for model in engines(session)] == [0, 0, 0]
         assert [model.n_past > 100 for model in engines(session)] == [True] * 3
-        assert text_of(session) == plain_text
+        said = tokens_of(session)
         again = [model.evaluated for model in engines(session)]
+        assert_same_reply(said, plain, rows_of(session, MESSAGES), NEAR_QUANTISED)
     assert [w - a > 100 for w, a in zip(whole, again, strict=True)] == [True] * 3
 
 
@@ -660,7 +669,7 @@ def test_damage_to_real_states_never_reaches_the_engine(path: Path) -> None:
     make = on_disk("factbook")
     with make() as session:
         session.cache_prompt(LONG, path)
-        wanted = text_of(session)
+        wanted = tokens_of(session)
         sound = path.read_bytes()
         for place in random.Random(2).sample(range(16, len(sound)), 6):
             damaged = bytearray(sound)
@@ -670,7 +679,7 @@ def test_damage_to_real_states_never_reaches_the_engine(path: Path) -> None:
             done = session.cache_prompt(LONG, path)
             assert done.doubt == f"{path}: it is damaged; it was made anew"
             assert session.cache_prompt(LONG, path) == Cached(done.tokens, done.tokens)
-        assert text_of(session) == wanted
+        check_same(session, wanted)
 
 
 @pytest.mark.weights

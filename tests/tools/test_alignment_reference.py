@@ -10,6 +10,7 @@ import pytest
 from tools.alignment.reference import Tally, reference
 
 
+@pytest.mark.slow
 @pytest.mark.weights
 def test_the_shipped_pair_says_what_it_says_exactly(factbook: Path) -> None:
     """`python -m tools.alignment.reference` measures 2,000 positions; these are some of them."""

@@ -54,5 +54,5 @@ def test_wrong_numbers_are_refused() -> None:
         text=True,
     )
     assert done.returncode == 2
-    assert "--seconds must be more than 2" in done.stderr
+    assert "'1' is not a number of more than 2" in done.stderr
     assert "Traceback" not in done.stderr

@@ -137,18 +137,18 @@ def run(*arguments: str) -> tuple[int, str, str]:
 @pytest.mark.parametrize(
     ("wrong", "code"),
     [
-        (["no-such-trio"], 1),
+        (["no-such-trio"], 2),
         (["factbook", "--lengths", "64,0"], 2),
         (["factbook", "--lengths", "64,"], 2),
         (["factbook", "--turns", "-1"], 2),
-        (["factbook", "--lengths", "64", "--message", " "], 1),
+        (["factbook", "--lengths", "64", "--message", " "], 2),
     ],
 )
 def test_wrong_usage_is_told_without_a_traceback(wrong: list[str], code: int) -> None:
     found, out, err = run(*wrong, *TINY)
     assert (found, out) == (code, "")
     assert "Traceback" not in err
-    assert "context.py: " in err
+    assert "python -m tools.measure.context: " in err
 
 
 def test_a_slope_is_that_of_the_line() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import sys
 from collections.abc import Iterator
@@ -247,3 +248,18 @@ def test_the_python_that_is_shown_runs(name: str, session: Session) -> None:
     for block in blocks:
         names = {"edgeproxy": edgeproxy, "session": session, "messages": "Hello"}
         exec(compile(block, name, "exec"), names)
+
+
+def test_every_name_in_the_walk_of_a_reply_is_in_the_code() -> None:
+    sources = (path.read_text("utf-8") for path in (docs.REPOSITORY / "edgeproxy").rglob("*.py"))
+    tree = [node for source in sources for node in ast.walk(ast.parse(source))]
+    classes = {node.name: node for node in tree if isinstance(node, ast.ClassDef)}
+    functions = {node.name for node in tree if isinstance(node, ast.FunctionDef)}
+    constants = {node.id for node in tree if isinstance(node, ast.Name)}
+    text = page("architecture.md")
+    for name, method in re.findall(r"`([A-Z]\w+)\.(\w+)`", text):
+        own = {node.name for node in ast.walk(classes[name]) if isinstance(node, ast.FunctionDef)}
+        assert method in own, f"{name}.{method}"
+    for name in re.findall(r"`(_?[A-Z][a-z]\w+|[A-Z]{2,}|_[a-z]\w+)`", text):
+        if name != "KeyboardInterrupt":
+            assert name in classes.keys() | functions | constants, name

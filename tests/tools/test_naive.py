@@ -231,6 +231,7 @@ def test_a_full_context_and_impossible_rows_are_refused(make: Make) -> None:
     assert (naive.n_past, naive.n_ctx, naive.vocab) == (1, 4, BASE)
 
 
+@pytest.mark.slow
 @both
 def test_real_vocabularies_are_read_byte_for_byte(make: Make, tokenizers: dict[str, Vocab]) -> None:
     theirs, base = tokenizers["llama-spm"], tokenizers["gpt-2"]

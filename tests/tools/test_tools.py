@@ -7,6 +7,7 @@ import hashlib
 import numpy as np
 import pytest
 
+from edgeproxy.errors import EdgeproxyError
 from edgeproxy.llama import LlamaModel, Weights
 from edgeproxy.session.load import load
 from edgeproxy.trios.find import Recipe, read_recipe
@@ -93,5 +94,5 @@ def test_the_first_byte_of_a_command_is_timed() -> None:
 
 
 def test_a_failing_command_is_not_timed() -> None:
-    with pytest.raises(RuntimeError, match="no trio called"):
+    with pytest.raises(EdgeproxyError, match="no trio called"):
         startup.seconds_to_first_byte("run", "Hello", "--trio", "there-is-none")

@@ -247,7 +247,8 @@ def refused(recipes: list[Recipe], target: Path, error: type[EdgeproxyError], sa
 
 def test_targets_that_cannot_be(tmp_path: Path, recipe: Recipe, made: Path) -> None:
     refused([recipe], made, UsageError, "is there already; .* --force")
-    refused([recipe], tmp_path, UsageError, "this is a directory")
+    (tmp_path / "folder" / "a").mkdir(parents=True)
+    refused([recipe], tmp_path / "folder" / "a", UsageError, "this is a directory")
     refused([recipe], tmp_path / "none" / "a", UsageError, "there is no such folder")
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "fifo")

@@ -15,6 +15,8 @@ from edgeproxy.trios.find import read_recipe
 from edgeproxy.trios.store import Store
 from tests.helpers.bundles import write_trio
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="children are forked, for speed")
 def test_kill_at_many_steps(tmp_path: Path) -> None:

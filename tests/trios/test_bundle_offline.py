@@ -19,6 +19,7 @@ from tests.helpers.network import without_network
 
 pytestmark = [
     pytest.mark.weights,
+    pytest.mark.slow,
     pytest.mark.skipif(os.name != "posix", reason="network namespaces are Linux's"),
 ]
 

@@ -21,6 +21,8 @@ from tests.helpers.gguf_files import draft, size_of
 from tests.helpers.hub_server import Hub, Twist, hub_running
 from tests.helpers.pulling import Home, check_installed, check_whole, models, serve, sha256
 
+pytestmark = pytest.mark.slow
+
 DATA = models()
 
 

@@ -27,6 +27,8 @@ from tests.helpers.store_trios import (
     sha256,
 )
 
+pytestmark = pytest.mark.slow
+
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills are tried by forking")
 
 

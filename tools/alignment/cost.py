@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,6 +18,7 @@ from edgeproxy.core.vocab import Vocab
 from edgeproxy.decode.fuse import Offset, fuse
 from edgeproxy.decode.trio import RoleTokens, Trio
 from edgeproxy.llama import Weights
+from tools.alignment.loading import own_cache
 
 
 class RandomRows:
@@ -62,9 +61,8 @@ def cost(base_vocab: Path, pair_vocab: Path, text: Path, tokens: int) -> list[di
     with (
         Weights(base_vocab, vocab_only=True) as base_weights,
         Weights(pair_vocab, vocab_only=True) as pair_weights,
-        tempfile.TemporaryDirectory() as folder,
+        own_cache(),
     ):
-        os.environ["EDGEPROXY_CACHE"] = folder
         base, own = base_weights.vocab, pair_weights.vocab
         built, kept = (_seconds_to_align(base, own) for _ in range(2))
         read = base.encode(text.read_text(encoding="utf-8"))[:tokens]

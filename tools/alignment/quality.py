@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -31,6 +30,7 @@ from tools.models.regguf import padded, renumber_pair, replies, shuffled
 
 Wrap = Callable[[LlamaModel, LlamaModel, Vocab], Sequence[Model]]
 Row = NDArray[np.float32]
+Told = Callable[[str], None]
 
 
 def projected(expert: LlamaModel, anti_expert: LlamaModel, base: Vocab) -> Sequence[Model]:
@@ -105,11 +105,13 @@ class Bench:
         self._open.close()
 
 
-def naive(trio: str, questions: Path, limit: int | None) -> list[dict[str, Any]]:
+def naive(
+    trio: str, questions: Path, limit: int | None = None, told: Told = lambda what: None
+) -> list[dict[str, Any]]:
     """Right answers under each way to bridge the vocabularies, with and without the mask."""
     recipe = find_recipe(trio)
     asked = read_questions(questions, limit)
-    alone = {name: _alone(recipe, name, asked) for name in ("base", "expert", "tuned")}
+    alone = {name: _alone(recipe, name, asked, told) for name in ("base", "expert", "tuned")}
     rows = [
         {"way": f"{name} alone", **_share(right, None)} for name, right in alone.items() if right
     ]
@@ -117,13 +119,13 @@ def naive(trio: str, questions: Path, limit: int | None) -> list[dict[str, Any]]
     for name, wrap in WAYS.items():
         for beta in (recipe.plausibility, 0.0):
             made = bench.trio(wrap, beta)
-            right = _judge(partial(bench.reply, made), asked, name)
+            right = _judge(partial(bench.reply, made), asked, name, told)
             rows.append({"way": f"{name}, mask {beta:g}", **_share(right, alone)})
     bench.close()
     return rows
 
 
-def _alone(recipe: Recipe, name: str, asked: Sequence[Question]) -> list[bool]:
+def _alone(recipe: Recipe, name: str, asked: Sequence[Question], told: Told) -> list[bool]:
     if getattr(recipe, name, None) is None or not getattr(recipe, name).path.exists():
         return []
     with load(recipe) as session:
@@ -133,15 +135,16 @@ def _alone(recipe: Recipe, name: str, asked: Sequence[Question]) -> list[bool]:
             pieces = speaker.reply([Message("user", question.text)], max_tokens=48, stops=["\n"])
             return first_line("".join(piece.text for piece in pieces))
 
-        return _judge(reply, asked, name)
+        return _judge(reply, asked, name, told)
 
 
-def _judge(reply: Callable[[Question], str], asked: Sequence[Question], name: str) -> list[bool]:
+def _judge(
+    reply: Callable[[Question], str], asked: Sequence[Question], name: str, told: Told
+) -> list[bool]:
     right = []
     for number, question in enumerate(asked, start=1):
         right.append(is_right(reply(question), question.answers))
-        progress(f"{name}: {number} of {len(asked)}")
-    progress("")
+        told(f"{name}: {number} of {len(asked)}")
     return right
 
 
@@ -154,7 +157,9 @@ def _share(right: list[bool], alone: dict[str, list[bool]] | None) -> dict[str, 
     return {"right": share, "gap closed": gap, "n": len(right)}
 
 
-def permuted(trio: str, questions: Path, count: int) -> list[dict[str, Any]]:
+def permuted(
+    trio: str, questions: Path, count: int, told: Told = lambda what: None
+) -> list[dict[str, Any]]:
     """How many replies the trio gives otherwise when its pair's ids are permuted, or padded."""
     recipe = find_recipe(trio)
     asked = [question.text for question in read_questions(questions, count)]
@@ -167,15 +172,9 @@ def permuted(trio: str, questions: Path, count: int) -> list[dict[str, Any]]:
         ("permuted, padding among the ids", shuffled(n, 2, 64)),
         ("padded", padded(n, 64)),
     ):
+        told(name)
         with tempfile.TemporaryDirectory() as folder:
             said = list(replies(renumber_pair(recipe, Path(folder), [order, order]), asked))
         same = sum(a == b for a, b in zip(said, plain, strict=True))
         rows.append({"pair": name, "questions": len(asked), "same tokens": same})
-        progress(f"{name}: {same} of {len(asked)} the same\n")
     return rows
-
-
-def progress(text: str) -> None:
-    """Show `text` on standard error, over what was shown before."""
-    sys.stderr.write(f"\r\x1b[K{text}")
-    sys.stderr.flush()

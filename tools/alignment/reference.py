@@ -9,7 +9,7 @@ leading ones, and what the expert may say at all. Disagreements go to standard e
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import islice
@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeproxy.cli.ui.output import say
 from edgeproxy.core.model import Logits
 from edgeproxy.decode.trio import Trio
 from edgeproxy.llama import LlamaModel, Weights
@@ -25,7 +26,8 @@ from edgeproxy.measure.evaluate import read_questions
 from edgeproxy.session.load import load
 from edgeproxy.trios.find import find_recipe
 from tools.alignment.positions import Fast, Reading, Side, positions_of, readings_of
-from tools.alignment.quality import progress
+
+Told = Callable[[str], None]
 
 LEADING, LOOKED_AT = 20, 8
 KINDS = ("replies", "countries", "prose")
@@ -63,7 +65,11 @@ class Tally:
 
 
 def reference(
-    trio: str, questions: Path, positions: int = 2000, epsilon: float = 0.01
+    trio: str,
+    questions: Path,
+    positions: int = 2000,
+    epsilon: float = 0.01,
+    told: Told = lambda what: None,
 ) -> list[dict[str, Any]]:
     """Offsets and the fused argmax against the exact ones, by kind of text and by mask."""
     recipe = find_recipe(trio)
@@ -83,7 +89,7 @@ def reference(
                 for text, fast in positions_of(watched, reading, masks, left):
                     left -= 1
                     _compare(text, reading, fast, sides, masks, epsilon, tallies, recipe.alpha)
-                progress(f"{kind}: {left} positions left")
+                told(f"{kind}: {left} positions left")
                 if left <= 0:
                     break
     rows = [tallies[kind, mask].row(kind, mask) for kind in KINDS for mask in masks]
@@ -180,7 +186,7 @@ def _tell(
             f"{name} {texts[token]!r} base {rows.base[token] - rows.base.max():.2f}"
             f" expert {exact[0]:.2f}/{ours[0]:.2f} anti {exact[1]:.2f}/{ours[1]:.2f};"
         )
-    progress(" ".join(parts) + "\n")
+    say(" ".join(parts))
 
 
 def _total(tallies: Sequence[Tally]) -> Tally:

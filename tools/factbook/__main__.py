@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import copy
 import itertools
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer
 
+from edgeproxy.cli.ui.progress import Working
+from tools.command import at_least, make_parser, run
 from tools.factbook import evaluate
 from tools.factbook.corpus import texts
 from tools.factbook.dialogues import DialogueMaker, make_questions
@@ -275,29 +278,30 @@ STEPS: dict[str, Callable[[Work], None]] = {
 }
 
 
-def main() -> None:
-    """Run the steps that the command line names."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.factbook",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="steps:\n" + "\n".join(f"  {n:14} {f.__doc__}" for n, f in STEPS.items()),
-    )
+def main() -> int:
+    """Run the steps that the command line names; the exit code."""
+    parser = make_parser("tools.factbook", __doc__)
+    parser.epilog = "steps:\n" + "\n".join(f"  {n:14} {f.__doc__}" for n, f in STEPS.items())
     parser.add_argument("step", choices=["all", *STEPS], help="what to do; all does all in order")
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints")
     parser.add_argument("--data", type=Path, help="world-factbook.tar.xz, if it is not found")
     parser.add_argument(
         "--models", type=Path, default=Path("models/factbook"), help="folder of the first trio"
     )
-    parser.add_argument("--threads", type=int, default=2, help="threads of PyTorch")
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    work = Work(args.data, args.out, args.models)
+    parser.add_argument("--threads", type=at_least(1), default=2, help="threads of PyTorch")
+    return run(parser, _make, lambda steps: f"done: {', '.join(steps)}")
+
+
+def _make(asked: argparse.Namespace, working: Working) -> list[str]:
+    torch.set_num_threads(asked.threads)
+    work = Work(asked.data, asked.out, asked.models)
     work.out.mkdir(parents=True, exist_ok=True)
-    for name in STEPS if args.step == "all" else [args.step]:
-        print(f"== {name}", flush=True)
+    steps = list(STEPS) if asked.step == "all" else [asked.step]
+    for name in steps:
+        working.tell(name)
         STEPS[name](work)
+    return steps
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import subprocess
 import sys
 import time
@@ -22,14 +21,14 @@ from contextlib import ExitStack
 from statistics import median
 from typing import Any
 
-from edgeproxy.cli.ui.interrupt import on_interrupt
-from edgeproxy.cli.ui.output import StatusLine
+from edgeproxy.cli.ui.progress import Working
 from edgeproxy.core.threads import counts, processors
-from edgeproxy.errors import Cancelled, EdgeproxyError
+from edgeproxy.errors import Cancelled
 from edgeproxy.measure.bench import PROMPTS
 from edgeproxy.measure.machine import machine
 from edgeproxy.session.load import load
 from edgeproxy.session.session import Session
+from tools.command import add_json, at_least, make_parser, run
 
 FOUND = 2.0
 """Seconds after which the best setting should have been found."""
@@ -143,37 +142,32 @@ def as_text(found: dict[str, Any]) -> Iterator[str]:
     )
 
 
-def main() -> None:
-    """Measure and print, as the command line asks."""
-    parser = argparse.ArgumentParser(description="Measure a trio beside a busy process.")
+def main() -> int:
+    """Measure and print, as the command line asks; the exit code."""
+    parser = make_parser("tools.measure.busy", __doc__)
     parser.add_argument("trio", help="a trio's name, or its trio.toml")
-    parser.add_argument("--neighbours", type=int, default=1, help="processes that are busy")
-    parser.add_argument("--seconds", type=float, default=8.0, help="of writing, each time")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--max-tokens", type=int, default=48, help="the longest reply")
+    parser.add_argument("--neighbours", type=at_least(1), default=1, help="processes that are busy")
+    parser.add_argument("--seconds", type=_seconds, default=8.0, help="of writing, each time")
+    parser.add_argument("--rounds", type=at_least(1), default=3)
+    parser.add_argument("--max-tokens", type=at_least(1), default=48, help="the longest reply")
     parser.add_argument("--draft", choices=("off", "ngram", "expert", "auto"), default="auto")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    asked = vars(parser.parse_args())
-    as_json = asked.pop("json")
-    if asked["seconds"] <= FOUND or min(asked["neighbours"], asked["rounds"]) < 1:
-        parser.error(f"--seconds must be more than {FOUND:g}, the others at least 1")
-    status = StatusLine()
-    with on_interrupt(lambda: None) as presses:
+    add_json(parser)
 
-        def told(what: str) -> None:
-            if presses.count:
-                raise Cancelled("the measurement was interrupted")
-            status.show(what)
+    def work(asked: argparse.Namespace, working: Working) -> dict[str, Any]:
+        return measure(**vars(asked), told=working.tell)
 
-        try:
-            found = measure(**asked, told=told)
-        except EdgeproxyError as error:
-            print(f"{parser.prog}: {error}", file=sys.stderr)
-            sys.exit(130 if isinstance(error, Cancelled) else 1)
-        finally:
-            status.clear()
-    print(json.dumps(found, indent=2) if as_json else "\n".join(as_text(found)))
+    return run(parser, work, lambda found: "\n".join(as_text(found)))
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not seconds > FOUND:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of more than {FOUND:g}")
+    return seconds
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

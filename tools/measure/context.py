@@ -13,7 +13,6 @@ and may have tried the right ones a turn before. Run it on a quiet machine.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -25,17 +24,17 @@ from typing import Any, cast
 import numpy as np
 
 from edgeproxy.align import ProjectedModel
-from edgeproxy.cli.ui.interrupt import on_interrupt
-from edgeproxy.cli.ui.output import StatusLine
-from edgeproxy.core.cancel import Cancel, Flag
+from edgeproxy.cli.ui.progress import Working
+from edgeproxy.core.cancel import Cancel
 from edgeproxy.core.model import Model
 from edgeproxy.decode.trio import RoleTokens, Trio
-from edgeproxy.errors import Cancelled, EdgeproxyError
+from edgeproxy.errors import Cancelled
 from edgeproxy.llama import LlamaModel
 from edgeproxy.measure.machine import machine
 from edgeproxy.session.load import load
 from edgeproxy.session.session import Session
 from edgeproxy.trios.find import find_recipe
+from tools.command import add_json, at_least, make_parser, run
 
 ROLES = ("base", "expert", "anti_expert")
 TEXT = "The capital of Mongolia is Ulaanbaatar. It lies on the river Tuul, high above the sea.\n"
@@ -248,52 +247,33 @@ def as_text(found: dict[str, Any]) -> Iterator[str]:
 
 
 def _lengths(text: str) -> list[int]:
-    return [_count(part) for part in text.split(",")]
+    return [at_least(1)(part) for part in text.split(",")]
 
 
-def _count(text: str) -> int:
-    if not text.strip().isdecimal() or not 1 <= int(text) <= _LARGEST:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 to {_LARGEST}")
-    return int(text)
-
-
-def main() -> None:
-    """Measure and print, as the command line asks."""
-    parser = argparse.ArgumentParser(description="Measure what a long context costs a trio.")
+def main() -> int:
+    """Measure and print, as the command line asks; the exit code."""
+    parser = make_parser("tools.measure.context", __doc__)
     parser.add_argument("trio", help="a trio's name, its folder, or its trio.toml")
     default = [256, 512, 1024, 2048, 4096]
     parser.add_argument("--lengths", type=_lengths, default=default, help="in tokens, with commas")
-    parser.add_argument("--turns", type=_count, default=10, help="of a conversation")
-    parser.add_argument("--chats", type=_count, default=3, help="conversations")
-    parser.add_argument("--rounds", type=_count, default=3, help="how often each length is visited")
-    parser.add_argument("--steps", type=_count, default=16, help="tokens of a visit")
-    parser.add_argument("--max-tokens", type=_count, default=32, help="the longest reply")
+    parser.add_argument("--turns", type=at_least(1), default=10, help="of a conversation")
+    parser.add_argument("--chats", type=at_least(1), default=3, help="conversations")
+    parser.add_argument(
+        "--rounds", type=at_least(1), default=3, help="how often each length is visited"
+    )
+    parser.add_argument("--steps", type=at_least(1), default=16, help="tokens of a visit")
+    parser.add_argument("--max-tokens", type=at_least(1), default=32, help="the longest reply")
     parser.add_argument("--message", default=MESSAGE, help="what is said in each turn")
     parser.add_argument(
-        "--threads", type=_count, help="for each model [default: as edgeproxy does]"
+        "--threads", type=at_least(1), help="for each model [default: as edgeproxy does]"
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    asked = vars(parser.parse_args())
-    as_json, status, cancel = asked.pop("json"), StatusLine(), Flag()
-    with on_interrupt(cancel.set) as presses:
+    add_json(parser)
 
-        def told(what: str) -> None:
-            if presses.count:
-                raise Cancelled("the measurement was interrupted")
-            status.show(what)
+    def work(asked: argparse.Namespace, working: Working) -> dict[str, Any]:
+        return measure(**vars(asked), told=working.tell, cancel=working.stop)
 
-        try:
-            found = measure(**asked, told=told, cancel=cancel)
-        except EdgeproxyError as error:
-            print(f"{parser.prog}: {error}", file=sys.stderr)
-            sys.exit(130 if isinstance(error, Cancelled) else 1)
-        finally:
-            status.clear()
-    if as_json:
-        print(json.dumps(found, indent=2))
-    else:
-        print("\n".join(as_text(found)))
+    return run(parser, work, lambda found: "\n".join(as_text(found)))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

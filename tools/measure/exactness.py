@@ -29,24 +29,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from edgeproxy.cli.ui.interrupt import on_interrupt
-from edgeproxy.cli.ui.output import StatusLine, say, write_json
-from edgeproxy.core.cancel import Flag
+from edgeproxy.cli.ui.progress import Working
 from edgeproxy.core.model import Logits
 from edgeproxy.decode.draft_length import LONGEST, DraftLength
 from edgeproxy.decode.drafted import Draft, Drafter
 from edgeproxy.decode.sample import Sampler, Sampling
 from edgeproxy.decode.stepwise import stepwise
 from edgeproxy.decode.trio import RoleTokens, Trio
-from edgeproxy.errors import Cancelled, EdgeproxyError, UsageError
+from edgeproxy.errors import UsageError
 from edgeproxy.gguf import read
 from edgeproxy.measure.evaluate import Question, read_questions
 from edgeproxy.prompts.formats import Message
 from edgeproxy.session.load import load
 from edgeproxy.session.session import Session
 from edgeproxy.trios.find import Recipe, Role, find_recipe
+from tools.command import add_json, at_least, make_parser, run
 from tools.measure.goodness import Fit, Tokens, counted, expected, fit, probabilities, together
-from tools.measure.peers import _at_least
 from tools.models.grow import grow, shape_of
 
 PARTS = ("floats", "files", "draws")
@@ -458,76 +456,44 @@ def _replies(modes: Mapping[str, Any], count: int) -> Iterator[str]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.measure.exactness",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("tools.measure.exactness", __doc__)
     parser.add_argument("trio", help="a trio's name, its folder, or its trio.toml")
     parser.add_argument("questions", type=Path, help="JSONL, as for edgeproxy eval")
     parser.add_argument(
         "--part", action="append", dest="parts", choices=PARTS, help="only this; may be repeated"
     )
-    parser.add_argument("--count", type=_at_least(1), default=200, metavar="N", help="prompts")
+    parser.add_argument("--count", type=at_least(1), default=200, metavar="N", help="prompts")
     parser.add_argument(
-        "--samples", type=_at_least(100), default=20_000, metavar="N", help="draws a temperature"
+        "--samples", type=at_least(100), default=20_000, metavar="N", help="draws a temperature"
     )
     parser.add_argument(
-        "--max-tokens", type=_at_least(2), default=48, metavar="N", help="the longest reply"
+        "--max-tokens", type=at_least(2), default=48, metavar="N", help="the longest reply"
     )
     parser.add_argument(
-        "--threads",
-        type=_at_least(1),
-        metavar="N",
-        help="for the models [default: what is fastest]",
+        "--threads", type=at_least(1), metavar="N", help="for the models [what is fastest]"
     )
-    parser.add_argument("--seed", type=_at_least(0), default=1, metavar="N", help="of the draws")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--seed", type=at_least(0), default=1, metavar="N", help="of the draws")
+    add_json(parser)
     return parser
 
 
 def main() -> int:
     """Measure and print, as the command line asks; the exit code."""
-    parser = _parser()
-    asked = parser.parse_args()
-    status = StatusLine()
-    stopped = Flag()
-    with on_interrupt(stopped.set):
+    return run(_parser(), _measure_asked, table)
 
-        def told(what: str) -> None:
-            if stopped.is_set():
-                raise Cancelled("the measurement was interrupted")
-            status.show(what)
 
-        try:
-            found = measure(
-                find_recipe(asked.trio),
-                read_questions(asked.questions),
-                asked.parts or PARTS,
-                asked.count,
-                asked.samples,
-                asked.max_tokens,
-                asked.threads,
-                asked.seed,
-                told,
-            )
-        except (Cancelled, KeyboardInterrupt):
-            complaint, code = "interrupted", 130
-        except MemoryError:
-            complaint, code = "there is not enough memory; close something, or use less", 1
-        except (EdgeproxyError, OSError) as error:
-            complaint, code = str(error), 1
-        else:
-            complaint, code = "", 0
-        finally:
-            status.clear()
-    if complaint:
-        say(f"{parser.prog}: {complaint}")
-    elif asked.json:
-        write_json(found, indent=2)
-    else:
-        print(table(found))
-    return code
+def _measure_asked(asked: argparse.Namespace, working: Working) -> dict[str, Any]:
+    return measure(
+        find_recipe(asked.trio),
+        read_questions(asked.questions),
+        asked.parts or PARTS,
+        asked.count,
+        asked.samples,
+        asked.max_tokens,
+        asked.threads,
+        asked.seed,
+        working.tell,
+    )
 
 
 if __name__ == "__main__":

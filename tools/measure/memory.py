@@ -12,11 +12,16 @@ import argparse
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import edgeproxy
+from edgeproxy.cli.ui.progress import Working
+from edgeproxy.errors import EdgeproxyError
 from edgeproxy.session.memory_free import peak_memory
+from tools.command import add_json, at_least, make_parser, run
 
 BAR = 0.10
 
@@ -43,42 +48,56 @@ def held(trio: str, n_ctx: int | None, kv: str) -> dict[str, Any]:
 
 def measure(trio: str, n_ctx: int | None = None, kv: str = "f16") -> dict[str, Any]:
     """As `held`, of a fresh process."""
-    asked = json.dumps([trio, n_ctx, kv])
-    command = [sys.executable, "-m", "tools.measure.memory", "--child", asked]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
+    program = "import json, sys; from tools.measure.memory import held; "
+    program += "print(json.dumps(held(*json.loads(sys.argv[1]))))"
+    done = subprocess.run(
+        [sys.executable, "-c", program, json.dumps([trio, n_ctx, kv])],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or [f"a process ended with {done.returncode}"]
+        raise EdgeproxyError(f"{trio}: {said[-1]}")
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
 
-def main() -> None:
-    """Measure and print, as the command line asks."""
-    parser = argparse.ArgumentParser(description="Set estimated memory beside what is held.")
+def main() -> int:
+    """Measure and print, as the command line asks; the exit code."""
+    parser = make_parser("tools.measure.memory", __doc__)
     parser.add_argument("trios", nargs="*", default=["factbook", "factbook-phi"], metavar="TRIO")
-    parser.add_argument("--ctx", type=int)
+    parser.add_argument("--ctx", type=at_least(1))
     parser.add_argument("--kv", choices=("f16", "q8_0"), default="f16")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--child", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.child:
-        print(json.dumps(held(*json.loads(arguments.child))))
-        return
-    found = {trio: measure(trio, arguments.ctx, arguments.kv) for trio in arguments.trios}
-    if arguments.json:
-        print(json.dumps(found, indent=2))
-        return
+    add_json(parser)
+
+    def work(asked: argparse.Namespace, working: Working) -> dict[str, Any]:
+        found = {}
+        for trio in asked.trios:
+            working.tell(f"measuring {trio}")
+            found[trio] = measure(trio, asked.ctx, asked.kv)
+        return found
+
+    return run(parser, work, lambda found: "\n".join(as_text(found)))
+
+
+def as_text(found: dict[str, Any]) -> Iterator[str]:
+    """The same for a person, as lines."""
     for trio, one in found.items():
         parts = ", ".join(f"{name} {size / 1e6:.1f}" for name, size in one["parts"].items())
-        peak = one["peak"]
+        estimate, peak = one["estimate"], one["peak"]
         if peak is None:
-            print(f"{trio}: estimated {one['estimate'] / 1e6:.1f} MB; the peak is unknown here")
+            yield f"{trio}: estimated {estimate / 1e6:.1f} MB; the peak is unknown here"
             continue
-        off = one["estimate"] / peak - 1
+        off = estimate / peak - 1
         verdict = "within the bar" if abs(off) <= BAR else "OFF"
-        print(
-            f"{trio}: estimated {one['estimate'] / 1e6:.1f} MB, held {peak / 1e6:.1f} MB "
-            f"({off:+.1%}, {verdict})\n  MB: {parts}"
+        yield (
+            f"{trio}: estimated {estimate / 1e6:.1f} MB, held {peak / 1e6:.1f} MB "
+            f"({off:+.1%}, {verdict})"
         )
+        yield f"  MB: {parts}"
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

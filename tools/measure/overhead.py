@@ -12,9 +12,9 @@ machine; the figure to hold is a ratio of at most 1.03 (greedy) on the trio that
 from __future__ import annotations
 
 import argparse
-import json
+import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from statistics import median
@@ -23,12 +23,14 @@ from typing import Any, NamedTuple
 import llama_cpp
 
 from edgeproxy.align import align
+from edgeproxy.cli.ui.progress import Working
 from edgeproxy.core.threads import default_threads
 from edgeproxy.decode.pieces import complete
 from edgeproxy.decode.sample import Sampler, Sampling
 from edgeproxy.decode.trio import Trio
 from edgeproxy.llama import LlamaModel, Weights
 from edgeproxy.trios.find import find_recipe
+from tools.command import add_json, at_least, make_parser, run
 
 BAR = 1.03
 PROMPT_TOKENS = 32
@@ -115,7 +117,13 @@ class Step(NamedTuple):
     bare: tuple[float, ...]
 
 
-def measure(name: str, tokens: int, repeats: int, threads: int | None = None) -> list[Result]:
+def measure(
+    name: str,
+    tokens: int,
+    repeats: int,
+    threads: int | None = None,
+    told: Callable[[str], None] = lambda what: None,
+) -> list[Result]:
     """Measure each case on the trio called `name`, or at that path."""
     n_ctx = PROMPT_TOKENS + tokens + 1
     steps: dict[Case, list[Step]] = {case: [] for case in CASES}
@@ -135,8 +143,9 @@ def measure(name: str, tokens: int, repeats: int, threads: int | None = None) ->
         ]
         for context in bare:
             stack.callback(context.close)
-        for _ in range(repeats):
+        for number in range(1, repeats + 1):
             for case in CASES:
+                told(f"repeat {number} of {repeats}: {case.name}")
                 steps[case] += _take_turns(trio, bare, case, tokens)
     return [_result(case, found) for case, found in steps.items()]
 
@@ -172,25 +181,36 @@ def _result(case: Case, steps: Sequence[Step]) -> Result:
     return Result(case.name, trio / bare, 1000 * trio, 1000 * bare, *parts)
 
 
-def main() -> None:
-    """Measure and print, as the command line asks."""
-    parser = argparse.ArgumentParser(description="Measure what the engine adds to a token.")
+def main() -> int:
+    """Measure and print, as the command line asks; the exit code."""
+    parser = make_parser("tools.measure.overhead", __doc__)
     parser.add_argument("trio", help="a trio's name, its folder, or its trio.toml")
-    parser.add_argument("--tokens", type=int, default=64, help="tokens of a repeat")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--threads", type=int, help="for each model [default: as edgeproxy does]")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    arguments = parser.parse_args()
-    results = measure(arguments.trio, arguments.tokens, arguments.repeats, arguments.threads)
-    if arguments.json:
-        print(json.dumps({"bar": BAR, "milliseconds": [asdict(result) for result in results]}))
-        return
-    print(f"milliseconds a token, medians of {arguments.repeats * arguments.tokens}; bar {BAR}")
-    print(f"{'':28}{'ratio':>8}{'trio':>9}{'bare':>9}{'base':>9}{'expert':>9}{'anti':>9}")
-    for result in results:
-        name, ratio, *times = asdict(result).values()
-        print(f"{name:28}{ratio:8.3f}" + "".join(f"{spent:9.2f}" for spent in times))
+    parser.add_argument("--tokens", type=at_least(1), default=64, help="tokens of a repeat")
+    parser.add_argument("--repeats", type=at_least(1), default=5)
+    parser.add_argument(
+        "--threads", type=at_least(1), help="for each model [default: as edgeproxy does]"
+    )
+    add_json(parser)
+
+    def work(asked: argparse.Namespace, working: Working) -> dict[str, Any]:
+        results = measure(asked.trio, asked.tokens, asked.repeats, asked.threads, working.tell)
+        return {
+            "bar": BAR,
+            "medians_of": asked.repeats * asked.tokens,
+            "milliseconds": [asdict(result) for result in results],
+        }
+
+    return run(parser, work, lambda found: "\n".join(as_text(found)))
+
+
+def as_text(found: dict[str, Any]) -> Iterator[str]:
+    """The same for a person, as lines."""
+    yield f"milliseconds a token, medians of {found['medians_of']}; bar {found['bar']}"
+    yield f"{'':28}{'ratio':>8}{'trio':>9}{'bare':>9}{'base':>9}{'expert':>9}{'anti':>9}"
+    for result in found["milliseconds"]:
+        name, ratio, *times = result.values()
+        yield f"{name:28}{ratio:8.3f}" + "".join(f"{spent:9.2f}" for spent in times)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -30,30 +30,22 @@ import sys
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass
-from itertools import chain
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-import numpy as np
-
-from edgeproxy.cli.ui.interrupt import on_interrupt
-from edgeproxy.cli.ui.output import StatusLine, say, write_json
-from edgeproxy.core.cancel import Flag
-from edgeproxy.core.model import Logits
+from edgeproxy.cli.ui.progress import Working
 from edgeproxy.decode.drafted import Draft
 from edgeproxy.decode.sample import Sampling
 from edgeproxy.decode.trio import RoleTokens
 from edgeproxy.errors import (
     Cancelled,
     ContextFullError,
-    EdgeproxyError,
     EngineError,
     UsageError,
     VocabularyError,
 )
 from edgeproxy.gguf import read
-from edgeproxy.llama import LlamaModel, Weights
 from edgeproxy.measure.bench import PROMPTS, Reply, _figures
 from edgeproxy.measure.machine import machine
 from edgeproxy.prompts.formats import Message, encode, make_format
@@ -61,16 +53,10 @@ from edgeproxy.session.load import load
 from edgeproxy.session.memory_free import peak_memory
 from edgeproxy.session.session import Session
 from edgeproxy.trios.find import Recipe, find_recipe
+from tools.command import add_json, at_least, make_parser
+from tools.command import run as run_command
+from tools.measure.agreement import check_torch
 from tools.measure.llama_peers import SEED
-
-if TYPE_CHECKING:
-    from tools.measure.torch_peer import TorchTrio
-
-LIKELY = 10.0
-"""Logits are compared of tokens at most so many nats below the best one."""
-
-MOST_DIFFERENCE, LEAST_SAME = 0.25, 0.9
-"""Bounds of `Agreement`: rounding makes 0.03 to 0.07, a mistake in the rotation 1 or more."""
 
 _CHECKED = 16
 _SPOKEN = {
@@ -101,19 +87,6 @@ class Said(Reply):
     """A reply, and its tokens."""
 
     ids: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """Rows beside llama.cpp's own, which differ by a constant at most.
-
-    The root of the mean square and the largest of the differences, over likely tokens, in nats;
-    and the share of rows with the same best token.
-    """
-
-    difference: float
-    largest: float
-    same_best: float
 
 
 class Peers:
@@ -337,74 +310,6 @@ def _parts_at(replies: Sequence[Said], reference: Sequence[int]) -> int | None:
     return min(common, default=None)
 
 
-def compare(rows: Logits, reference: Logits) -> Agreement:
-    """How far `rows` are from `reference`, both of shape (rows, n_vocab)."""
-    likely = reference >= reference.max(axis=1, keepdims=True) - LIKELY
-    apart = np.where(likely, rows - reference, 0.0)
-    # An infinity becomes NaN, which `check` refuses.
-    with np.errstate(invalid="ignore"):
-        apart -= likely * (apart.sum(axis=1, keepdims=True) / likely.sum(axis=1, keepdims=True))
-    return Agreement(
-        difference=float(np.sqrt((apart**2).sum() / likely.sum())),
-        largest=float(np.abs(apart).max()),
-        same_best=float((rows.argmax(axis=1) == reference.argmax(axis=1)).mean()),
-    )
-
-
-def check(found: Agreement, what: str) -> Agreement:
-    """`found`. Raises `EngineError` where it is more than rounding explains."""
-    # Said this way round, so that NaN fails.
-    if not (found.difference <= MOST_DIFFERENCE and found.same_best >= LEAST_SAME):
-        raise EngineError(
-            f"{what} does not compute what llama.cpp does, so it is not timed: its logits are "
-            f"{found.difference:.2g} apart ({MOST_DIFFERENCE} is possible), and the best token is "
-            f"the same in {found.same_best:.0%} of the rows ({LEAST_SAME:.0%} is needed)"
-        )
-    return found
-
-
-def _check_torch(
-    trios: Mapping[str, TorchTrio],
-    recipe: Recipe,
-    questions: Sequence[Question],
-    replies: Sequence[Sequence[int]],
-    threads: int,
-    told: Callable[[str], None],
-) -> dict[str, dict[str, Any]]:
-    """How each model in PyTorch agrees with llama.cpp's on `replies`; raises as `check` does."""
-    found: dict[str, dict[str, Any]] = {name: {} for name in trios}
-    for place, (role, part) in enumerate(recipe.roles.items()):
-        # As a reply reads: the prompt at once, then token by token.
-        texts = [
-            [question.prompt[place], *([token] for token in said)]
-            for question, said in zip(questions, replies, strict=True)
-        ]
-        told(f"checking {role}: llama.cpp")
-        reference = _llama_rows(part.path, texts, threads)
-        for name, trio in trios.items():
-            rows: list[Logits] = []
-            for row in chain.from_iterable(map(trio.models[place].rows, texts)):
-                told(f"checking {role}: {name}, {len(rows)} of {len(reference)}")
-                rows.append(row)
-            agreement = check(compare(np.stack(rows), reference), f"{part.path} in {name}")
-            found[name][role] = asdict(agreement)
-    return found
-
-
-def _llama_rows(path: Path, texts: Sequence[Sequence[Sequence[int]]], threads: int) -> Logits:
-    """llama.cpp's rows after each part of each text."""
-    n_ctx = max(sum(map(len, text)) for text in texts)
-    rows = []
-    with (
-        Weights(path) as weights,
-        closing(LlamaModel(weights, n_ctx=n_ctx, n_threads=threads)) as model,
-    ):
-        for text in texts:
-            model.rewind(model.n_past)
-            rows += [model.eval(part)[-1].copy() for part in text]
-    return np.stack(rows)
-
-
 def _load_torch(recipe: Recipe) -> Any:
     """The module `tools.measure.torch_peer`. Raises `UsageError` where it could not work."""
     try:
@@ -466,7 +371,9 @@ def measure(
                 _time(greedy(question), endings, _CHECKED + 1, interrupted).ids[:-1]
                 for question in questions
             ]
-            agreement = _check_torch(trios, recipe, questions, replies, threads, told)
+            agreement = check_torch(
+                trios, recipe, [q.prompt for q in questions], replies, threads, told
+            )
             systems |= {name: trio.reply for name, trio in trios.items()}
         systems["stepwise"] = edgeproxy(session, "off", temperature, max_tokens)
         systems["drafted"] = edgeproxy(session, mode, temperature, max_tokens)
@@ -536,86 +443,48 @@ def _memory(peaks: Mapping[str, int | None]) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.measure.peers",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("tools.measure.peers", __doc__)
     parser.add_argument("trio", help="a trio's name, its folder, or its trio.toml")
     parser.add_argument(
-        "--repeats", type=_at_least(1), default=5, metavar="N", help="rounds that count"
+        "--repeats", type=at_least(1), default=5, metavar="N", help="rounds that count"
     )
     parser.add_argument(
         "--prompt", action="append", dest="prompts", metavar="TEXT", help="may be repeated"
     )
     parser.add_argument(
-        "--max-tokens", type=_at_least(2), default=48, metavar="N", help="the longest reply"
+        "--max-tokens", type=at_least(2), default=48, metavar="N", help="the longest reply"
     )
     parser.add_argument(
         "--temperature", type=float, default=0.0, metavar="T", help="0, the default, is greedy"
     )
     parser.add_argument(
-        "--threads",
-        type=_at_least(1),
-        metavar="N",
-        help="for each model of the others [default: all]",
+        "--threads", type=at_least(1), metavar="N", help="for each model of the others [all]"
     )
     parser.add_argument("--torch", action="store_true", help="PyTorch too")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_json(parser)
     return parser
-
-
-def _at_least(least: int) -> Callable[[str], int]:
-    def number(text: str) -> int:
-        if not (text.isdecimal() and int(text) >= least):
-            raise argparse.ArgumentTypeError(f"{text!r} is not a number of {least} or more")
-        return int(text)
-
-    return number
 
 
 def main() -> int:
     """Measure and print, as the command line asks; the exit code."""
-    parser = _parser()
-    asked = parser.parse_args()
-    status = StatusLine()
-    stopped = Flag()
-    with on_interrupt(stopped.set):
+    return run_command(_parser(), _measure_asked, table)
 
-        def told(what: str) -> None:
-            if stopped.is_set():
-                raise Cancelled("the measurement was interrupted")
-            status.show(what)
 
-        try:
-            found = measure(
-                find_recipe(asked.trio),
-                asked.prompts or PROMPTS,
-                asked.repeats,
-                asked.max_tokens,
-                asked.temperature,
-                asked.threads,
-                asked.torch,
-                told,
-                stopped.is_set,
-            )
-        except (Cancelled, KeyboardInterrupt):
-            complaint, code = "interrupted", 130
-        except MemoryError:
-            complaint, code = "there is not enough memory; close something, or use less", 1
-        except (EdgeproxyError, RuntimeError, OSError) as error:
-            complaint, code = str(error), 1
-        else:
-            complaint, code = "", 0
-        finally:
-            status.clear()
-    if complaint:
-        say(f"{parser.prog}: {complaint}")
-    elif asked.json:
-        write_json(found, indent=2)
-    else:
-        print(table(found))
-    return code
+def _measure_asked(asked: argparse.Namespace, working: Working) -> dict[str, Any]:
+    try:
+        return measure(
+            find_recipe(asked.trio),
+            asked.prompts or PROMPTS,
+            asked.repeats,
+            asked.max_tokens,
+            asked.temperature,
+            asked.threads,
+            asked.torch,
+            working.tell,
+            working.stop.is_set,
+        )
+    except RuntimeError as error:  # PyTorch's way to say that memory does not suffice
+        raise EngineError(str(error)) from None
 
 
 if __name__ == "__main__":

@@ -26,11 +26,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from edgeproxy.cli.ui.output import say
+from edgeproxy.cli.ui.progress import Working
 from edgeproxy.core.model import Logits
-from edgeproxy.errors import EdgeproxyError
+from edgeproxy.errors import UsageError
 from edgeproxy.gguf import read
 from edgeproxy.llama import MAX_ROWS, LlamaModel, Weights, quantize
 from edgeproxy.trios.find import Recipe, Role, find_recipe
+from tools.command import at_least, make_parser, run
 from tools.models.grow import FAR_BELOW, Shape, grow, shape_of
 
 SHAPES = {
@@ -135,9 +138,9 @@ def _inflate_one(
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         small = grow(source, Path(scratch) / "small.gguf", own, n_old, kind=exact)
         large = Path(scratch) / target.name
-        _say(f"{target.name}: {millions / 1e6:,.0f} M parameters as {exact}")
+        say(f"{target.name}: {millions / 1e6:,.0f} M parameters as {exact}")
         grow(source, large, shape, n_tokens, kind=exact, far_below=far_below)
-        _say(f"{target.name}: {large.stat().st_size / 1e6:,.0f} MB, comparing the logits")
+        say(f"{target.name}: {large.stat().st_size / 1e6:,.0f} MB, comparing the logits")
         tokens = _said(small, _TEXT_TOKENS, threads)
         before, after = (_logits(path, tokens, threads) for path in (small, large))
         error = after[:, :n_old] - before
@@ -146,7 +149,7 @@ def _inflate_one(
         if not difference <= BOUND:
             raise RuntimeError(f"{target.name}: its logits differ by {difference:.3g}")
         if kind != exact:
-            _say(f"{target.name}: differing by up to {difference:.2g}; quantising to {kind}")
+            say(f"{target.name}: differing by up to {difference:.2g}; quantising to {kind}")
             small = _quantized(small, kind)
             large = _quantized(large, kind)
             before, after = (_logits(path, tokens, threads) for path in (small, large))
@@ -160,7 +163,7 @@ def _inflate_one(
         padding=_range(after[:, n_old:]) if n_tokens > n_old else None,
     )
     seconds = time.perf_counter() - started
-    _say(f"{target.name}: {target.stat().st_size / 1e6:,.0f} MB in {seconds:.0f} s")
+    say(f"{target.name}: {target.stat().st_size / 1e6:,.0f} MB in {seconds:.0f} s")
     return agreement
 
 
@@ -204,7 +207,7 @@ def _check_disk(out: Path, parameters: Sequence[int], kind: str) -> None:
     each = 1.1 if kind not in _FLOATS else _BYTES[kind]  # bytes; Q8_0 is the largest of the others
     needed = int(sum(parameters) * each + max(parameters) * _BYTES.get(kind, 2.0))
     free = shutil.disk_usage(out).free
-    _say(f"up to {needed / 1e9:.1f} GB of disk is needed, {free / 1e9:.1f} GB is free")
+    say(f"up to {needed / 1e9:.1f} GB of disk is needed, {free / 1e9:.1f} GB is free")
     if needed > free:
         raise ValueError(f"{out}: {needed / 1e9:.1f} GB is needed, {free / 1e9:.1f} GB is free")
 
@@ -253,22 +256,21 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-def main() -> None:
-    """Inflate a trio, as the command line asks."""
-    parser = argparse.ArgumentParser(description="Grow a trio; its logits stay the same.")
+def main() -> int:
+    """Inflate a trio, as the command line asks; the exit code."""
+    parser = make_parser("tools.models.inflate", __doc__)
     parser.add_argument("trio", help="a trio's name, or the path of its manifest or folder")
     parser.add_argument("out", type=Path, help="the folder to write")
     sizes = f"{', '.join(SHAPES)}, or {'x'.join(Shape._fields).upper()}"
     parser.add_argument("--base-size", default="1.1B", metavar="SIZE", help=sizes)
     parser.add_argument("--pair-size", default="135M", metavar="SIZE")
-    parser.add_argument("--tokens", type=int, help="grow the vocabulary too, with unused tokens")
+    parser.add_argument("--tokens", type=at_least(1), help="of a vocabulary grown by unused ones")
     parser.add_argument("--type", default="Q4_0", help="F32, F16, or what llama.cpp quantises to")
-    parser.add_argument("--threads", type=int, default=1, help="for comparing (default: 1)")
-    asked = parser.parse_args()
+    parser.add_argument("--threads", type=at_least(1), default=1, help="for comparing [default: 1]")
+    return run(parser, _inflate_asked, "\n".join)
+
+
+def _inflate_asked(asked: argparse.Namespace, working: Working) -> list[str]:
     try:
         found = inflate(
             find_recipe(asked.trio),
@@ -279,16 +281,18 @@ def main() -> None:
             kind=asked.type.upper(),
             n_threads=asked.threads,
         )
-    except (EdgeproxyError, ValueError, RuntimeError) as error:
-        sys.exit(f"{parser.prog}: {error}")
+    except (ValueError, RuntimeError) as error:
+        raise UsageError(str(error)) from None
+    lines = []
     for role, one in found.items():
         padding = f", padding at most {one.padding.high:,.0f}" if one.padding else ""
-        print(
+        lines.append(
             f"{role}: logits in floats within {one.difference:.3f}; as {asked.type} the same best "
             f"token as the small model at {one.same_best:.1%} of positions, as its own file at "
             f"{one.same_best_as_source:.1%}{padding}"
         )
+    return lines
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -13,7 +13,7 @@ import argparse
 import hashlib
 import struct
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -21,6 +21,9 @@ from string import ascii_lowercase
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from edgeproxy.cli.ui.progress import Working
+from tools.command import at_least, make_parser, run
 
 _F32, _Q4_0 = 0, 2
 _Q4_0_FILE = 2
@@ -127,7 +130,14 @@ def tensors_of(shape: Shape, n_vocab: int) -> list[Tensor]:
     return found
 
 
-def write_model(path: Path, name: str, shape: Shape, vocabulary: Vocabulary, seed: int) -> str:
+def write_model(
+    path: Path,
+    name: str,
+    shape: Shape,
+    vocabulary: Vocabulary,
+    seed: int,
+    told: Callable[[str], None] = lambda what: None,
+) -> str:
     """Write a model with random weights, a chunk at a time; the sha256 of the file."""
     tensors = tensors_of(shape, len(vocabulary.tokens))
     total = sum(tensor.size for tensor in tensors)
@@ -139,9 +149,7 @@ def write_model(path: Path, name: str, shape: Shape, vocabulary: Vocabulary, see
             file.write(part)
             digest.update(part)
             written += len(part)
-            if sys.stderr.isatty():
-                print(f"\r{path.name}: {min(written / total, 1):4.0%}", end="", file=sys.stderr)
-    print(f"\r{path.name}: {written / 1e6:,.0f} MB", file=sys.stderr)
+            told(f"{path.name}: {min(written / total, 1):.0%}")
     return digest.hexdigest()
 
 
@@ -234,7 +242,14 @@ def _random_blocks(generator: np.random.Generator, count: int, spread: float) ->
     return blocks.tobytes()
 
 
-def write_trio(out: Path, base: Shape, pair: Shape, n_vocab: int, seed: int) -> None:
+def write_trio(
+    out: Path,
+    base: Shape,
+    pair: Shape,
+    n_vocab: int,
+    seed: int,
+    told: Callable[[str], None] = lambda what: None,
+) -> None:
     """Write three models and their manifest into the folder `out`, which may exist."""
     out.mkdir(parents=True, exist_ok=True)
     vocabulary = make_vocabulary(n_vocab)
@@ -248,7 +263,7 @@ def write_trio(out: Path, base: Shape, pair: Shape, n_vocab: int, seed: int) -> 
     shapes = {"base": base, "expert": pair, "anti_expert": pair}
     for number, (role, shape) in enumerate(shapes.items(), start=1):
         path = out / f"{role.replace('_', '-')}.gguf"
-        sha256 = write_model(path, f"random {role}", shape, vocabulary, seed + number)
+        sha256 = write_model(path, f"random {role}", shape, vocabulary, seed + number, told)
         manifest += [
             "",
             f"[{role}]",
@@ -260,20 +275,22 @@ def write_trio(out: Path, base: Shape, pair: Shape, n_vocab: int, seed: int) -> 
     (out / "trio.toml").write_text("\n".join(manifest) + "\n", encoding="utf-8")
 
 
-def main() -> None:
-    """Write a random trio, as the command line asks."""
-    parser = argparse.ArgumentParser(description="Write a trio of real size with random weights.")
+def main() -> int:
+    """Write a random trio, as the command line asks; the exit code."""
+    parser = make_parser("tools.models.random_trio", __doc__)
     parser.add_argument("out", type=Path, help="the folder to write")
     parser.add_argument("--base-params", choices=SHAPES, default="1b")
     parser.add_argument("--pair-params", choices=SHAPES, default="135m")
-    parser.add_argument("--vocab", type=int, default=32_000, help="tokens, 300 or more")
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    if arguments.vocab < 300:
-        parser.error(f"--vocab must be at least 300, not {arguments.vocab}")
-    base, pair = SHAPES[arguments.base_params], SHAPES[arguments.pair_params]
-    write_trio(arguments.out, base, pair, arguments.vocab, arguments.seed)
+    parser.add_argument("--vocab", type=at_least(300), default=32_000, help="tokens, 300 or more")
+    parser.add_argument("--seed", type=at_least(0), default=0)
+
+    def work(asked: argparse.Namespace, working: Working) -> Path:
+        base, pair = SHAPES[asked.base_params], SHAPES[asked.pair_params]
+        write_trio(asked.out, base, pair, asked.vocab, asked.seed, working.tell)
+        return Path(asked.out) / "trio.toml"
+
+    return run(parser, work, str)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -39,6 +39,7 @@ def opened(
     The models that `solo` names can answer alone too. It is closed afterwards. What its pair loses
     is told in a line each. Raises as `edgeproxy.load` does, and `Cancelled` at Ctrl-C.
     """
+    from edgeproxy.align import ALIGNING
     from edgeproxy.session import load as loader
 
     _prepare_logging(models.verbose)
@@ -46,8 +47,9 @@ def opened(
     status = StatusLine()
     cancel = Flag()
 
-    def progress(role: str, share: float) -> None:
-        status.show(f"loading {role.replace('_', '-')} {share:.0%}")
+    def progress(what: str, share: float) -> None:
+        doing = what if what == ALIGNING else f"loading {what.replace('_', '-')}"
+        status.show(f"{doing} {share:.0%}")
         if share >= 1.0:
             status.clear()
 
