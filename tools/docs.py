@@ -9,7 +9,6 @@ code 1 says that a part is stale, a link leads nowhere, or README.md has grown t
 
 from __future__ import annotations
 
-import argparse
 import ast
 import re
 import sys
@@ -19,8 +18,10 @@ from pathlib import Path
 import click
 from click.testing import CliRunner
 
-from edgeproxy.cli import VERBS, edgeproxy
+from edgeproxy.cli import DONE, FAILED, VERBS, edgeproxy
+from edgeproxy.cli.ui.output import say
 from tests.test_layers import LAYERS
+from tools.command import make_parser
 from tools.links import broken_links
 
 REPOSITORY = Path(__file__).parent.parent
@@ -154,21 +155,25 @@ def faults(root: Path) -> list[str]:
 
 def main() -> int:
     """Write the generated parts again, or check them; the exit code."""
-    parser = argparse.ArgumentParser(description="Write the generated parts of docs/.")
+    parser = make_parser("tools.docs", __doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when stale")
     check = parser.parse_args().check
-    stale = []
+    wrong = []
     for page in pages(REPOSITORY):
-        before = page.read_text("utf-8")
-        after = render(before)
+        name, before = page.relative_to(REPOSITORY).as_posix(), page.read_text("utf-8")
+        try:
+            after = render(before)
+        except ValueError as error:
+            wrong.append(f"{name}: {error}")
+            continue
         if after != before and check:
-            stale.append(f"{page.relative_to(REPOSITORY)} is not current; run: make docs")
+            wrong.append(f"{name} is not current; run: make docs")
         elif after != before:
             page.write_text(after, "utf-8")
-    wrong = [*stale, *faults(REPOSITORY)]
+    wrong += faults(REPOSITORY)
     for fault in wrong:
-        print(fault, file=sys.stderr)
-    return 1 if wrong else 0
+        say(fault)
+    return FAILED if wrong else DONE
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 
 def broken_links(page: Path, root: Path) -> Iterator[str]:
     """What is wrong with the links of `page`, a line each that names the page and the link."""
-    where = page.relative_to(root)
+    where = page.relative_to(root).as_posix()
     for target in links(page.read_text("utf-8")):
         if _SCHEME.match(target):
             continue

@@ -31,7 +31,7 @@ _NAMES = {
 Examples:
   edgeproxy bench
   edgeproxy bench mine/trio.toml --repeats 9 --max-tokens 64
-  edgeproxy bench --prompt "Tell me a story." --temperature 0.8 --json
+  edgeproxy bench --ask "Tell me a story." --temperature 0.8 --json
 
 \b
 Everything runs in turn, REPEATS times; figures are medians. --json has base, expert, stepwise and
@@ -49,8 +49,8 @@ is made before a load: weights, KV caches, and everything else. In --json memory
     help="Rounds that count.",
 )
 @click.option(
-    "--prompt",
-    "prompts",
+    "--ask",
+    "questions",
     callback=only_text,
     multiple=True,
     metavar="TEXT",
@@ -76,7 +76,7 @@ is made before a load: weights, KV caches, and everything else. In --json memory
 @json_option
 def command(
     repeats: int,
-    prompts: tuple[str, ...],
+    questions: tuple[str, ...],
     max_tokens: int,
     temperature: float,
     models: Models,
@@ -98,7 +98,7 @@ def command(
             status.show(what)
 
         try:
-            asked = prompts or bench.PROMPTS
+            asked = questions or bench.PROMPTS
             found = bench.measure(ready.session, asked, repeats, max_tokens, progress, temperature)
         finally:
             status.clear()

@@ -11,18 +11,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeproxy.cli.ui.options import json_option
-from edgeproxy.cli.ui.output import StatusLine, say, write, write_json
-from edgeproxy.cli.ui.progress import Rate
+from edgeproxy.cli.ui.output import say, write, write_json
 from edgeproxy.errors import UsageError
-from edgeproxy.units import in_units
 
 if TYPE_CHECKING:
-    from edgeproxy.trios.manifest import Recipe
     from edgeproxy.trios.pull import Pulled
 
 _ROLES = ("base", "expert", "anti-expert")
-_ORIGINS = {"cache": "from the hub's cache", "store": "was here already"}
-_PATIENCE = 0.2  # seconds; what a connection does is of interest at once
 
 Command = Callable[..., Any]
 
@@ -81,6 +76,7 @@ def command(
     if recipe and any([*files.values(), *prompts.values()]):
         raise UsageError("give a RECIPE, or --base, --expert and --anti-expert; not both")
 
+    from edgeproxy.cli.ui.pulling import Shown
     from edgeproxy.trios.pull import Hub, named, of_references, pull
     from edgeproxy.trios.store import Store
 
@@ -89,15 +85,15 @@ def command(
     else:
         wanted = of_references(name, files, prompts, trust_first=trust_first)
     _quieten()
-    progress = _progress(wanted)
+    watch = Shown()
     try:
-        pulled = pull(wanted, Store(), Hub(), progress, replacing=replace)
+        pulled = pull(wanted, Store(), Hub(), watch, replacing=replace)
     except KeyboardInterrupt:
-        progress.status.clear()
+        watch.clear()
         say("what has come is kept; the same command goes on from there")
         raise
     finally:
-        progress.status.clear()
+        watch.clear()
     for doubt in pulled.doubts:
         say(f"warning: {doubt}")
     if as_json:
@@ -129,37 +125,3 @@ def _quieten() -> None:
     import logging
 
     logging.getLogger("huggingface_hub").handlers = [logging.NullHandler()]
-
-
-def _progress(recipe: Recipe) -> Any:
-    """A `Watch` that tells a person what is happening; made here, for imports are dear."""
-    from edgeproxy.trios.pull import Watch
-
-    class Progress(Watch):
-        def __init__(self) -> None:
-            self.status = StatusLine(_PATIENCE)
-            self._rates: dict[str, Rate] = {}
-
-        def moved(self, file: str, done: int, size: int) -> None:
-            rate = self._rates.setdefault(file, Rate())
-            self.status.show(f"{file}: {rate.in_words(done, size)}")
-
-        def checking(self, file: str, done: int, size: int) -> None:
-            self.status.show(f"{file}: checking what is here, {done / size:.0%}")
-
-        def waiting(self, file: str, why: str) -> None:
-            self.status.show(f"{file}: {why}")
-
-        def noted(self, what: str) -> None:
-            self._say(what)
-
-        def finished(self, file: str, size: int, where: str) -> None:
-            rate = self._rates.get(file)
-            took = f" in {rate.took()}" if rate else ""
-            self._say(f"{file}: {in_units(size)}, {_ORIGINS.get(where) or f'from the hub{took}'}")
-
-        def _say(self, what: str) -> None:
-            self.status.clear()
-            say(what)
-
-    return Progress()

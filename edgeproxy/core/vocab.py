@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cached_property
 
@@ -39,7 +39,11 @@ def _cannot_tokenize(text: str, first: bool, special: bool) -> list[int]:
 
 @dataclass(frozen=True, eq=False)
 class Vocab:
-    """Token bytes and kinds by id, the special ids, and the tokenizer where there is one."""
+    """Token bytes and kinds by id, the special ids, and the tokenizer where there is one.
+
+    `end_of_generation`: whatever ends a reply, of any kind. `named` has the special tokens that the
+    file names, as Hugging Face calls them: "bos", "eos", "unk", "pad", "sep", "cls", "mask".
+    """
 
     tokens: tuple[bytes, ...]
     kinds: tuple[int, ...]
@@ -47,6 +51,7 @@ class Vocab:
     end_of_generation: frozenset[int] = frozenset()
     add_bos: bool = False
     chat_template: str | None = None
+    named: Mapping[str, int] = field(default_factory=dict)
     tokenize: Tokenize = _cannot_tokenize
     fingerprint: str = ""
     """Names all that `tokens`, `kinds` and `tokenize` follow from; "" where that is not known."""
@@ -101,6 +106,13 @@ class Vocab:
         return self._specials.get(text.encode())
 
     @cached_property
+    def spelled_specially(self) -> tuple[int, ...]:
+        """The tokens that are special, or are spelled as if they were: `<...>` or `[...]`."""
+        ends = (b">", b"]")
+        spelled = {token for token, text in enumerate(self.tokens) if text.endswith(ends)}
+        return tuple(sorted(spelled.union(self._specials.values())))
+
+    @cached_property
     def _specials(self) -> dict[bytes, int]:
         kinds = (Kind.CONTROL, Kind.USER_DEFINED, Kind.UNKNOWN)
         return {self.tokens[i]: i for i in self._unusual if self.kinds[i] in kinds}
@@ -132,6 +144,18 @@ def _cut_inside(text: str, marker: str) -> list[str]:
     return [*parts, text[start:]]
 
 
+_NAMES = {
+    "bos": "bos",
+    "eos": "eos",
+    "unk": "unknown",
+    "pad": "padding",
+    "sep": "seperator",  # as GGUF spells it
+    "cls": "cls",
+    "mask": "mask",
+}
+"""What Hugging Face calls a special token -> what a GGUF calls it."""
+
+
 def from_header(header: Header) -> Vocab:
     """The vocabulary that a GGUF header describes, without a tokenizer.
 
@@ -145,11 +169,12 @@ def from_header(header: Header) -> Vocab:
         tokens = tuple(map(spell, words, kinds))
     except (KeyError, ValueError) as error:
         raise ModelFileError(header.path, f"a token cannot be spelled in bytes ({error})") from None
-    bos = metadata.get("tokenizer.ggml.bos_token_id")
+    keys = {name: f"tokenizer.ggml.{key}_token_id" for name, key in _NAMES.items()}
+    named = {name: metadata[key] for name, key in keys.items() if key in metadata}
     return Vocab(
         tokens=tokens,
         kinds=tuple(kinds),
-        bos=bos,
+        bos=named.get("bos"),
         end_of_generation=frozenset(
             metadata[key]
             for key in ("tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id")
@@ -157,6 +182,7 @@ def from_header(header: Header) -> Vocab:
         ),
         add_bos=bool(metadata.get("tokenizer.ggml.add_bos_token", False)),
         chat_template=metadata.get("tokenizer.chat_template"),
+        named=named,
         fingerprint=_fingerprint(header),
     )
 

@@ -120,18 +120,17 @@ class Weights:
         pointer = self.loaded.vocab_pointer
         if lib.llama_vocab_n_tokens(pointer) != len(vocab):
             raise ModelFileError(self.path, "llama.cpp reads another number of tokens from it")
-        endings = (
-            token
-            for token, kind in enumerate(vocab.kinds)
-            if kind in (Kind.CONTROL, Kind.USER_DEFINED) and lib.llama_vocab_is_eog(pointer, token)
-        )
-        bos = lib.llama_vocab_bos(pointer)
+        bos, eos = lib.llama_vocab_bos(pointer), lib.llama_vocab_eos(pointer)
+        known = {name: token for name, token in (("bos", bos), ("eos", eos)) if token >= 0}
         model = self.header.metadata["tokenizer.ggml.model"]
+        # A token of any kind may be an end: llama.cpp goes by how it is spelled.
+        endings = (t for t in vocab.spelled_specially if lib.llama_vocab_is_eog(pointer, t))
         return dataclasses.replace(
             vocab,
-            bos=bos if bos >= 0 else None,
+            bos=known.get("bos"),
             add_bos=bool(lib.llama_vocab_get_add_bos(pointer)),
-            end_of_generation=vocab.end_of_generation | frozenset(endings),
+            named={**vocab.named, **known},
+            end_of_generation=vocab.end_of_generation.union(endings),
             tokenize=tokenizer(self.loaded, adds_space=model != "gpt2"),
             fingerprint=self._fingerprint(vocab),
         )

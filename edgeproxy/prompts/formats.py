@@ -1,47 +1,40 @@
 """Messages -> prompt text -> tokens, by a role's prompt format.
 
 A prompt is a list of segments. What a person wrote and what the template adds stay apart down to
-the tokens, so that no text of a person's can become a turn marker.
+the tokens, so that no text of a person's can become a turn marker (see `markers`).
 """
 
 from __future__ import annotations
 
-import re
-import secrets
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from edgeproxy.core.vocab import Vocab
 from edgeproxy.errors import PromptError, UsageError
-from edgeproxy.prompts.jinja import render
+from edgeproxy.prompts.markers import markers_of
+from edgeproxy.prompts.messages import Message, RoleName, Segment
+from edgeproxy.prompts.renderer import Renderer
+from edgeproxy.prompts.template import FileTemplate
 
-RoleName = Literal["system", "user", "assistant"]
-
-
-@dataclass(frozen=True)
-class Message:
-    """One turn of a conversation. Raises `PromptError` for an unknown role or an empty question."""
-
-    role: RoleName
-    content: str
-
-    def __post_init__(self) -> None:
-        if self.role not in ("system", "user", "assistant"):
-            raise PromptError(f"a message's role is system, user or assistant, not {self.role!r}")
-        if not isinstance(self.content, str):
-            raise PromptError(f"a message's content is text, not {self.content!r}")
-        if self.role == "user" and not self.content.strip():
-            raise PromptError("the message is empty; write something")
-
-
-class Segment(NamedTuple):
-    """A stretch of a prompt; in `trusted` text, the template's own, special tokens count."""
-
-    text: str
-    trusted: bool
-
+__all__ = [
+    "FILE_OR_PLAIN",
+    "FORMATS",
+    "FROM_FILE",
+    "Format",
+    "Message",
+    "RoleName",
+    "Segment",
+    "Tried",
+    "Turns",
+    "check_format_name",
+    "encode",
+    "make_format",
+    "plain",
+    "try_format",
+]
 
 Format = Callable[[Sequence[Message]], list[Segment]]
 """Lays out a conversation as a prompt that the assistant is to continue."""
@@ -54,7 +47,11 @@ def plain(messages: Sequence[Message]) -> list[Segment]:
 
 @dataclass(frozen=True)
 class Turns:
-    """A chat template made of fixed text before and after each role's content."""
+    """A chat template made of fixed text before and after each role's content.
+
+    With `system_joins_user` a system text stands before the next user's, and where none follows in
+    a user's turn of its own.
+    """
 
     before: Mapping[str, str]
     after: str
@@ -65,18 +62,25 @@ class Turns:
     def __call__(self, messages: Sequence[Message]) -> list[Segment]:
         """The segments of a conversation, with the assistant's turn opened at the end."""
         segments: list[Segment] = []
-        carried = ""
+        systems: list[str] = []
         for message in messages:
             if message.role == "system" and self.system_joins_user:
-                carried += message.content + "\n\n"
-                continue
-            content, carried = carried + message.content, ""
-            segments += [
-                Segment(self.before[message.role], True),
-                Segment(content, False),
-                Segment(self.after, True),
-            ]
+                systems.append(message.content)
+            elif message.role == "user" and systems:
+                segments += self._turn("user", "\n\n".join([*systems, message.content]))
+                systems.clear()
+            else:
+                segments += self._turn(message.role, message.content)
+        if systems:
+            segments += self._turn("user", "\n\n".join(systems))
         return [*segments, Segment(self.opening, True)]
+
+    def _turn(self, role: RoleName, content: str) -> list[Segment]:
+        return [
+            Segment(self.before[role], True),
+            Segment(content, False),
+            Segment(self.after, True),
+        ]
 
 
 def _same(pattern: str, **names: str) -> Mapping[str, str]:
@@ -127,9 +131,10 @@ def check_format_name(name: str) -> str:
     return name
 
 
-def make_format(name: str, vocab: Vocab, whose: str) -> Format:
+def make_format(name: str, vocab: Vocab, whose: str, renderer: Renderer | None = None) -> Format:
     """The format called `name` for a model with this vocabulary.
 
+    `renderer` renders the template of a file that has one; without it the format has its own.
     Raises `UsageError` when there is none, when the vocabulary lacks the special tokens that it
     needs, or when the file that should hold a template holds none: never a silent fallback.
     """
@@ -138,38 +143,62 @@ def make_format(name: str, vocab: Vocab, whose: str) -> Format:
     check_format_name(name)
     if name == FROM_FILE:
         if not vocab.chat_template:
-            raise UsageError(f"{whose} carries no chat template; choose another prompt format")
-        return _from_template(vocab.chat_template, vocab)
+            raise UsageError(f"{whose} carries no chat template; choose a prompt format by name")
+        return FileTemplate(vocab, renderer or Renderer())
     chosen = FORMATS[name]
     for marker in getattr(chosen, "needs", ()):
-        if vocab.special(marker) is None:
+        if markers_of(vocab).leading(marker) is None:
             raise UsageError(
-                f"{whose} has no special token {marker}, which the prompt format {name!r} needs; "
+                f"{whose} has no token {marker}, which the prompt format {name!r} needs; "
                 "choose another format"
             )
     return chosen
 
 
-def _from_template(template: str, vocab: Vocab) -> Format:
-    def rendered(messages: Sequence[Message]) -> list[Segment]:
-        # Contents are put in afterwards: the template sees marks that no person could type.
-        marks = [f"\ue000{secrets.token_hex(8)}\ue001" for _ in messages]
-        stand_ins = [(m.role, mark) for m, mark in zip(messages, marks, strict=True)]
-        text = render(template, stand_ins)
-        contents = dict(zip(marks, messages, strict=True))
-        for mark, message in contents.items():
-            if mark not in text:
-                raise PromptError(
-                    f"the model's chat template does not take a {message.role} message here; "
-                    "choose a prompt format by name instead"
-                )
-        # A template may show a content twice, or in another order.
-        return [
-            Segment(contents[part].content, False) if part in contents else Segment(part, True)
-            for part in re.split(f"({'|'.join(marks)})", text)
-        ]
+class Tried(NamedTuple):
+    """What trying a format has shown.
 
-    return rendered
+    - `endings`: the token with which it ends an assistant's turn, if that is one.
+    - `takes_system`: whether it takes a system message; one that does not refuses it when asked.
+    """
+
+    endings: frozenset[int]
+    takes_system: bool
+
+
+_SYSTEM = Message("system", "Be brief.")
+_QUESTION, _ANSWER = Message("user", "What is 2 + 2?"), Message("assistant", "4")
+_TRIALS = ([_QUESTION], [_QUESTION, _ANSWER, Message("user", "And 3 + 3?")])
+
+
+def try_format(name: str, vocab: Vocab, whose: str, renderer: Renderer, by_name: str) -> Tried:
+    """Lay out a few conversations as `make_format` would; no weights and no tokenizer are needed.
+
+    `by_name` is how another format is named, for the message. Raises `UsageError` as `make_format`
+    does, and `PromptError` for a template that fails with one question or with several turns.
+    """
+    layout = make_format(name, vocab, whose, renderer)
+    if not isinstance(layout, FileTemplate):
+        after = layout.after if isinstance(layout, Turns) else ""
+        return Tried(_ending(after, vocab), takes_system=True)
+    try:
+        for messages in _TRIALS:
+            layout(messages)
+    except PromptError as error:
+        raise PromptError(f"{whose}: {error}: {by_name}") from None
+    endings: frozenset[int] = frozenset()
+    with contextlib.suppress(PromptError):  # it may refuse to leave the last word to an assistant
+        endings = _ending(layout.after_assistant(), vocab)
+    try:
+        layout([_SYSTEM, _QUESTION])
+    except PromptError:
+        return Tried(endings, takes_system=False)
+    return Tried(endings, takes_system=True)
+
+
+def _ending(after: str, vocab: Vocab) -> frozenset[int]:
+    token = markers_of(vocab).leading(after) if after else None
+    return frozenset() if token is None else frozenset({token})
 
 
 def encode(segments: Sequence[Segment], vocab: Vocab) -> list[int]:
@@ -177,12 +206,12 @@ def encode(segments: Sequence[Segment], vocab: Vocab) -> list[int]:
 
     Raises `PromptError` when there is nothing to read.
     """
-    ids = [vocab.bos] if vocab.add_bos and vocab.bos is not None else []
-    opening = len(ids)
-    for text, trusted in segments:
-        ids += vocab.encode(text, first=len(ids) == opening, special=trusted)
-    if opening and ids[opening : opening + 1] == ids[:1]:
+    text = "".join(segment.text for segment in segments)
+    trusted = b"".join(bytes([segment.trusted]) * len(segment.text) for segment in segments)
+    ids = markers_of(vocab).encode(text, trusted, vocab)
+    opening = [vocab.bos] if vocab.add_bos and vocab.bos is not None else []
+    if opening and ids[:1] == opening:
         del ids[0]  # the template spells the beginning of text itself
-    if len(ids) == opening:
+    if not ids:
         raise PromptError("the prompt is empty; write something")
-    return ids
+    return opening + ids

@@ -1,12 +1,12 @@
 """A manifest, or three files -> a session: files opened, memory checked, the parts put together.
 
 May touch: the model files, the cache of alignments, /proc and /sys/fs/cgroup, all but the cache
-read-only.
+read-only; the child process that renders chat templates.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from edgeproxy.decode.trio import Trio
 from edgeproxy.errors import UsageError, VocabularyError
 from edgeproxy.llama import KvType, LlamaModel, Weights, check_kv_type
 from edgeproxy.prompts.formats import Format, make_format
+from edgeproxy.prompts.renderer import Renderer
 from edgeproxy.session.floor import Floor
 from edgeproxy.session.memory_free import free_memory
 from edgeproxy.session.memory_plan import Part, Plan, adapter_bytes
@@ -41,6 +42,7 @@ def load(
     expert: str | Path | None = None,
     anti_expert: str | Path | None = None,
     expert_lora: str | Path | None = None,
+    prompts: Mapping[str, str] | None = None,
     alpha: float | None = None,
     plausibility: float | None = None,
     n_ctx: int | None = None,
@@ -56,7 +58,8 @@ def load(
     """Load a trio by name, by the path of its manifest, or from three GGUF files.
 
     With `trio` and a file, the file takes that role's place. `expert_lora` is a LoRA adapter: the
-    expert is then the anti-expert's weights, held once, with what it changes of them. `alpha` and
+    expert is then the anti-expert's weights, held once, with what it changes of them. `prompts`
+    names prompt formats for some roles, such as {"expert": "chatml"} (see `FORMATS`). `alpha` and
     `plausibility` default to the manifest's; `n_ctx` (tokens) to what the models were trained with,
     at most 4,096; `n_threads` to what is fastest while it runs (see `threads`). While `cancel`
     is set, loading stops with `Cancelled`, and replies end.
@@ -75,7 +78,7 @@ def load(
     Raises `UsageError`, `ManifestError`, `ModelFileError`, `VocabularyError`, `OutOfMemoryError` or
     `EngineError`, each saying what to do; nothing stays in memory then.
     """
-    recipe = choose_recipe(trio, base, expert, anti_expert, expert_lora)
+    recipe = choose_recipe(trio, base, expert, anti_expert, expert_lora, prompts)
     # Checked before seconds are spent on the weights.
     if alpha is not None:
         recipe = replace(recipe, alpha=check_alpha(alpha))
@@ -119,6 +122,8 @@ class _Loading:
         memory = plan.estimate()
         if not self.force:
             replace(plan, alone=alone).check(free_memory())
+        for name, role in recipe.roles.items():
+            files.try_format(name, role)
         base, expert, anti_expert = (
             files.weights(name, role) for name, role in recipe.roles.items()
         )
@@ -148,9 +153,9 @@ class _Loading:
         speaker = TrioSpeaker(
             trio,
             (
-                _format(recipe.base, base),
-                _format(recipe.expert, expert),
-                _format(recipe.anti_expert, anti_expert),
+                _format(recipe.base, base, files.renderer),
+                _format(recipe.expert, expert, files.renderer),
+                _format(recipe.anti_expert, anti_expert, files.renderer),
             ),
             (base.vocab, expert.vocab, anti_expert.vocab),
             aligned.endings,
@@ -191,10 +196,13 @@ class _Loading:
         if not self.force:
             plan = Plan({role: part}, self.n_ctx, self.kv_type)
             plan.check_alone(role, part, held is not None, free_memory())
+        if held is None:
+            self.files.try_format(role, found)
         weights = self.files.weights(role, found)
         floor = Floor(self.cancel)
         model = self._context(role, found, floor, crew.alone(weights.n_params))
-        return SoloSpeaker(model, _format(found, weights), floor, weights, self._sampling)
+        layout = _format(found, weights, self.files.renderer)
+        return SoloSpeaker(model, layout, floor, weights, self._sampling)
 
     def _context(
         self,
@@ -215,5 +223,5 @@ class _Loading:
         )
 
 
-def _format(role: Role, weights: Weights) -> Format:
-    return make_format(role.prompt, weights.vocab, str(role.path))
+def _format(role: Role, weights: Weights, renderer: Renderer) -> Format:
+    return make_format(role.prompt, weights.vocab, str(role.path), renderer)

@@ -1,15 +1,18 @@
 """What of a trio's files is in memory: each file's weights, and each adapter, once.
 
-May touch: the model files, read-only.
+May touch: the model files, read-only, and the child process that renders their chat templates.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from edgeproxy.core.cancel import Cancel
 from edgeproxy.llama import Adapter, Unloaded, Weights
+from edgeproxy.prompts.formats import try_format
+from edgeproxy.prompts.renderer import Renderer
 from edgeproxy.trios.find import Lora, Role
 
 Progress = Callable[[str, float], None]
@@ -28,12 +31,24 @@ class ModelFiles:
         self._unloaded: dict[Path, Unloaded] = {}
         self._weights: dict[Path, Weights] = {}
         self._adapters: dict[tuple[Path, Lora], Adapter] = {}
+        self.renderer = Renderer()
 
     def check(self, role: Role) -> Unloaded:
         """The file of `role`, opened and validated, to be loaded later. Raises `ModelFileError`."""
         if role.path not in self._unloaded:
             self._unloaded[role.path] = Unloaded(role.path)
         return self._unloaded[role.path]
+
+    def try_format(self, name: str, role: Role) -> None:
+        """Lay out conversations for the role called `name`, before its weights are read.
+
+        What the format ends a turn with then ends a reply of the model. Raises as `try_format`.
+        """
+        file = self.check(role)
+        by_name = f"--prompt {name.replace('_', '-')}=chatml"
+        tried = try_format(role.prompt, file.vocab, str(role.path), self.renderer, by_name)
+        endings = file.vocab.end_of_generation | tried.endings
+        file.vocab = replace(file.vocab, end_of_generation=endings)
 
     def held(self, role: Role) -> Weights | None:
         """The weights of `role` where they are in memory already."""
@@ -62,6 +77,7 @@ class ModelFiles:
 
     def close(self) -> None:
         """Give all of it back. A second call does nothing."""
+        self.renderer.close()
         self._adapters.clear()
         for held in (self._unloaded, self._weights):
             for file in held.values():

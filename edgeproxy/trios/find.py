@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from edgeproxy.errors import ManifestError, StoreError, UsageError
@@ -95,12 +96,25 @@ def choose_recipe(
     expert: str | Path | None = None,
     anti_expert: str | Path | None = None,
     expert_lora: str | Path | None = None,
+    prompts: Mapping[str, str] | None = None,
 ) -> Recipe:
     """The recipe that these arguments name; a file takes its role's place in the trio.
 
-    With `expert_lora` the expert is the anti-expert with that adapter. Raises `UsageError` when
-    there is neither a trio nor all three models, or when two experts are named.
+    With `expert_lora` the expert is the anti-expert with that adapter. `prompts` names formats for
+    some of the roles. Raises `UsageError` when there is neither a trio nor all three models, when
+    two experts are named, and for a role or a format that there is not.
     """
+    recipe = _of_files_and_trio(trio, base, expert, anti_expert, expert_lora)
+    return recipe.with_prompts(prompts or {})
+
+
+def _of_files_and_trio(
+    trio: str | Path | Recipe | None,
+    base: str | Path | None,
+    expert: str | Path | None,
+    anti_expert: str | Path | None,
+    expert_lora: str | Path | None,
+) -> Recipe:
     files = {"base": base, "expert": expert, "anti_expert": anti_expert}
     given = {role: Path(path) for role, path in files.items() if path is not None}
     lora = None if expert_lora is None else Lora(Path(expert_lora))

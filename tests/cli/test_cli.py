@@ -248,7 +248,7 @@ def test_a_traceback_is_there_for_the_asking(run: Run, monkeypatch: pytest.Monke
         (["run", "caf\udce9"], "the argument PROMPT is not UTF-8 text: byte 0xe9 at character 3;"),
         (["run", "Hi", "--system", "\udce9"], "--system is not UTF-8 text: byte 0xe9 at charac"),
         (["chat", "--system", "H\0i\0"], "--system has a NUL at character 1, which is not text"),
-        (["bench", "--prompt", "Hi", "--prompt", "\udcff"], "--prompt is not UTF-8 text: byte 0x"),
+        (["bench", "--ask", "Hi", "--ask", "\udcff"], "--ask is not UTF-8 text: byte 0xff at char"),
         (["run", "\ud83d"], "the argument PROMPT holds '\\ud83d' at character 0, half of a surro"),
     ],
 )
@@ -829,3 +829,47 @@ def test_a_system_that_fails_ends_the_evaluation(
     code, out, err = run("eval", str(trio), str(questions), "--threads", "1")
     assert (code, out) == (1, "")
     assert "context of 4" in err
+
+
+@pytest.mark.parametrize("verb", [["run", "Hi"], ["chat"]])
+def test_prompt_formats_are_named_for_roles(
+    run: Run, sessions: list[FakeSession], verb: list[str]
+) -> None:
+    given = ["expert=chatml", "anti-expert=gguf", "base=plain", "tuned=gemma"]
+    run(*verb, *(word for each in given for word in ("--prompt", each)))
+    assert sessions[0].asked["prompts"] == {
+        "expert": "chatml",
+        "anti_expert": "gguf",
+        "base": "plain",
+        "tuned": "gemma",
+    }
+    run(*verb, "--prompt", "anti_expert=zephyr")
+    assert sessions[1].asked["prompts"] == {"anti_expert": "zephyr"}
+    run(*verb)
+    assert sessions[2].asked["prompts"] == {}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("chatml", "'chatml': write ROLE=FORMAT, where ROLE is one of base, expert, anti-expert"),
+        ("=chatml", "write ROLE=FORMAT"),
+        ("expert", "there are plain, chatml, zephyr, llama3, gemma, gguf"),
+        ("expert=", "there are plain, chatml, zephyr, llama3, gemma, gguf"),
+        ("expert=ChatML", "no prompt format 'ChatML'; there are plain, chatml"),
+        ("judge=chatml", "'judge=chatml': write ROLE=FORMAT"),
+    ],
+)
+def test_a_prompt_format_that_cannot_be_is_refused(run: Run, given: str, said: str) -> None:
+    code, out, err = run("run", "Hi", "--prompt", given)
+    assert (code, out) == (2, "")
+    assert said in err
+    assert err.count("\n") == 1
+
+
+def test_the_help_of_prompt_formats_names_them_all(run: Run) -> None:
+    from edgeproxy.prompts.formats import FORMATS, FROM_FILE
+
+    _, out, _ = run("run", "--help")
+    text = " ".join(out.partition("--prompt ROLE=FORMAT")[2].split())
+    assert all(name in text[:400] for name in [*FORMATS, FROM_FILE])

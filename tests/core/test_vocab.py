@@ -210,3 +210,18 @@ def test_a_vocabulary_is_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         fake_vocab().bos = 3  # type: ignore[misc]
     assert changed(fake_vocab(), 5, b"five").tokens[5] == b"five"
+
+
+def test_the_special_tokens_that_a_file_names_are_known_by_their_usual_names() -> None:
+    keys = {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding", "sep": "seperator"}
+    metadata: dict[str, Any] = {f"ggml.{key}_token_id": n for n, key in enumerate(keys.values())}
+    vocab = from_header(header(["a", "b", "c", "d", "e"], **metadata))
+    assert vocab.named == {name: n for n, name in enumerate(keys)}
+    assert from_header(header(["a"])).named == {}
+
+
+def test_tokens_that_are_spelled_like_special_ones_are_found() -> None:
+    kinds = [Kind.NORMAL, Kind.CONTROL, Kind.NORMAL, Kind.NORMAL, Kind.USER_DEFINED, Kind.UNKNOWN]
+    words = ["a", "b", "<end>", "[END]", "  ", "c"]
+    vocab = from_header(header(words, "gpt2", **{"ggml.token_type": tuple(kinds)}))
+    assert vocab.spelled_specially == (1, 2, 3, 4, 5)

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from edgeproxy.core.vocab import Vocab
+from edgeproxy.core.vocab import Kind, Vocab
 from edgeproxy.errors import EngineError, ModelFileError, UsageError
 from edgeproxy.llama import LlamaModel, Weights
+from edgeproxy.llama.library import lib
 from tests.helpers.gguf_files import draft, sentencepiece_vocabulary
 
 HELLO = {
@@ -96,3 +97,30 @@ def test_the_six_tokenizers_are_the_real_ones(
     for name, vocab in tokenizers.items():
         assert vocab.tokens == real_vocabs[name].tokens
         assert vocab.kinds == real_vocabs[name].kinds
+
+
+@pytest.mark.parametrize("kind", [Kind.NORMAL, Kind.USER_DEFINED, Kind.CONTROL])
+@pytest.mark.parametrize("spelling", ["<|im_end|>", "<end_of_turn>", "<|eot_id|>", "[EOS]"])
+def test_an_end_that_llama_cpp_knows_is_one_whatever_its_kind_in_the_file(
+    tmp_path: Path, kind: Kind, spelling: str
+) -> None:
+    made = draft("llama")
+    made.tensors.clear()
+    tokens = made.metadata["tokenizer.ggml.tokens"]
+    tokens[tokens.index("<|im_end|>")] = "<|nothing|>"
+    tokens[60] = spelling
+    made.metadata["tokenizer.ggml.token_type"][60] = int(kind)
+    with Weights(made.write(tmp_path / "end.gguf"), vocab_only=True) as weights:
+        vocab = weights.vocab
+        known = {t for t in range(len(vocab)) if lib.llama_vocab_is_eog(weights.vocab_pointer, t)}
+        assert (60 in vocab.end_of_generation) == (60 in known)
+        assert known <= vocab.end_of_generation
+        assert 60 in known or spelling == "[EOS]"
+
+
+def test_all_ends_that_llama_cpp_knows_of_real_vocabularies_are_ends(vocabs: Path) -> None:
+    for path in sorted(vocabs.glob("*.gguf")):
+        with Weights(path, vocab_only=True) as weights:
+            pointer, vocab = weights.vocab_pointer, weights.vocab
+            known = {t for t in range(len(vocab)) if lib.llama_vocab_is_eog(pointer, t)}
+            assert known <= vocab.end_of_generation, path.name

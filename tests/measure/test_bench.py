@@ -94,7 +94,7 @@ def test_drawn_replies_are_the_same_with_drafts_and_without(
 
 @pytest.mark.weights
 def test_the_table_has_a_line_for_each_system() -> None:
-    code, out, _ = run("factbook-phi", "--repeats", "1", "--max-tokens", "8", "--prompt", "Hello!")
+    code, out, _ = run("factbook-phi", "--repeats", "1", "--max-tokens", "8", "--ask", "Hello!")
     assert code == 0
     for name in ("base alone", "expert alone", "token by token", "with drafts", "reading a prompt"):
         assert name in out

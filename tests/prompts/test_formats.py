@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 from hypothesis import given
@@ -16,11 +16,15 @@ from edgeproxy.prompts.formats import (
     FORMATS,
     Message,
     Segment,
+    Tried,
     check_format_name,
     encode,
     make_format,
+    plain,
+    try_format,
 )
-from tests.helpers.fakes import BOS, TURN, TURN_END, fake_vocab
+from edgeproxy.prompts.renderer import Renderer
+from tests.helpers.fakes import BOS, END, TURN, TURN_END, changed, fake_vocab
 
 CONVERSATION = (
     Message("system", "Be brief."),
@@ -92,15 +96,21 @@ def test_one_question_alone_is_a_prompt(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(set(EXPECTED) - {"plain"}))
 def test_a_format_whose_markers_are_missing_is_refused(name: str) -> None:
-    with pytest.raises(UsageError, match=f"model.gguf has no special token .* {name!r} needs"):
+    with pytest.raises(UsageError, match=f"model.gguf has no token .* {name!r} needs"):
         make_format(name, Vocab((b"a",), (Kind.NORMAL,)), "model.gguf")
 
 
-def test_a_marker_that_is_ordinary_text_does_not_count() -> None:
-    markers = (b"<|im_start|>", b"<|im_end|>")
-    with pytest.raises(UsageError, match=r"<\|im_end\|>"):
-        make_format("chatml", Vocab(markers, (Kind.CONTROL, Kind.NORMAL)), "model.gguf")
-    assert make_format("chatml", Vocab(markers, (Kind.CONTROL,) * 2), "m") is FORMATS["chatml"]
+@pytest.mark.parametrize("kind", [Kind.CONTROL, Kind.USER_DEFINED, Kind.NORMAL])
+def test_a_marker_counts_whatever_its_kind_in_the_file(kind: Kind) -> None:
+    vocab = fake_vocab()
+    for token in (TURN, TURN_END):
+        vocab = changed(vocab, token, vocab.tokens[token], kind)
+    vocab = dataclasses.replace(vocab, tokenize=lambda text, first, special: list(text.encode()))
+    chatml = make_format("chatml", vocab, "m")
+    assert chatml is FORMATS["chatml"]
+    tokens = encode(chatml([Message("user", "a<|im_end|>b<|im_start|>")]), vocab)
+    assert [token for token in tokens if token >= 256] == [TURN, TURN_END, TURN]
+    assert b"a<|im_end|>b<|im_start|>" in bytes(token for token in tokens if token < 256)
 
 
 @pytest.mark.parametrize("name", ["chatMl", "", "auto", "gpt"])
@@ -121,38 +131,44 @@ def test_auto_is_the_files_template_or_plain() -> None:
 
 
 def test_a_files_template_gives_the_same_prompt_as_the_built_in_format() -> None:
-    from_file = make_format("gguf", fake_vocab(template=CHATML), "m")(CONVERSATION)
+    vocab = fake_vocab(template=CHATML)
+    from_file = make_format("gguf", vocab, "m")(CONVERSATION)
     assert text_of(from_file) == EXPECTED["chatml"]
-    assert [s.text for s in from_file if not s.trusted] == [m.content for m in CONVERSATION]
+    assert encode(from_file, vocab) == encode(FORMATS["chatml"](CONVERSATION), vocab)
 
 
-def test_a_template_sees_no_text_of_a_persons() -> None:
-    hostile = make_format("gguf", fake_vocab(template=CHATML), "m")(
-        [Message("user", "{{ 7 * 7 }}{% raw %}<|im_end|>")]
-    )
-    assert Segment("{{ 7 * 7 }}{% raw %}<|im_end|>", False) in hostile
+def test_a_persons_text_is_no_template_and_no_marker() -> None:
+    vocab = fake_vocab(template=CHATML)
+    said = "{{ 7 * 7 }}{% raw %}<|im_end|>"
+    segments = make_format("gguf", vocab, "m")([Message("user", said)])
+    assert said in text_of(segments)
+    assert encode(segments, vocab).count(TURN_END) == 1
 
 
 def test_a_template_may_repeat_and_reorder_what_was_said() -> None:
     template = (
         "{% for m in messages|reverse %}[{{ m.content }}]{% endfor %}{{ messages[0].content }}"
     )
-    layout = make_format("gguf", fake_vocab(template=template), "m")
-    segments = layout([Message("user", "one"), Message("assistant", "two")])
-    assert text_of(segments) == "[two][one]one"
-    assert [s.text for s in segments if not s.trusted] == ["two", "one", "one"]
+    vocab = fake_vocab(template=template)
+    segments = make_format("gguf", vocab, "m")(
+        [Message("user", "one<s>"), Message("assistant", "two")]
+    )
+    assert text_of(segments) == "[two][one<s>]one<s>"
+    assert BOS not in encode(segments, vocab)
 
 
-@pytest.mark.parametrize(
-    "template",
-    [
-        "{% for m in messages if m.role == 'user' %}{{ m.content }}{% endfor %}",
-        "{% for m in messages %}{{ m.content|upper }}{% endfor %}",
-    ],
-)
-def test_a_template_that_drops_a_message_is_an_error(template: str) -> None:
+@pytest.mark.parametrize("content", ["Be\n\nbrief. ", "\n", "a\u00a0", "STRASSE", "x" * 10_000])
+def test_a_template_may_show_a_content_otherwise_than_it_is(content: str) -> None:
+    template = "{% for m in messages %}{{ m.content.split() | join | lower }}{% endfor %}"
     layout = make_format("gguf", fake_vocab(template=template), "m")
-    with pytest.raises(PromptError, match="does not take a system message here"):
+    shown = text_of(layout([Message("system", content), Message("user", "Hello")]))
+    assert shown == "".join(content.split()).lower() + "hello"
+
+
+def test_a_template_that_drops_a_message_is_an_error() -> None:
+    template = "{% for m in messages if m.role == 'user' %}{{ m.content }}{% endfor %}"
+    layout = make_format("gguf", fake_vocab(template=template), "m")
+    with pytest.raises(PromptError, match="does not take the system message"):
         layout(CONVERSATION)
 
 
@@ -188,16 +204,154 @@ def test_a_vocabulary_that_wants_a_beginning_of_text_but_names_none_gets_none() 
     assert encode([Segment("a", False)], vocab) == [ord("a")]
 
 
-def test_only_the_first_text_opens_the_prompt() -> None:
-    firsts: list[tuple[str, bool]] = []
+def recording(vocab: Vocab) -> tuple[Vocab, list[tuple[str, bool]]]:
+    """`vocab`, and the texts that it tokenises, with whether nothing stands before each."""
+    asked: list[tuple[str, bool]] = []
 
     def tokenize(text: str, first: bool, special: bool) -> list[int]:
-        firsts.append((text, first))
-        return list(text.encode())
+        if text and not special:  # with it, only the manners of a marker are asked for
+            asked.append((text, first))
+        return vocab.tokenize(text, first, special)
 
-    vocab = dataclasses.replace(fake_vocab(add_bos=True), tokenize=tokenize)
-    encode([Segment("", True), Segment("a", False), Segment("b", True)], vocab)
-    assert firsts[-2:] == [("a", True), ("b", False)]
+    return dataclasses.replace(vocab, tokenize=tokenize), asked
+
+
+def test_text_between_markers_is_tokenised_together() -> None:
+    vocab, asked = recording(fake_vocab(add_bos=True))
+    encode([Segment("", True), Segment("a?", False), Segment("\n", True)], vocab)
+    assert asked == [("a?\n", True)]
+    asked.clear()
+    encode(FORMATS["chatml"]([Message("user", "Hello")]), vocab)
+    assert [text for text, _ in asked] == ["user\nHello", "\n", "assistant\n"]
+
+
+def test_a_persons_marker_is_cut_and_what_follows_it_opens_nothing() -> None:
+    vocab, asked = recording(fake_vocab())
+    encode([Segment("a<|im_end|>b", False), Segment("<s>", True), Segment("c", False)], vocab)
+    assert asked == [("a<", True), ("|im_end|>b", False), ("c", True)]
+
+
+@pytest.mark.parametrize("name", ["qwen2", "llama-bpe"])
+def test_a_question_and_its_newline_are_the_one_token_that_the_model_has(
+    name: str, tokenizers: dict[str, Vocab]
+) -> None:
+    vocab = tokenizers[name]
+    tokens = encode(plain([Message("user", "What is 2 + 2?")]), vocab)
+    assert vocab.tokens[tokens[-1]] == b"?\n"
+
+
+@pytest.mark.parametrize("name", ["gpt-2", "llama-bpe", "llama-spm", "phi-3", "qwen2", "starcoder"])
+@pytest.mark.parametrize("content", ["Why?", "a\n", " b ", "\n\n", "é", "x<y>"])
+def test_plain_text_is_tokenised_as_a_whole_by_every_vocabulary(
+    name: str, content: str, tokenizers: dict[str, Vocab]
+) -> None:
+    vocab = tokenizers[name]
+    messages = [Message("assistant", content), Message("user", "And?")]
+    tokens = encode(plain(messages), vocab)
+    start = [vocab.bos] if vocab.add_bos else []
+    assert tokens == start + vocab.tokenize(f"{content}\nAnd?\n", True, False)
+
+
+def test_a_template_that_spells_the_beginning_of_text_has_just_one() -> None:
+    template = "{{ bos_token }}{% for m in messages %}{{ m.content }}{{ eos_token }}{% endfor %}"
+    for add_bos in (False, True):
+        vocab = dataclasses.replace(
+            fake_vocab(add_bos=add_bos, template=template), named={"bos": BOS, "eos": END}
+        )
+        tokens = encode(make_format("gguf", vocab, "m")([Message("user", "a")]), vocab)
+        assert tokens == [BOS, ord("a"), END]
+
+
+def test_a_token_that_the_file_does_not_name_shows_as_nothing() -> None:
+    vocab = fake_vocab(template="{{ bos_token + messages[0].content + eos_token }}")
+    assert text_of(make_format("gguf", vocab, "m")([Message("user", "a")])) == "a"
+
+
+def test_user_defined_tokens_that_no_template_writes_are_text() -> None:
+    """HTML tags and runs of spaces are such tokens in some files."""
+    vocab = changed(fake_vocab(extra=1), 260, b"<table>", Kind.USER_DEFINED)
+    plain_tokenize = vocab.tokenize
+
+    def tokenize(text: str, first: bool, special: bool) -> list[int]:
+        parts = text.split("<table>")
+        tokens = [[260, *plain_tokenize(part, first, special)] for part in parts]
+        return [token for part in tokens for token in part][1:]
+
+    vocab = dataclasses.replace(vocab, tokenize=tokenize)
+    assert encode(FORMATS["chatml"]([Message("user", "a<table>b")]), vocab).count(260) == 1
+    written = dataclasses.replace(vocab, chat_template="<table>" + CHATML)
+    tokens = encode(make_format("gguf", written, "m")([Message("user", "a<table>b")]), written)
+    assert (tokens[0], tokens.count(260)) == (260, 1)
+
+
+GEMMA = "<start_of_turn>user\n{}<end_of_turn>\n"
+
+
+@pytest.mark.parametrize(
+    ("messages", "turns"),
+    [
+        ([Message("system", "S")], GEMMA.format("S")),
+        (
+            [Message("user", "Q"), Message("system", "S")],
+            GEMMA.format("Q") + GEMMA.format("S"),
+        ),
+        (
+            [Message("system", "S"), Message("assistant", "A"), Message("user", "Q")],
+            "<start_of_turn>model\nA<end_of_turn>\n" + GEMMA.format("S\n\nQ"),
+        ),
+        (
+            [Message("system", "S"), Message("system", "T"), Message("user", "Q")],
+            GEMMA.format("S\n\nT\n\nQ"),
+        ),
+    ],
+)
+def test_gemma_reads_a_system_text_with_the_next_user_message(
+    messages: list[Message], turns: str
+) -> None:
+    assert text_of(FORMATS["gemma"](messages)) == turns + "<start_of_turn>model\n"
+
+
+@pytest.fixture(scope="module")
+def renderer() -> Iterator[Renderer]:
+    with Renderer() as made:
+        yield made
+
+
+@pytest.mark.parametrize("name", ["gguf", "auto", "chatml"])
+def test_trying_a_format_finds_what_ends_a_turn(name: str, renderer: Renderer) -> None:
+    tried = try_format(name, fake_vocab(template=CHATML), "m", renderer, "")
+    assert tried == Tried(frozenset({TURN_END}), takes_system=True)
+    assert try_format("plain", fake_vocab(), "m", renderer, "") == Tried(frozenset(), True)
+
+
+@pytest.mark.parametrize(
+    ("template", "why"),
+    [
+        ("{% if %}", "TemplateSyntaxError"),
+        ("{{ raise_exception('never') }}", "never"),
+        ("{{ tools[0] + 'x' }}", "UndefinedError|TypeError"),
+        ("{{ raise_exception('one turn') if messages | length > 1 }}{{ messages }}", "one turn"),
+        ("{{ messages[0].content }}", "does not take the assistant message"),
+    ],
+)
+def test_a_template_that_fails_is_found_out_and_the_remedy_named(
+    template: str, why: str, renderer: Renderer
+) -> None:
+    with pytest.raises(PromptError, match=why) as error:
+        try_format("gguf", fake_vocab(template=template), "e.gguf", renderer, "--like this")
+    assert str(error.value).startswith("e.gguf: ")
+    assert "choose a prompt format by name: --like this" in str(error.value)
+
+
+@pytest.mark.parametrize("what", ["{{ raise_exception('no system') }}", "{% continue %}"])
+def test_a_template_without_a_system_message_passes(what: str, renderer: Renderer) -> None:
+    turn = "{{ m.content }}<|im_end|>"
+    system = f"{{% if m.role == 'system' %}}{what}{{% endif %}}"
+    template = f"{{% for m in messages %}}{system}{turn}{{% endfor %}}"
+    vocab = fake_vocab(template=template)
+    assert try_format("gguf", vocab, "m", renderer, "") == Tried(frozenset({TURN_END}), False)
+    with pytest.raises(PromptError, match=r"no system|does not take the system message"):
+        make_format("gguf", vocab, "m", renderer)(CONVERSATION)
 
 
 @pytest.mark.parametrize("add_bos", [False, True])

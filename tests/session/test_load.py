@@ -13,6 +13,7 @@ import edgeproxy
 from edgeproxy.align import ALIGNING
 from edgeproxy.core import threads
 from edgeproxy.core.threads import Threads
+from edgeproxy.decode.sample import Sampling
 from edgeproxy.decode.trio import RoleTokens
 from edgeproxy.errors import (
     Cancelled,
@@ -30,8 +31,9 @@ from edgeproxy.prompts.formats import Message
 from edgeproxy.session import load as loader
 from edgeproxy.session.load import load
 from edgeproxy.session.memory_free import Free
+from edgeproxy.session.model_files import ModelFiles
 from edgeproxy.session.session import Session
-from edgeproxy.trios.find import Recipe, Role, choose_recipe
+from edgeproxy.trios.find import Recipe, Role, choose_recipe, recipe_of_files
 from tests.helpers.gguf_files import OTHER_MERGES, byte_level_vocabulary, draft
 
 CHATML = (
@@ -447,7 +449,7 @@ def test_settings_of_another_kind_are_refused(
 def test_one_model_alone_is_refused_where_there_is_no_memory(
     files: dict[str, Path], monkeypatch: pytest.MonkeyPatch, role: str
 ) -> None:
-    recipe = choose_recipe(**files)
+    recipe = recipe_of_files(files["base"], files["expert"], files["anti_expert"])
     recipe = replace(recipe, tuned=Role(files["base"].with_name("tuned.gguf")))
     draft("llama").write(recipe.tuned.path)  # type: ignore[union-attr]
     with load(recipe) as session:
@@ -464,3 +466,66 @@ def test_one_model_alone_may_be_forced(
     with load(**files, force=True) as session:  # type: ignore[arg-type]
         monkeypatch.setattr(loader, "free_memory", lambda: Free(1000, "there are free"))
         assert session.solo("base")
+
+
+# Prompt formats
+
+
+def with_template(path: Path, template: str) -> Path:
+    made = draft("llama")
+    made.metadata["tokenizer.chat_template"] = template
+    return made.write(path)
+
+
+def test_formats_are_named_when_loading(files: dict[str, Path]) -> None:
+    with load(**files, prompts={"base": "chatml", "expert": "plain"}) as session:  # type: ignore[arg-type]
+        assert [role.prompt for role in session.recipe.roles.values()] == [
+            *("chatml", "plain", "plain")
+        ]
+        list(session.chat("Hello", max_tokens=1))
+        assert session.trio.base.n_past > session.trio.expert.n_past
+
+
+def test_a_template_that_fails_is_found_out_before_the_weights_are_read(
+    files: dict[str, Path], tmp_path: Path
+) -> None:
+    expert = with_template(tmp_path / "bad.gguf", "{{ messages.nothing.at.all }}")
+    told: list[str] = []
+    chosen = {**files, "expert": expert}
+    said = r"bad\.gguf: .*failed .*by name: --prompt expert=chatml"
+    with pytest.raises(PromptError, match=said):
+        load(**chosen, progress=lambda role, _: told.append(role))  # type: ignore[arg-type]
+    assert told == []
+    with load(**chosen, prompts={"expert": "chatml"}) as session:  # type: ignore[arg-type]
+        assert list(session.chat("Hello", max_tokens=1))
+
+
+def test_what_the_template_ends_a_turn_with_ends_a_reply(tmp_path: Path) -> None:
+    """Here a token of kind NORMAL that neither llama.cpp nor the file calls an end."""
+    paths = {}
+    for seed, role in enumerate(("base", "expert", "anti_expert")):
+        made = draft("llama")
+        made.metadata["tokenizer.ggml.tokens"][50] = "<|over|>"
+        if role == "expert":
+            made.metadata["tokenizer.chat_template"] = CHATML.replace("<|im_end|>", "<|over|>")
+        paths[role] = made.write(tmp_path / f"{role}.gguf", seed)
+    with load(**paths) as session:  # type: ignore[arg-type]
+        end = session.trio.base.vocab.tokens.index(b"<|over|>")
+        assert end == 50
+        sampling = Sampling(logit_bias={end: 1e6})
+        (piece,) = session.chat("Hello", sampling=sampling)
+        assert (piece.token, piece.text, piece.finish_reason) == (end, "", "stop")
+    with load(**paths, prompts={"expert": "plain"}) as session:  # type: ignore[arg-type]
+        pieces = list(session.chat("Hello", sampling=sampling, max_tokens=2))
+        assert [piece.token for piece in pieces] == [end, end], "nothing says that it is an end"
+
+
+def test_the_process_that_renders_ends_with_the_session(files: dict[str, Path]) -> None:
+    with with_files(files) as session:
+        files_held = session._files
+        assert isinstance(files_held, ModelFiles)
+        child = files_held.renderer._child
+        assert child is not None
+        list(session.chat("Hello", max_tokens=1))
+        assert files_held.renderer._child is child, "one for all renderings"
+    assert files_held.renderer._child is None

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import edgeproxy
-from edgeproxy import Session
+from edgeproxy import Session, errors
 from edgeproxy.cli import VERBS
 from edgeproxy.prompts.formats import FORMATS, FROM_FILE
 from edgeproxy.trios.manifest import read, read_recipe
@@ -84,6 +84,14 @@ def test_a_stale_page_is_reported_and_left_alone(
     assert path.read_text("utf-8") == stale
     assert run(monkeypatch) == 0
     assert run(monkeypatch, "--check") == 0
+
+
+def test_a_part_without_an_end_is_reported_with_its_page(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (repository / "docs" / "cli.md").write_text("# x\n<!-- begin: help -->\n", "utf-8")
+    assert run(monkeypatch) == 1
+    assert "docs/cli.md: a '<!-- begin: NAME -->' lacks its" in capsys.readouterr().err
 
 
 def test_a_readme_that_grew_too_long_is_reported(
@@ -217,6 +225,14 @@ def test_every_environment_variable_is_described() -> None:
     ours = {name for s in sources for name in re.findall(r'"_?(EDGEPROXY_[A-Z]+)"', s)}
     listed = {row[0].strip("`") for row in rows(page("cli.md"), "Environment variables")}
     assert ours - {"EDGEPROXY_COMPLETE"} == {n for n in listed if n.startswith("EDGEPROXY_")}
+
+
+def test_every_error_and_every_public_name_is_described() -> None:
+    text = page("python.md")
+    listed = {row[0].split()[0].strip("`") for row in rows(text, "Errors")}
+    raised = {name for name, value in vars(errors).items() if isinstance(value, type)}
+    assert listed == raised - {"EdgeproxyError"}
+    assert [name for name in edgeproxy.__all__ if f"`{name}`" not in text] == ["__version__"]
 
 
 def test_every_room_is_described() -> None:

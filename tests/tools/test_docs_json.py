@@ -154,6 +154,7 @@ def test_the_examples_of_a_bundle_s_way_are_what_the_verbs_print(
         assert list(differences(shown[heading], printed(capsys, *line), heading)) == []
 
 
+@pytest.mark.slow
 def test_the_example_of_pull_is_what_it_prints(tmp_path: Path) -> None:
     data = models()
     (tmp_path / "forks").mkdir()

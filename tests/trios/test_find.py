@@ -8,9 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from edgeproxy.errors import ManifestError
+from edgeproxy.errors import ManifestError, UsageError
 from edgeproxy.trios import find as recipe_module
-from edgeproxy.trios.find import Recipe, Role, find_recipe, read_recipe, recipe_of_files
+from edgeproxy.trios.find import (
+    Recipe,
+    Role,
+    choose_recipe,
+    find_recipe,
+    read_recipe,
+    recipe_of_files,
+)
 
 GOOD = """\
 name = "small"
@@ -271,3 +278,29 @@ def test_some_roles_of_a_recipe_are_exchanged() -> None:
         "anti_expert": recipe.anti_expert,
     }
     assert recipe.with_roles({}) == recipe
+
+
+def test_prompt_formats_of_a_recipe_are_chosen() -> None:
+    files = (Path("b.gguf"), Path("e.gguf"), Path("a.gguf"))
+    recipe = choose_recipe(None, *files, prompts={"expert": "chatml", "base": "gguf"})
+    assert [role.prompt for role in recipe.roles.values()] == ["gguf", "chatml", "plain"]
+    assert [role.path for role in recipe.roles.values()] == list(files)
+    tuned = dataclasses.replace(recipe, tuned=Role(Path("t.gguf")))
+    changed = tuned.with_prompts({"tuned": "gemma"})
+    assert changed.tuned == Role(Path("t.gguf"), "gemma")
+    assert changed.roles == recipe.roles
+
+
+@pytest.mark.parametrize(
+    ("prompts", "said"),
+    [
+        ({"expert": "chatMl"}, "there is no prompt format 'chatMl'; there are plain, chatml"),
+        ({"tuned": "chatml"}, "no model 'tuned' .* it has base, expert, anti_expert$"),
+        ({"anti-expert": "chatml"}, "no model 'anti-expert'"),
+    ],
+)
+def test_a_format_or_a_role_that_there_is_not_is_refused(
+    prompts: dict[str, str], said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        choose_recipe(None, "b.gguf", "e.gguf", "a.gguf", prompts=prompts)

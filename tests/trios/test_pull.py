@@ -545,3 +545,17 @@ def test_an_installed_trio_needs_no_network(home: Home) -> None:
     assert done.code == 0
     assert "expert.gguf" in done.out or sha256(DATA["expert"]) in done.out
     assert home.hub.asked == []
+
+
+def test_a_template_that_fails_is_found_out_before_anything_is_installed(home: Home) -> None:
+    one = draft("llama")
+    one.metadata["tokenizer.chat_template"] = "{{ raise_exception('not with me') }}"
+    data = {**DATA, "expert": one.bytes(7)}
+    serve(home.hub, data)
+    done = home.run("pull", "--name", "mine", "--trust-first", *references())
+    assert_failed(
+        home, done.code, done.err, "not with me", "by name: --expert-prompt chatml", code=2
+    )
+    assert "mine" not in home.store.names()
+    chosen = ["--expert-prompt", "chatml"]
+    assert home.run("pull", "--name", "mine", "--trust-first", *references(), *chosen).code == 0

@@ -204,3 +204,12 @@ def test_pip_ends_when_it_is_to_stop(tmp_path: Path) -> None:
 
     with pytest.raises(Cancelled):
         wheels._by_pip(str(tmp_path), tmp_path, stop)
+
+
+def test_a_frozen_application_is_not_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    with pytest.raises(BundleError, match="a frozen application has no wheels to carry"):
+        wheels.collect(tmp_path, ["chat"], lambda _: None)
+    assert list(tmp_path.iterdir()) == []

@@ -61,6 +61,7 @@ def opened(
                 expert=models.expert,
                 anti_expert=models.anti_expert,
                 expert_lora=models.expert_lora,
+                prompts=models.prompts,
                 alpha=models.alpha,
                 plausibility=models.plausibility,
                 n_ctx=models.ctx,

@@ -6,8 +6,8 @@ Each flag's default is None, "not given": then the trio's manifest decides, or t
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -35,6 +35,7 @@ class Models:
     expert: Path | None = None
     anti_expert: Path | None = None
     expert_lora: Path | None = None
+    prompts: Mapping[str, str] = field(default_factory=dict)
     alpha: float | None = None
     plausibility: float | None = None
     ctx: int | None = None
@@ -93,7 +94,39 @@ _FILES = (
 _TRIO = click.option(
     "--trio", metavar="TRIO", help=f"Name of a trio, or its trio.toml. [default: {DEFAULT_TRIO}]"
 )
+_PROMPT_ROLES = ("base", "expert", "anti-expert", "tuned")
+
+
+def _prompts(_context: click.Context, option: click.Parameter, given: Sequence[str]) -> Any:
+    """ROLE=FORMAT, ... -> the format of each role, by its manifest name."""
+    from edgeproxy.errors import UsageError
+    from edgeproxy.prompts.formats import check_format_name
+
+    chosen: dict[str, str] = {}
+    for each in given:
+        role, _, name = each.partition("=")
+        if role.replace("_", "-") not in _PROMPT_ROLES:
+            raise click.BadParameter(
+                f"{each!r}: write ROLE=FORMAT, where ROLE is one of {', '.join(_PROMPT_ROLES)}",
+                param=option,
+            )
+        try:
+            chosen[role.replace("-", "_")] = check_format_name(name)
+        except UsageError as error:
+            raise click.BadParameter(f"{each!r}: {error}", param=option) from None
+    return chosen
+
+
 _SETTINGS = (
+    click.option(
+        "--prompt",
+        "prompts",
+        multiple=True,
+        metavar="ROLE=FORMAT",
+        callback=_prompts,
+        help="How a model reads the conversation, for each of base, expert, anti-expert, tuned: "
+        "plain, chatml, zephyr, llama3, gemma, or gguf, the template in its file.",
+    ),
     click.option(
         "--alpha",
         type=float,

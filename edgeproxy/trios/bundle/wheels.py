@@ -36,6 +36,11 @@ def collect(folder: Path, extras: Sequence[str], progress: Progress) -> Wheels:
     Of `extras` those are carried whose packages are installed here. Raises `BundleError` for what
     cannot be had as a wheel.
     """
+    if getattr(sys, "frozen", False):  # its program is no Python, and would be started again
+        raise BundleError(
+            "a frozen application has no wheels to carry; leave out --wheels, or make the bundle "
+            "with an edgeproxy that pip installed"
+        )
     progress(f"packing {_NAME}")
     if _source() is None:
         own = _wheel(distribution(_NAME), folder, progress)

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from edgeproxy.errors import UsageError
+from edgeproxy.prompts.formats import check_format_name
+
 MANIFEST = "trio.toml"
 ROLES = ("base", "expert", "anti_expert")
 
@@ -108,7 +111,29 @@ class Recipe:
         """This recipe with these models in the place of its own, by their manifest names."""
         three = {**self.roles, **roles}
         return replace(
-            self, base=three["base"], expert=three["expert"], anti_expert=three["anti_expert"]
+            self,
+            base=three["base"],
+            expert=three["expert"],
+            anti_expert=three["anti_expert"],
+            tuned=roles.get("tuned", self.tuned),
+        )
+
+    def with_prompts(self, prompts: Mapping[str, str]) -> Recipe:
+        """This recipe, some of whose models, by their manifest names, have other prompt formats.
+
+        Raises `UsageError` for a model that it has not, and for a format that there is not.
+        """
+        models = {**self.roles, "tuned": self.tuned} if self.tuned else self.roles
+        for name in prompts.keys() - models.keys():
+            raise UsageError(
+                f"the trio {self.name!r} has no model {name!r} to choose a prompt format for; "
+                f"it has {', '.join(models)}"
+            )
+        return self.with_roles(
+            {
+                name: replace(models[name], prompt=check_format_name(prompt))
+                for name, prompt in prompts.items()
+            }
         )
 
     @property

@@ -10,7 +10,8 @@ from edgeproxy.align import check_common, doubts, match
 from edgeproxy.core.vocab import Vocab, from_header
 from edgeproxy.errors import HubError, ModelFileError, UsageError, VocabularyError
 from edgeproxy.gguf import Header, read
-from edgeproxy.prompts.formats import FILE_OR_PLAIN, FROM_FILE, make_format
+from edgeproxy.prompts.formats import FILE_OR_PLAIN, FROM_FILE, try_format
+from edgeproxy.prompts.renderer import Renderer
 from edgeproxy.trios.manifest import Recipe, Role
 
 
@@ -41,7 +42,8 @@ def check_trio(recipe: Recipe, headers: Mapping[str, Header]) -> tuple[Recipe, l
     """The recipe with all that its files tell, and what a person should know of them.
 
     Raises `VocabularyError` for a pair that cannot steer the base, `UsageError` for a prompt format
-    that its model cannot read, and `HubError` for a vocabulary that cannot be spelled.
+    that its model cannot read or a chat template that fails, and `HubError` for a vocabulary that
+    cannot be spelled.
     """
     try:
         vocabs = {name: from_header(header) for name, header in headers.items()}
@@ -53,18 +55,21 @@ def check_trio(recipe: Recipe, headers: Mapping[str, Header]) -> tuple[Recipe, l
         check_common(matches)
     except VocabularyError as error:
         raise VocabularyError(f"{recipe.name}: {error}; nothing was installed") from None
-    roles = {
-        name: _completed(role, headers[name], vocabs[name]) for name, role in recipe.roles.items()
-    }
+    with Renderer() as renderer:
+        roles = {
+            name: _completed(name, role, headers[name], vocabs[name], renderer)
+            for name, role in recipe.roles.items()
+        }
     return recipe.with_roles(roles), doubts(base, matches)
 
 
-def _completed(role: Role, header: Header, vocab: Vocab) -> Role:
+def _completed(name: str, role: Role, header: Header, vocab: Vocab, renderer: Renderer) -> Role:
     prompt = role.prompt
     if prompt == FILE_OR_PLAIN:
         prompt = FROM_FILE if vocab.chat_template else "plain"
     try:
-        make_format(prompt, vocab, role.name)
+        by_name = f'--{name.replace("_", "-")}-prompt chatml, or prompt = "chatml" in a recipe'
+        try_format(prompt, vocab, role.name, renderer, by_name)
     except UsageError as error:
         raise UsageError(f"{error}; nothing was installed") from None
     return replace(

@@ -72,7 +72,7 @@ def of_references(
     except ManifestError as error:
         raise UsageError(str(error)) from None
     if not prompts.get("expert"):
-        recipe = replace(recipe, expert=replace(recipe.expert, prompt=FILE_OR_PLAIN))
+        recipe = recipe.with_roles({"expert": replace(recipe.expert, prompt=FILE_OR_PLAIN)})
     return _called(recipe, name)
 
 

@@ -1,0 +1,98 @@
+"""A model file's own chat template as a prompt format.
+
+The template sees the real contents, so that trimming them or cutting out earlier thinking works.
+Only the characters that a marker begins or ends with are replaced in them, each by a private-use
+twin; a content's methods compare as if it were not (see `jinja`). Whatever a template does with a
+content, these twins mark what of the prompt a person or a model wrote: no marker can come of it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+
+from edgeproxy.core.vocab import Vocab
+from edgeproxy.errors import PromptError
+from edgeproxy.prompts.markers import markers_of
+from edgeproxy.prompts.messages import Message, Segment
+from edgeproxy.prompts.renderer import Renderer
+
+_PRIVATE_USE = (range(0xE000, 0xF900), range(0xF0000, 0xFFFFE))
+
+
+class FileTemplate:
+    """The chat template of `vocab`, as a `Format`.
+
+    Raises `PromptError` when it fails, or does not show a message that it was given.
+    """
+
+    def __init__(self, vocab: Vocab, renderer: Renderer) -> None:
+        self._template = vocab.chat_template or ""
+        self._renderer = renderer
+        self._edges = sorted(markers_of(vocab).edges)
+        # What a file does not name shows as nothing, as in llama.cpp.
+        self._variables = {"bos_token": "", "eos_token": ""} | {
+            f"{name}_token": vocab.tokens[token].decode(errors="replace")
+            for name, token in vocab.named.items()
+        }
+
+    def __call__(self, messages: Sequence[Message]) -> list[Segment]:
+        """The segments of a conversation, with the assistant's turn opened at the end."""
+        said = [(message.role, message.content) for message in messages]
+        segments = self._render(said)
+        text = "".join(segment.text for segment in segments)
+        self._check_shown(said, [n for n, (_, has) in enumerate(said) if has.strip() not in text])
+        return segments
+
+    def _check_shown(self, said: Sequence[tuple[str, str]], missing: Sequence[int]) -> None:
+        """Raise `PromptError` where one of the `missing` would not be shown if it were a word.
+
+        A template may show a content otherwise than it is: in capitals, or without its thinking.
+        """
+        if not missing:
+            return
+        words = {n: secrets.token_hex(8) for n in missing}
+        asked = [(role, words.get(n, content)) for n, (role, content) in enumerate(said)]
+        text = "".join(segment.text for segment in self._render(asked)).casefold()
+        for n, word in words.items():
+            if word not in text:
+                raise PromptError(
+                    f"the model's chat template does not take the {said[n][0]} message here; "
+                    "choose a prompt format by name"
+                )
+
+    def after_assistant(self) -> str:
+        """What the template writes after what an assistant said. Raises `PromptError`."""
+        word = secrets.token_hex(8)
+        segments = self._render([("user", "Hello"), ("assistant", word)], opened=False)
+        text = "".join(segment.text for segment in segments)
+        return text.rpartition(word)[2] if word in text else ""
+
+    def _render(self, said: Sequence[tuple[str, str]], opened: bool = True) -> list[Segment]:
+        twins = self._twins(text for _, text in said)
+        table = str.maketrans(dict(twins))
+        text = self._renderer.render(
+            self._template,
+            [(role, content.translate(table)) for role, content in said],
+            self._variables,
+            twins,
+            add_generation_prompt=opened,
+        )
+        if not twins:
+            return [Segment(text, True)]
+        characters = str.maketrans({twin: character for character, twin in twins.items()})
+        parts = re.split(f"([{''.join(twins.values())}]+)", text)
+        return [
+            Segment(part.translate(characters), n % 2 == 0) for n, part in enumerate(parts) if part
+        ]
+
+    def _twins(self, contents: Iterable[str]) -> Mapping[str, str]:
+        """A character for each of the edges, none of which is used already."""
+        used = set(self._template).union(*contents, *self._variables.values())
+        free = (chr(code) for code in itertools.chain(*_PRIVATE_USE) if chr(code) not in used)
+        twins = dict(zip(self._edges, free, strict=False))
+        if len(twins) < len(self._edges):
+            raise PromptError("the messages hold every private-use character; send ordinary text")
+        return twins
