@@ -126,5 +126,5 @@ def test_every_tool_with_arguments_uses_it() -> None:
         for path in folder.rglob("*.py")
         if "argparse.ArgumentParser(" in path.read_text("utf-8") and path.name != "command.py"
     ]
-    # That one goes on where some of what it gets is out of reach, and says what.
+    # `real` goes on where some of what it gets is out of reach.
     assert others == ["models/real.py"]
