@@ -258,7 +258,7 @@ def test_both_agree_for_a_model_that_speaks_as_its_tokenizer_does() -> None:
     random_row = noise(7, VOCAB)
 
     def row(history: Sequence[int]) -> NDArray[np.float32]:
-        logits = random_row(history).copy()
+        logits = np.array(random_row(history))
         for token in range(len(WORDS)):
             if not is_canonical([*history[len(CONTEXT) :], token]):
                 logits[token] = -1e4
