@@ -36,7 +36,13 @@ settings.load_profile("edgeproxy")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow tests come first, so that no process works at the last one while others are idle."""
+    """Slow tests come first, so that no process works at the last one while others are idle.
+
+    What needs the real tokenizers is slow: each process of the tests loads them for itself.
+    """
+    for item in items:
+        if "tokenizers" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 

@@ -335,6 +335,7 @@ def test_every_beginning_of_what_real_tokenizers_make_counts(tokenizers: dict[st
                 assert canonical.counts(tuple(tokens[:n])), (name, spelled)
 
 
+@pytest.mark.slow
 def test_what_real_tokenizers_do_not_make_does_not_count(tokenizers: dict[str, Vocab]) -> None:
     for name, vocab in tokenizers.items():
         canonical = Canonical(vocab)

@@ -42,6 +42,7 @@ def test_real_tokenizers_keep_every_byte_of_them(tokenizers: dict[str, Vocab]) -
             assert joined(vocab, vocab.encode(text)) == kept.encode(), (model, name)
 
 
+@pytest.mark.slow
 def test_spellings_spell_them_in_real_vocabularies(tokenizers: dict[str, Vocab]) -> None:
     source = random.Random(0)
     short = [name for name in NASTY if name not in LONG]

@@ -283,6 +283,7 @@ def test_a_closer_look_never_tears_the_offsets_apart(own: Vocab) -> None:
     assert looked > 100
 
 
+@pytest.mark.slow
 def test_a_step_that_fails_leaves_the_trio_as_it_was() -> None:
     tokens = LARGE.encode(TEXT)
     for late in (False, True):

@@ -37,7 +37,10 @@ print(json.dumps(found))
 """
 NAMES = ("HOME", "EDGEPROXY_HOME", "EDGEPROXY_CACHE", "XDG_DATA_HOME", "XDG_CACHE_HOME")
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="users have no numbers here")
+pytestmark = [
+    pytest.mark.skipif(os.name != "posix", reason="users have no numbers here"),
+    pytest.mark.slow,
+]
 
 
 class Ended(NamedTuple):

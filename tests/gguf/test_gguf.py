@@ -225,6 +225,7 @@ def test_the_generic_checks_refuse(change: Change, said: str, tmp_path: Path) ->
     assert said in refusal(made.write(tmp_path / "model.gguf"))
 
 
+@pytest.mark.slow
 def test_real_vocabularies_read(vocabs: Path) -> None:
     sizes = {
         "gpt-2": 50257,

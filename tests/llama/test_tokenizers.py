@@ -118,6 +118,7 @@ def test_an_end_that_llama_cpp_knows_is_one_whatever_its_kind_in_the_file(
         assert 60 in known or spelling == "[EOS]"
 
 
+@pytest.mark.slow
 def test_all_ends_that_llama_cpp_knows_of_real_vocabularies_are_ends(vocabs: Path) -> None:
     for path in sorted(vocabs.glob("*.gguf")):
         with Weights(path, vocab_only=True) as weights:

@@ -12,6 +12,8 @@ import pytest
 
 from edgeproxy.core.loadable import BUILD_HERE, probe, unloadable
 
+pytestmark = pytest.mark.slow
+
 GOMP = (
     "Failed to load shared library '/x/llama_cpp/lib/libllama.so': libgomp.so.1: cannot open "
     "shared object file: No such file or directory"

@@ -215,6 +215,7 @@ def test_what_to_do_about_an_installed_trio(capsys: pytest.CaptureFixture[str]) 
     assert "do: see: edgeproxy verify mine" in shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "said"),
     [

@@ -150,6 +150,7 @@ def test_the_tokens_are_those_of_plain_jinja(
     assert encode(layout(messages), vocab) == whole(text, family, vocab)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("conversation", CONVERSATIONS)
 @pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.real])
 def test_the_tokens_of_a_real_vocabulary_are_those_of_the_whole_text(
@@ -230,6 +231,7 @@ def test_a_persons_marker_is_read_as_the_text_that_it_is(name: str, renderer: Re
     assert text.encode() in b"".join(vocab.tokens[token] for token in tokens)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("role", ["user", "assistant"])
 @pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.real])
 def test_no_text_becomes_a_marker_of_a_real_vocabulary(

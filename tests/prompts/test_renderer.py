@@ -206,6 +206,7 @@ def test_a_template_cannot_leave_its_sandbox(template: str) -> None:
     ],
     ids=["loops", "loops that write", "powers"],
 )
+@pytest.mark.slow
 def test_a_template_that_does_not_end_is_ended(template: str) -> None:
     with Renderer(seconds=1.0) as renderer:
         with pytest.raises(PromptError, match=r"did not finish in 1 seconds|template failed"):
@@ -356,6 +357,7 @@ print(renderer._child._process.pid, flush=True)
     ["time.sleep(99)", f"renderer.render({HANGS!r}, [('user', 'x')])"],
     ids=["idle", "while it renders"],
 )
+@pytest.mark.slow
 def test_the_child_ends_when_its_parent_was_killed(then: str) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", PARENT + then],

@@ -20,6 +20,8 @@ from edgeproxy.session.memory_plan import BAR, Estimate
 from tests.helpers.near import NEAR_QUANTISED, assert_near
 from tools.models.random_trio import Shape, write_trio
 
+pytestmark = pytest.mark.slow
+
 PARENT = 300_000_000
 
 CHILD = """

@@ -28,6 +28,8 @@ from tests.helpers.gguf_files import sentencepiece_vocabulary
 from tests.helpers.near import assert_same_reply, rows_of
 from tests.helpers.recurrent_files import HYBRID, RECURRENT, recurrent_draft
 
+pytestmark = pytest.mark.slow
+
 FORGETFUL = RECURRENT + HYBRID
 TOKENS = 24
 ENDLESS = Sampling(logit_bias={0: -100.0, 2: -100.0})

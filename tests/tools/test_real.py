@@ -23,6 +23,8 @@ from edgeproxy.errors import Cancelled
 from tools.models import real
 from tools.models.real import File, NotHadError, Parcel, UnreachableError, get, is_here, main
 
+pytestmark = pytest.mark.slow
+
 TEXT = bytes(range(256)) * 20
 WHEEL = "hats-1.0-py3-none-any.whl"
 

@@ -18,6 +18,8 @@ from tests.helpers.gguf_files import draft
 from tests.helpers.hub_server import REVISION, Hub, Twist, hub_running
 from tests.helpers.pulling import ROLES, Home, check_installed, models, serve, sha256
 
+pytestmark = pytest.mark.slow
+
 DATA = models()
 TOTAL = sum(map(len, DATA.values()))
 FIRST = "base"
