@@ -14,7 +14,6 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
-from edgeproxy.core.loadable import unloadable
 from edgeproxy.errors import EngineError
 
 # A failed assertion would otherwise start a debugger and write to standard output.
@@ -27,6 +26,8 @@ if "OMP_WAIT_POLICY" not in os.environ:
 try:
     import llama_cpp
 except (ImportError, OSError, RuntimeError, AttributeError) as error:
+    from edgeproxy.core.loadable import unloadable
+
     raise unloadable(error) from None
 
 lib: Any = llama_cpp.llama_cpp

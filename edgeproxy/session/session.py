@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from edgeproxy.align import Cost, Match
 from edgeproxy.core.threads import Crew
@@ -16,11 +16,13 @@ from edgeproxy.prompts.formats import Message
 from edgeproxy.session.conversation import Conversation
 from edgeproxy.session.floor import Floor, Holder
 from edgeproxy.session.memory_plan import Estimate
-from edgeproxy.session.prompt_cache import Cached, cache_prompt, opening
-from edgeproxy.session.prompt_cache.statefile import Progress
 from edgeproxy.session.speaker import DEFAULT_MAX_TOKENS, Messages, SoloSpeaker, TrioSpeaker
 from edgeproxy.session.turn import Turn
 from edgeproxy.trios.find import Recipe
+
+if TYPE_CHECKING:
+    from edgeproxy.session.prompt_cache import Cached
+    from edgeproxy.session.prompt_cache.statefile import Progress
 
 
 class Closes(Protocol):
@@ -157,6 +159,8 @@ class Session:
         is under way and the share done. Raises `UsageError` for a file that is something else,
         `BusyError` while a reply is under way, and as a reply does.
         """
+        from edgeproxy.session.prompt_cache import cache_prompt, opening  # few need it
+
         prompt = opening(self.speaker.encode, [Message("system", system)])
         work = Holder(self.speaker.floor)
         with work.step():

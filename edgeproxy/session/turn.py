@@ -25,8 +25,7 @@ from edgeproxy.prompts.formats import Message
 from edgeproxy.session.floor import Floor, Holder
 
 
-@dataclass(frozen=True)
-class Asked:
+class Asked(NamedTuple):
     """What a reply was asked for. `alpha` and `plausibility` are None where it is the session's.
 
     `record` is how many of each row's best tokens are kept (see `Turn.steps`).
@@ -41,8 +40,7 @@ class Asked:
     record: int
 
 
-@dataclass(frozen=True)
-class Usage:
+class Usage(NamedTuple):
     """Tokens of a reply, as the base reads them: `prompt`, of which `kept` were not read again.
 
     `completion` counts the tokens of the reply, the one that ended it included.
@@ -87,16 +85,14 @@ class Scored(NamedTuple):
     logprob: float
 
 
-@dataclass(frozen=True)
-class Opinion:
+class Opinion(NamedTuple):
     """What one row says: its best tokens, the likeliest first, and `chosen`, the token drawn."""
 
     best: tuple[Scored, ...]
     chosen: Scored
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """What each model, and the fused row, said where a token was drawn."""
 
     base: Opinion
@@ -218,7 +214,7 @@ class Turn(Holder):
     @property
     def usage(self) -> Usage:
         """The tokens of its prompt and of what was said until now."""
-        return replace(self._record.usage, completion=self._completion)
+        return self._record.usage._replace(completion=self._completion)
 
     @property
     def stats(self) -> Stats:
