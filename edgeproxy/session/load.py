@@ -7,6 +7,7 @@ read-only; the child process that renders chat templates.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -134,22 +135,32 @@ class _Loading:
         crew = Crew(base.n_params, max(expert.n_params, anti_expert.n_params), self.n_threads)
         branches = MAX_PATHS if any(m.case == "different" for m in matches) else 0
         floor = Floor(self.cancel)
-        aligned = align(
-            self._context("expert", recipe.expert, floor, crew.pair, branches),
-            self._context("anti_expert", recipe.anti_expert, floor, crew.pair, branches),
-            base.vocab,
-            matches,
-            files.progress,
-            self.cancel,
-        )
-        trio = Trio(
-            self._context("base", recipe.base, floor, crew.base),
-            aligned.expert,
-            aligned.anti_expert,
-            recipe.alpha,
-            recipe.plausibility,
-            crew.beside,
-        )
+        # Side by side, and beside the alignment: llama.cpp leaves Python's lock while it works.
+        with ThreadPoolExecutor(len(recipe.roles)) as pool:
+            of_expert, of_anti, of_base = (
+                pool.submit(self._context, name, recipe.roles[name], floor, threads, n)
+                for name, threads, n in (
+                    ("expert", crew.pair, branches),
+                    ("anti_expert", crew.pair, branches),
+                    ("base", crew.base, 0),
+                )
+            )
+            aligned = align(
+                of_expert.result(),
+                of_anti.result(),
+                base.vocab,
+                matches,
+                files.progress,
+                self.cancel,
+            )
+            trio = Trio(
+                of_base.result(),
+                aligned.expert,
+                aligned.anti_expert,
+                recipe.alpha,
+                recipe.plausibility,
+                crew.beside,
+            )
         speaker = TrioSpeaker(
             trio,
             (
