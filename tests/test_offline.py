@@ -105,7 +105,10 @@ def test_a_verb_opens_no_socket(
     done, seen = run(without_network(), RUN, arguments, tmp_path)
     assert seen == ""
     fails = "nothing-like-it" in line or line[0] == "rm"
-    assert (done.returncode != 0) == fails, done.stderr
+    if line[0] == "doctor":  # 1 where it found something urgent on this machine
+        assert done.returncode in (0, 1), done.stderr
+    else:
+        assert (done.returncode != 0) == fails, done.stderr
     assert "bug in edgeproxy" not in done.stderr
 
 

