@@ -25,6 +25,9 @@ def nobody(_what: str) -> None:
     """Hears what is measured."""
 
 
+LIBRARIES = 8_000_000
+"""Bytes by which resident parts of libraries' files differ: more where they were just installed."""
+
 TEXTS = {"trio", "draft", "system", "processor", "python", "llama_cpp_python"}
 
 
@@ -65,7 +68,8 @@ def test_json_has_what_others_build_on() -> None:
     # What the models measured alone get, and the buffers that find the bandwidth, come later.
     memory = found["memory"]
     if memory["peak"] is not None:
-        assert memory["weights"] + memory["kv"] < memory["peak"] <= memory["bar"] * memory["needed"]
+        most = memory["bar"] * memory["needed"] + LIBRARIES
+        assert memory["weights"] + memory["kv"] < memory["peak"] <= most
         assert memory["ratio"] == pytest.approx(memory["peak"] / memory["needed"])
         assert memory["peak"] < bench.COPIED
 
