@@ -29,6 +29,7 @@ LAYERS = (
     "decode",
     "prompts",
     "trios",
+    "tune",
     "session",
     "measure",
     "cli",
@@ -36,7 +37,7 @@ LAYERS = (
 )
 """The rooms, downwards: each may import from those above it."""
 
-MAY_IMPORT_LLAMA = {"decode/sample.py", "session", "measure", "cli"}
+MAY_IMPORT_LLAMA = {"decode/sample.py", "tune", "session", "measure", "cli"}
 """The others work with any `Model`, and are tested without weights."""
 
 OUTPUT = {"print", "sys.exit", "exit", "quit", "os._exit", "sys.stdout", "sys.stderr"}
