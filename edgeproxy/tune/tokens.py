@@ -67,7 +67,7 @@ class TokenSet(Sequence[Tokens]):
         start, end = self._starts[index], self._ends[index]
         return Tokens(self._ids[start:end], self._is_reply[start:end])
 
-    def chosen(self, numbers: Sequence[int]) -> TokenSet:
+    def chosen(self, numbers: Sequence[int] | NDArray[np.intp]) -> TokenSet:
         """The sequences of these numbers; the tokens are shared, not copied."""
         which = np.asarray(numbers, dtype=np.int64)
         return TokenSet(self._ids, self._is_reply, self._starts[which], self._ends[which])
