@@ -117,6 +117,12 @@ def test_long_examples_duplicates_and_wrong_lines_are_counted(tmp_path: Path) ->
         read_data(path, ENCODER, max_tokens=exactly - 1, skip_bad=True)
 
 
+def test_what_is_too_long_to_tokenise_at_once_is_too_long(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.jsonl", ("a", "b"), ("c" * 300_000, "é" * 100_000))
+    found = read_data(path, ENCODER, max_tokens=1_000_000).found
+    assert (found.n_kept, found.n_too_long) == (1, 1)
+
+
 def test_replies_of_one_conversation_are_one_example(tmp_path: Path) -> None:
     talk = [
         {"role": role, "content": text}

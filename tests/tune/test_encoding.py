@@ -40,8 +40,10 @@ CONVERSATIONS = (
     *([HELLO, Message("assistant", text)] for text in TEXTS),
     [HELLO, Message("assistant", "Hi!"), PERU, Message("assistant", "In America.")],
     [HELLO, Message("assistant", "\n Hi!\n"), PERU, Message("assistant", "<think>\nx</think>No.")],
-    [HELLO, PERU, Message("assistant", "Hi!"), PERU, Message("assistant", "No."), PERU]
-    + [Message("assistant", "Still not.")],
+    [
+        *(HELLO, PERU, Message("assistant", "Hi!"), PERU, Message("assistant", "No."), PERU),
+        Message("assistant", "Still not."),
+    ],
 )
 
 
@@ -143,11 +145,13 @@ def test_no_special_tokens_text_becomes_that_token(
             [(before, reply)] = replies_of([tokens])
             assert [token for token in before if token in special] == own
             assert special.isdisjoint(reply[:-1])
-            assert b"".join(map(vocab.piece, reply)) == said.encode()
+            assert b"".join(map(vocab.piece, reply[:-1])) == said.encode()
+        talk = [Message("user", said), Message("assistant", said)] * 2
+        check(encoder, talk, name, renderer)
 
 
 def test_replies_stand_in_one_sequence_where_prompts_go_on(renderer: Renderer) -> None:
-    vocab = vocab_of(FAMILIES["qwen2.5"])
+    vocab = vocab_of(FAMILIES["Qwen2.5"])
     encoder = make_encoder("chatml", vocab, "the model", renderer)
     messages = CONVERSATIONS[-1]
     [tokens] = encoder.tokens(messages)
@@ -159,7 +163,7 @@ def test_replies_stand_in_one_sequence_where_prompts_go_on(renderer: Renderer) -
 
 
 def test_a_reply_ends_with_what_the_format_ends_a_turn_with(renderer: Renderer) -> None:
-    vocab = vocab_of(FAMILIES["qwen2.5"])
+    vocab = vocab_of(FAMILIES["Qwen2.5"])
     chatml = make_encoder("chatml", vocab, "the model", renderer)
     assert vocab.tokens[chatml.ending] == b"<|im_end|>"
     end = vocab.special("<|endoftext|>")

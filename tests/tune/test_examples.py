@@ -246,7 +246,7 @@ def test_a_wrong_line_is_named_or_passed_over(tmp_path: Path, line: object, what
         (openai(ASKED, ("assistant", " "), ASKED, REPLIED), "what the assistant says is empty"),
         (openai(ASKED, ("tool", "42"), REPLIED), "there is a message of 'tool'; roles are system"),
         (openai(ASKED, ("bot", "42")), "there is a message of 'bot'"),
-        ({"messages": [{"content": "Hello"}]}, "there is a message of None"),
+        ({"messages": [{"content": "Hello"}]}, "there is a message of no name"),
         ({**openai(ASKED, REPLIED), "tools": [{}]}, "it has tools, which are not learnt"),
         ({**openai(ASKED, REPLIED), "functions": [{}]}, "it has functions"),
         (
@@ -274,7 +274,7 @@ def test_a_wrong_line_is_named_or_passed_over(tmp_path: Path, line: object, what
             ),
             "a message has a part of the type 'image_url'; only text is learnt",
         ),
-        (openai(("user", ["hello"]), REPLIED), "a message has a part of the type None"),
+        (openai(("user", ["hello"]), REPLIED), "a message has a part of the type no name"),
         (openai(("user", [{"type": "text"}]), REPLIED), "a part's text must be text"),
         (sharegpt(("human", "?"), ("function_call", "!")), "a message of 'function_call'"),
         ({"conversations": [["human", "?"]]}, 'a message is {"from": ..., "value": ...}'),
@@ -383,7 +383,7 @@ def test_progress_is_told_and_reading_can_be_cancelled(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("form", "n", "size"),
-    [("lines", 100_000, 300), ("array", 10_000, 3000), ("table", 10_000, 3000)],
+    [("lines", 100_000, 300), ("array", 20_000, 1500), ("table", 20_000, 1500)],
 )
 def test_100_000_examples_are_not_held(tmp_path: Path, form: str, n: int, size: int) -> None:
     path = tmp_path / f"many.{'csv' if form == 'table' else 'json'}"
@@ -394,11 +394,15 @@ def test_100_000_examples_are_not_held(tmp_path: Path, form: str, n: int, size: 
     }[form]
     path.write_text(head + between.join(line % (n, "x" * size) for n in range(n)) + end)
     file = ExamplesFile(path)
-    tracemalloc.start()
+    count = peak = 0
     try:
-        assert sum(1 for _ in file) == n
-        peak = tracemalloc.get_traced_memory()[1]
+        for count, _ in enumerate(file, start=1):
+            if count == n // 2:
+                tracemalloc.start()  # not all the time: it makes everything slow
+            elif count == n // 2 + 10_000 - 1:
+                peak = tracemalloc.get_traced_memory()[1]
+                tracemalloc.stop()
     finally:
         tracemalloc.stop()
-    assert path.stat().st_size > 30_000_000
-    assert peak < 8_000_000 + 150 * n  # a few blocks of the file, and a digest of each
+    assert count == n
+    assert 0 < peak < 5_000_000  # a block or two of the file, and 10,000 digests

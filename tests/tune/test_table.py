@@ -99,7 +99,7 @@ def test_a_quote_that_does_not_end_is_wrong(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "columns", "what"),
     [
-        ("a,b\nc,d\n", None, "does not name two columns that are known .* but a, b; say which"),
+        ("a,b\nc,d\n", None, "does not name two columns that are known .* but 'a', 'b'; say which"),
         ("", None, "but none; say which"),
         ("question,answer\na,b\n", ("x", "y"), "does not name a column x and a column y"),
         ("question,answer,answer\na,b,c\n", None, "each once"),

@@ -21,7 +21,8 @@ def test_a_set_gives_back_what_was_put_in() -> None:
     found = TokenSet.of(given)
     assert len(found) == 3
     for one, other in zip(found, given, strict=True):
-        assert (one.ids.dtype, one.is_reply.dtype) == (np.int32, np.bool_)
+        assert one.ids.dtype == np.int32
+        assert one.is_reply.dtype == np.bool_
         assert one.ids.tolist() == other.ids.tolist()
         assert one.is_reply.tolist() == other.is_reply.tolist()
     assert found[-1].ids.tolist() == [2**31 - 1]
