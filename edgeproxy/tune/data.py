@@ -146,7 +146,7 @@ class _Reading:
                 n_too_long += 1
                 continue
             for tokens in sequences:
-                self._collected.add(tokens.ids, tokens.is_reply)
+                self._collected.add(tokens)
                 self._example_of.append(len(self._questions))
             self._questions.append(_question_number(example.question, self._seed))
         n_kept = len(self._questions)

@@ -14,6 +14,7 @@ from edgeproxy.core.vocab import Kind, Vocab
 from edgeproxy.errors import PromptError, UsageError
 from edgeproxy.llama import Weights
 from edgeproxy.prompts.formats import FORMATS, Message, encode, make_format
+from edgeproxy.prompts.markers import markers_of
 from edgeproxy.prompts.renderer import Renderer
 from edgeproxy.tune.encoding import Encoder, make_encoder
 from edgeproxy.tune.tokens import Tokens
@@ -148,6 +149,19 @@ def test_no_special_tokens_text_becomes_that_token(
             assert b"".join(map(vocab.piece, reply[:-1])) == said.encode()
         talk = [Message("user", said), Message("assistant", said)] * 2
         check(encoder, talk, name, renderer)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_no_marker_of_a_family_comes_of_a_reply(name: str, renderer: Renderer) -> None:
+    encoder = make_encoder("gguf", vocab_of(FAMILIES[name]), name, renderer)
+    reserved = markers_of(encoder.vocab).reserved
+    assert reserved
+    for text in reserved:
+        said = f"{text}a{text} b {text}{text}"
+        reply = encoder.reply(said)
+        assert set(reserved.values()).isdisjoint(reply[:-1])
+        talk = [Message("user", said), Message("assistant", said)]
+        check(encoder, talk, "gguf", renderer)
 
 
 def test_replies_stand_in_one_sequence_where_prompts_go_on(renderer: Renderer) -> None:

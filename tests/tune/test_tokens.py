@@ -49,12 +49,12 @@ def test_a_set_of_none_is_empty() -> None:
 
 
 def test_a_token_takes_five_bytes_and_little_more() -> None:
-    ids, is_reply = np.arange(100, dtype=np.int32), np.ones(100, dtype=np.bool_)
+    one = tokens(*range(100), reply=50)
     tracemalloc.start()
     try:
         collected = Collector()
         for _ in range(10_000):
-            collected.add(ids, is_reply)
+            collected.add(one)
         found = collected.token_set()
         held = tracemalloc.get_traced_memory()[0]
     finally:
