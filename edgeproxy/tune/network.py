@@ -18,7 +18,8 @@ from torch.utils.checkpoint import checkpoint
 from edgeproxy.core.cancel import Cancel
 from edgeproxy.gguf import Header, open_model
 from edgeproxy.tune.architectures import Architecture, Numbers, architecture_of, numbers_of
-from edgeproxy.tune.rotary import Rotary, factors_name, rotary_of
+from edgeproxy.tune.functions import LowRank, RmsNorm, Turn
+from edgeproxy.tune.rotary import factors_name, rotary_of
 from edgeproxy.tune.weights import Progress, read_weights
 
 DEFAULT_N_CTX = 4096
@@ -41,11 +42,11 @@ class Linear(nn.Module):  # type: ignore[misc]
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., inputs) -> (..., outputs), in the dtype of the weight."""
-        found = F.linear(x, self.weight, self.bias)
         if self.lora_a is None:
-            return found
-        small = F.linear(x, self.lora_a.to(x.dtype)) * (self.alpha / len(self.lora_a))
-        return found + F.linear(small, self.lora_b.to(x.dtype))
+            return F.linear(x, self.weight, self.bias)
+        scale = self.alpha / len(self.lora_a)
+        found: Tensor = LowRank.apply(x, self.weight, self.bias, self.lora_a, self.lora_b, scale)
+        return found
 
 
 class Norm(nn.Module):  # type: ignore[misc]
@@ -57,11 +58,13 @@ class Norm(nn.Module):  # type: ignore[misc]
         self.register_buffer("bias", bias)
         self.epsilon, self.is_rms = epsilon, is_rms
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., width) -> the same shape, in float32."""
+    def forward(self, x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """(..., width) -> the same shape, of `dtype`."""
         if self.is_rms:
-            return F.rms_norm(x.float(), self.weight.shape, self.weight, self.epsilon)
-        return F.layer_norm(x.float(), self.weight.shape, self.weight, self.bias, self.epsilon)
+            found: Tensor = RmsNorm.apply(x, self.weight, self.epsilon, dtype)
+            return found
+        shape = self.weight.shape
+        return F.layer_norm(x.float(), shape, self.weight, self.bias, self.epsilon).to(dtype)
 
 
 class Block(nn.Module):  # type: ignore[misc]
@@ -83,25 +86,25 @@ class Block(nn.Module):  # type: ignore[misc]
                     else Linear(weight, bias),
                 )
 
-    def forward(self, x: Tensor, rotary: Rotary, cos: Tensor, sin: Tensor) -> Tensor:
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         """(batch, length, width) in float32 -> the same."""
         dtype = self.attn_output.weight.dtype
-        read = self.attn_norm(x).to(dtype)
-        said = self._after("post_attention_norm", self._attention(read, rotary, cos, sin))
+        read = self.attn_norm(x, dtype)
+        said = self._after("post_attention_norm", self._attention(read, cos, sin))
         if self.known.parallel:
             return x + said + self._feed_forward(read)
         x = x + said
-        return x + self._after("post_ffw_norm", self._feed_forward(self.ffn_norm(x).to(dtype)))
+        return x + self._after("post_ffw_norm", self._feed_forward(self.ffn_norm(x, dtype)))
 
     def _after(self, name: str, x: Tensor) -> Tensor:
         """What the norm called `name` makes of x, where there is one."""
         return getattr(self, name)(x) if hasattr(self, name) else x
 
-    def _attention(self, x: Tensor, rotary: Rotary, cos: Tensor, sin: Tensor) -> Tensor:
+    def _attention(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         numbers = self.numbers
         q, k, v = (part.unflatten(-1, (-1, numbers.head)) for part in self._projected(x))
-        q = rotary.turn(self._after("attn_q_norm", q), cos, sin).to(x.dtype)
-        k = rotary.turn(self._after("attn_k_norm", k), cos, sin).to(x.dtype)
+        q = Turn.apply(self._after("attn_q_norm", q), cos, sin, self.known.adjacent).to(x.dtype)
+        k = Turn.apply(self._after("attn_k_norm", k), cos, sin, self.known.adjacent).to(x.dtype)
         # Queries share keys and values in groups of neighbours.
         group = numbers.heads // numbers.shared
         q, k, v = (part.transpose(1, 2) for part in (q, k, v))
@@ -189,7 +192,7 @@ class Network(nn.Module):  # type: ignore[misc]
         x = F.embedding(tokens, self.token_embd).float()
         if self.known.scaled:
             x = x * self.numbers.width**0.5
-        turns = {key: (one, *one.at(tokens.shape[1])) for key, one in self._rotaries.items()}
+        turns = {key: one.at(tokens.shape[1]) for key, one in self._rotaries.items()}
         for block in self.blk:
             turn = turns[block.window > 0]
             if self.checkpointing and torch.is_grad_enabled():
