@@ -127,7 +127,7 @@ class ExamplesFile:
             self._report(records.share)
             try:
                 fields = record.fields()
-                layout = choose_layout(fields, self._layout, records.columns)
+                layout = choose_layout(fields, self._layout, self._columns)
                 messages = layout.conversation(fields)
             except UsageError as error:
                 self.pass_over(record.line, str(error))
