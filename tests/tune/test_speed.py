@@ -41,7 +41,9 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 def test_the_fastest_number_of_threads_is_taken(machine: Machine) -> None:
     work = machine.work({8: 1.1, 6: 1.0, 4: 1.15, 2: 2.0, 1: 4.0}.__getitem__)
-    assert fastest_threads(work, (8, 6, 4, 2, 1), machine.clock) == (6, pytest.approx(1.0))
+    trial = fastest_threads(work, (8, 6, 4, 2, 1), machine.clock)
+    assert trial.threads == 6
+    assert trial.seconds == pytest.approx(1.0)
     # A number that is clearly worse ends it.
     assert machine.tried == [8, 8, 6, 6, 4, 4, 2, 2]
     assert torch.get_num_threads() == 1
@@ -54,7 +56,8 @@ def test_on_a_machine_where_threads_hinder_one_is_taken(machine: Machine) -> Non
 
 def test_one_number_is_timed_only(machine: Machine) -> None:
     trial = fastest_threads(machine.work(lambda _: 3.0), [5], machine.clock)
-    assert trial == (5, pytest.approx(3.0))
+    assert trial.threads == 5
+    assert trial.seconds == pytest.approx(3.0)
     assert machine.tried == [5, 5]
 
 
