@@ -56,11 +56,13 @@ def describe(recipe: Recipe) -> dict[str, Any]:
     """
     from edgeproxy.core.vocab import from_header
     from edgeproxy.gguf import read
+    from edgeproxy.trios.missing import check_here
 
     roles = dict(recipe.roles)
     # The tuned model is for measuring only, and an installed trio comes without it.
     if recipe.tuned is not None and recipe.tuned.path.exists():
         roles["tuned"] = recipe.tuned
+    check_here(*roles.values(), *(recipe.files[name] for name in roles))
     headers = {name: read(role.path) for name, role in roles.items()}
     vocabs = {name: from_header(headers[name]) for name in recipe.roles}
     return {

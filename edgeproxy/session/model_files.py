@@ -14,6 +14,7 @@ from edgeproxy.llama import Adapter, Unloaded, Weights
 from edgeproxy.prompts.formats import try_format
 from edgeproxy.prompts.renderer import Renderer
 from edgeproxy.trios.find import Lora, Role
+from edgeproxy.trios.missing import check_here
 
 Progress = Callable[[str, float], None]
 """Called with a role's name and the share of its file that has been loaded, 0 to 1.
@@ -36,6 +37,7 @@ class ModelFiles:
     def check(self, role: Role) -> Unloaded:
         """The file of `role`, opened and validated, to be loaded later. Raises `ModelFileError`."""
         if role.path not in self._unloaded:
+            check_here(role)
             self._unloaded[role.path] = Unloaded(role.path)
         return self._unloaded[role.path]
 

@@ -13,13 +13,14 @@ from importlib.metadata import distribution
 from pathlib import Path
 from typing import NamedTuple
 
-from edgeproxy.errors import BundleError, ManifestError, UsageError
+from edgeproxy.errors import BundleError, UsageError
 from edgeproxy.files import ByteProgress, hash_file
 from edgeproxy.gguf import Header, read, read_adapter
 from edgeproxy.trios.bundle.manifest import MAX_TEXT, RECIPE, File, check_path, in_order
 from edgeproxy.trios.find import shipped_folders
-from edgeproxy.trios.manifest import Lora, Recipe, Role, read_recipe, to_toml
-from edgeproxy.trios.store import Store, naming
+from edgeproxy.trios.manifest import Lora, Recipe, Role, to_toml
+from edgeproxy.trios.missing import check_here
+from edgeproxy.trios.store import naming
 
 # Whoever passes models on passes these on too.
 _TEXTS = re.compile(r"(licen[cs]e|copying|notice|readme)([._-][\w.-]*)?", re.IGNORECASE | re.ASCII)
@@ -92,6 +93,8 @@ def _hash_all(paths: Iterable[Path], progress: ByteProgress | None) -> dict[Path
 def _with_sizes(recipe: Recipe) -> Recipe:
     """`recipe` as it is carried, without the tuned model; its files are sound ones."""
 
+    check_here(*recipe.roles.values(), *(recipe.files[name] for name in recipe.roles))
+
     def sized(role: Role) -> Role:
         header = read(role.path)
         lora = role.lora
@@ -136,8 +139,11 @@ def _of_trio(recipe: Recipe) -> Iterator[Source]:
 
 
 def _texts(recipe: Recipe) -> dict[str, bytes]:
-    """Licences and descriptions that lie in a trio's own folder."""
-    folder = _own_folder(recipe)
+    """Licences and descriptions that lie in a trio's own folder.
+
+    Texts beside a user's models elsewhere, as in a folder of downloads, may be anything.
+    """
+    folder = recipe.folder
     if folder is None:
         return {}
     found = {
@@ -148,21 +154,6 @@ def _texts(recipe: Recipe) -> dict[str, bytes]:
     if folder.parent in shipped_folders() and "LICENSE" not in found:
         found["LICENSE"] = _own_licence()
     return found
-
-
-def _own_folder(recipe: Recipe) -> Path | None:
-    """The folder that is this trio's: an installed one's, or that of a `trio.toml` with its models.
-
-    Texts that lie beside a user's models elsewhere, as in a folder of downloads, may be anything.
-    """
-    store, folder = Store(), recipe.base.path.parent
-    if store.holds(recipe.base.path):
-        return store.trios / recipe.name
-    try:
-        there = read_recipe(folder)
-    except ManifestError:
-        return None
-    return folder if there.base.path == recipe.base.path else None
 
 
 def _own_licence() -> bytes:

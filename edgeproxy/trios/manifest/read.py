@@ -1,15 +1,18 @@
 """TOML -> `Recipe`. Unknown keys are errors, and no path leaves the manifest's folder.
 
-A link in that folder may lead out of it: no manifest makes one, so it is its owner's own.
+A link in that folder may lead out of it: no manifest makes one, so it is its owner's own. By size
+and sha256 a manifest can name a file elsewhere too, but only one that its reader has added himself.
 
-May touch: the manifest that it is given, read only.
+May touch: the manifest that it is given, and the list of known files, read only.
 """
 
 from __future__ import annotations
 
 import math
+import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ from edgeproxy.errors import ManifestError, UsageError
 from edgeproxy.files import open_regular
 from edgeproxy.gguf import check_scale
 from edgeproxy.prompts.formats import check_format_name
+from edgeproxy.trios.known_files import KnownFiles
 from edgeproxy.trios.manifest.recipe import MANIFEST, ROLES, Footprint, Lora, Recipe, Role, Source
 from edgeproxy.trios.manifest.table import Table
 
@@ -48,14 +52,16 @@ _HUB_PATH = r"(?!.*(^|/)\.{0,2}(/|$))[\w.+=@,() /-]{1,255}"
 def read_recipe(path: str | Path) -> Recipe:
     """The recipe in a manifest, or in a folder that holds one; its files are in the same folder.
 
-    One of these may be a link to a file elsewhere; then the role's path is that file's. Raises
-    `ManifestError` for a missing or malformed one, an unknown key, a value of the wrong type, or a
-    path that leads out of the manifest's folder by itself.
+    One of these may be a link to a file elsewhere; then the role's path is that file's. One that is
+    missing there, and of which the manifest gives size and sha256, is looked up among the
+    `KnownFiles`. Raises `ManifestError` for a missing or malformed manifest, an unknown key, a
+    value of the wrong type, or a path that leads out of the manifest's folder by itself.
     """
     path = Path(path)
     if path.is_dir():
         path = path / MANIFEST
-    return parse_recipe(read_manifest(path), path, _in_folder)
+    recipe = parse_recipe(read_manifest(path), path, _in_folder)
+    return replace(recipe, folder=path.parent.resolve() if path.name == MANIFEST else None)
 
 
 def read_pullable(path: str | Path) -> Recipe:
@@ -208,7 +214,10 @@ def _in_folder(table: Table) -> Path:
         table.fail(
             "file must stay in the manifest's folder; move it there, or make a link to it there"
         )
-    return path
+    size, sha256 = table.count("size", "a number of bytes", least=0), sha256_of(table)
+    if size is None or sha256 is None or os.path.lexists(path):
+        return path
+    return KnownFiles().find(sha256, size) or path
 
 
 def _on_hub(table: Table) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edgeproxy.errors import UsageError
@@ -86,7 +86,8 @@ class Role:
 class Recipe:
     """What a trio is made of. `tuned` is the base tuned directly, kept only for measuring.
 
-    `verified` says whether somebody has pulled these very files and let them answer.
+    `verified` says whether somebody has pulled these very files and let them answer. `folder` is
+    the trio's own, with its `trio.toml`, where there is one; recipes may differ in it and be equal.
     """
 
     name: str
@@ -101,6 +102,7 @@ class Recipe:
     temperature: float = 0.0
     verified: bool = False
     memory: Footprint | None = None
+    folder: Path | None = field(default=None, compare=False)
 
     @property
     def roles(self) -> Mapping[str, Role]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from edgeproxy.files import ByteProgress, hash_file
 from edgeproxy.trios.manifest import Lora, Recipe, Role
-from edgeproxy.trios.store import disk
+from edgeproxy.trios import disk
 
 
 @dataclass(frozen=True)

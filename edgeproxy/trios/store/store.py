@@ -10,8 +10,10 @@ from typing import NamedTuple
 
 from edgeproxy.errors import StoreError
 from edgeproxy.files import sync_folder, write_new
+from edgeproxy.trios import disk
+from edgeproxy.trios.home import LOCK
 from edgeproxy.trios.manifest import MANIFEST, parse_recipe
-from edgeproxy.trios.store import disk, naming, work
+from edgeproxy.trios.store import naming, work
 from edgeproxy.trios.store.incoming import Incoming
 from edgeproxy.trios.store.installed import Installed
 
@@ -158,7 +160,7 @@ class Store(Installed):
         """The store's lock, held; `OSError`s become `StoreError`s."""
         with disk.telling(self.root):
             disk.make_folders(self.root)
-            with disk.lock(self.root / "lock"):
+            with disk.lock(self.root / LOCK):
                 yield
 
     def _take_up(self, name: str) -> work.Work | None:
