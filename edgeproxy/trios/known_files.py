@@ -12,7 +12,6 @@ May touch: the list; the files that it is given, read only.
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -75,7 +74,7 @@ class KnownFiles:
                 "there is no folder to note files in: this user has no home folder; name a "
                 "folder as EDGEPROXY_HOME"
             )
-        path = Path(os.path.abspath(path))
+        path = Path(path).absolute()  # a link keeps its name, by which people know the file
         for known in self._read():
             if known.path == path and known.is_unchanged:
                 return known.sha256

@@ -53,7 +53,7 @@ def write_trio(
     folder.mkdir(exist_ok=True)
     for name in ("expert.gguf", "anti.gguf"):
         (folder / name).write_bytes(name.encode())
-    base = Role(Path("base.gguf"), size=size, sha256=digest or sha256(DATA))
+    base = Role(Path("base.gguf"), size=size, sha256=sha256(DATA))
     recipe = Recipe("mine", base, Role(Path("expert.gguf")), Role(Path("anti.gguf")))
     text = to_toml(recipe).replace('"base.gguf"', json.dumps(file))
     (folder / "trio.toml").write_text(text)
@@ -227,7 +227,7 @@ def test_a_manifest_finds_a_file_where_it_lies(base: Path, tmp_path: Path) -> No
     KnownFiles().add(base)
     recipe = read_recipe(folder)
     assert recipe.base.path == base
-    assert recipe.base.name == "base.gguf"
+    assert recipe.base.file_name == "base.gguf"
     assert recipe.expert.path == (folder / "expert.gguf").resolve()
     check_here(recipe.base, recipe.expert)
     assert to_toml(recipe) == (folder / "trio.toml").read_text()
@@ -273,10 +273,10 @@ def test_a_size_that_is_a_lie_finds_nothing(base: Path, tmp_path: Path) -> None:
 def test_a_hash_gives_no_leave_to_name_a_path(name: str, base: Path, tmp_path: Path) -> None:
     KnownFiles().add(base)
     folder = write_trio(tmp_path / "trio", file=name)
-    with pytest.raises(ManifestError, match="base.file must stay in the manifest's folder"):
+    with pytest.raises(ManifestError, match=r"base\.file must stay in the manifest's folder"):
         read_recipe(folder)
     folder = write_trio(tmp_path / "trio", file=str(base))
-    with pytest.raises(ManifestError, match="base.file must stay in the manifest's folder"):
+    with pytest.raises(ManifestError, match=r"base\.file must stay in the manifest's folder"):
         read_recipe(folder)
 
 

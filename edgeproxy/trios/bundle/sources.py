@@ -47,9 +47,7 @@ def gather(
     for recipe in recipes:
         _check_name(recipe.name)
     recipes = [_with_sizes(recipe) for recipe in recipes]
-    files = [
-        file for recipe in recipes for file in (*recipe.roles.values(), *recipe.files.values())
-    ]
+    files = [file for recipe in recipes for role in recipe.roles.values() for file in role.files]
     unknown = [file.path for file in files if file.sha256 is None]
     hashes = _hash_all([*unknown, *wheels], progress)
     sources = {}
@@ -93,14 +91,15 @@ def _hash_all(paths: Iterable[Path], progress: ByteProgress | None) -> dict[Path
 def _with_sizes(recipe: Recipe) -> Recipe:
     """`recipe` as it is carried, without the tuned model; its files are sound ones."""
 
-    check_here(*recipe.roles.values(), *(recipe.files[name] for name in recipe.roles))
+    check_here(*(file for role in recipe.roles.values() for file in role.files))
 
     def sized(role: Role) -> Role:
         header = read(role.path)
-        lora = role.lora
-        if lora:
-            lora = replace(lora, size=_size(lora, read_adapter(lora.path, header).header))
-        return replace(role, size=_size(role, header), lora=lora)
+        loras = (
+            replace(lora, size=_size(lora, read_adapter(lora.path, header).header))
+            for lora in role.loras
+        )
+        return replace(role, size=_size(role, header), loras=tuple(loras))
 
     return replace(recipe, tuned=None).with_roles(
         {name: sized(role) for name, role in recipe.roles.items()}
@@ -119,10 +118,8 @@ def _size(of: Role | Lora, header: Header) -> int:
 
 def _with_hashes(recipe: Recipe, hashes: Mapping[Path, str]) -> Recipe:
     def hashed(role: Role) -> Role:
-        lora = role.lora
-        if lora:
-            lora = replace(lora, sha256=lora.sha256 or hashes[lora.path])
-        return replace(role, sha256=role.sha256 or hashes[role.path], lora=lora)
+        loras = (replace(lora, sha256=lora.sha256 or hashes[lora.path]) for lora in role.loras)
+        return replace(role, sha256=role.sha256 or hashes[role.path], loras=tuple(loras))
 
     return recipe.with_roles({name: hashed(role) for name, role in recipe.roles.items()})
 
@@ -132,7 +129,7 @@ def _of_trio(recipe: Recipe) -> Iterator[Source]:
     yield text(where + RECIPE, to_toml(recipe).encode("utf-8"))
     for name, content in _texts(recipe).items():
         yield text(check_path(where + name), content)
-    for file in recipe.files.values():
+    for _, file in recipe.files:
         assert file.size is not None
         assert file.sha256 is not None
         yield Source(File(f"models/{file.sha256}", file.size, file.sha256), file.path)

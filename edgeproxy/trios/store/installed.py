@@ -128,11 +128,10 @@ class Installed:
         def wrong(role: Role | Lora) -> str | None:
             size = disk.regular_size(role.path)
             if size is None:
-                return f"its file {role.name} is missing{of_what(role)}"
+                return f"its file {role.file_name} is missing{of_what(role)}"
             if role.size not in (None, size):
-                return f"its file {role.name} has {size:,} bytes instead of {role.size:,}"
+                return f"its file {role.file_name} has {size:,} bytes instead of {role.size:,}"
             return None
 
-        files = (file for name, file in recipe.files.items() if name in recipe.roles)
         with disk.telling(self.blobs):
-            return next(filter(None, map(wrong, files)), None)
+            return next(filter(None, map(wrong, recipe.needed)), None)

@@ -104,7 +104,7 @@ class Store(Installed):
         recipe = parse_recipe(data, Path(MANIFEST), self._place)
         if recipe.name != name:
             raise StoreError(f"the manifest of {name} calls it {recipe.name!r}; they must agree")
-        if not {role.sha256 for role in recipe.files.values()} <= naming.hashes_in(data):
+        if not {file.sha256 for _, file in recipe.files} <= naming.hashes_in(data):
             raise StoreError(f"the manifest of {name} spells a sha256 with escapes; write it plain")
         with self._changing():
             problem = self._lacks(recipe)
