@@ -1,6 +1,7 @@
 """`edgeproxy verify`: whether the models are still, byte for byte, what their manifests say.
 
-May touch: the model files, read only; a damaged one of the store's is moved aside.
+May touch: the model files, read only; a damaged one of the store's is moved aside, and one that
+was noted where it lies is struck from the list of known files.
 """
 
 from __future__ import annotations
@@ -65,18 +66,27 @@ def _chosen(names: tuple[str, ...], there: list[Listed]) -> list[Listed]:
 
 
 def _told(finding: Finding, store: Store) -> str:
-    """What to say of a file; a wrong one of the store's is put aside first."""
+    """What to say of a file; a wrong one is put aside first, or forgotten where it is a user's."""
     from edgeproxy.errors import StoreError
+    from edgeproxy.trios.known_files import KnownFiles
 
     if finding.problem is None:
         return "sound"
-    again = "install edgeproxy again"
+    again, known = "install edgeproxy again", KnownFiles()
     if store.holds(finding.path):
-        again = f"edgeproxy pull {finding.trio}, or install its bundle again"
+        again = (
+            f"edgeproxy pull {finding.trio}, or install its bundle again, or edgeproxy add FILE "
+            "where you have it"
+        )
         if finding.wrong:
             # Another trio's file may be the same, and the store may be read only.
             with contextlib.suppress(StoreError):
                 again = f"put aside as {store.set_aside(finding.path.name)}; {again}"
+    elif known.holds(finding.path):
+        again = "put the right file there, and: edgeproxy add FILE"
+        if finding.wrong:
+            with contextlib.suppress(StoreError):
+                known.forget(finding.path)  # by size and time it is still the one that was noted
     return f"{finding.problem}; {again}"
 
 

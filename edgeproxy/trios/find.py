@@ -113,9 +113,9 @@ def choose_recipe(
 ) -> Recipe:
     """The recipe that these arguments name; a file takes its role's place in the trio.
 
-    With `expert_lora` the expert is the anti-expert with these adapters. `prompts` names formats for
-    some of the roles. Raises `UsageError` when there is neither a trio nor all three models, when
-    two experts are named, and for a role or a format that there is not.
+    With `expert_lora` the expert is the anti-expert with these adapters. `prompts` names formats
+    for some of the roles. Raises `UsageError` when there is neither a trio nor all three models,
+    when two experts are named, and for a role or a format that there is not.
     """
     recipe = _of_files_and_trio(trio, base, expert, anti_expert, expert_lora)
     return recipe.with_prompts(prompts or {})

@@ -126,7 +126,7 @@ def parse_recipe(data: bytes, path: Path, place: Place) -> Recipe:
 
 
 def _expert(table: Table, place: Place, anti_expert: Role) -> Role:
-    """The expert of a manifest: a file of its own, or one or more adapters for the anti-expert's."""
+    """The expert of a manifest: a file of its own, or adapters for the anti-expert's."""
     if "experts" not in table:
         return _adapted(table.table("expert"), place, anti_expert, "anti-expert")
     prompt = "plain"
