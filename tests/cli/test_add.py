@@ -1,4 +1,4 @@
-"""`edgeproxy add`: files noted and trios made where the files lie, and every verb with such trios."""
+"""`edgeproxy add`: files noted, and trios of files where they lie, which every verb takes."""
 
 from __future__ import annotations
 
@@ -238,7 +238,12 @@ def test_rm_says_that_own_files_stay(
 
     asked: list[str] = []
     monkeypatch.setattr(rm, "is_terminal", lambda _: True)
-    monkeypatch.setattr(click, "confirm", lambda text, **_: bool(asked.append(text)))
+
+    def confirm(text: str, **_: object) -> bool:
+        asked.append(text)
+        return False
+
+    monkeypatch.setattr(click, "confirm", confirm)
     verb(*of_files(files, "--expert", str(files / "chat.gguf")))
     verb("rm", "mine", code=1)
     assert asked == ["Remove mine (0 bytes; your own files stay)?"]
