@@ -152,7 +152,7 @@ def test_a_trio_of_adapters(files: Path, verb: Verbs) -> None:
         (("--expert", "{}/chat.gguf", "--expert-lora", "{}/terse.gguf"), "leave one of them out"),
         (("--expert-lora", "{}/terse.gguf=-1"), "the scale of an adapter must be 0 to 100, not -1"),
         (("--expert-lora", "{}/terse.gguf=x"), "terse.gguf=x: there is no such file"),
-        (("--expert-lora", "{0}/terse.gguf", "--expert-lora", "{0}/terse.gguf"), "two adapters"),
+        (("--expert-lora", "{0}/terse.gguf", "--expert-lora", "{0}/terse.gguf"), "given twice"),
         (("--expert", "{}/chat.gguf", "--prompt", "expert=gemma"), "has no token <start_of_turn>"),
         (("--expert", "{}/chat.gguf", "--alpha", "nan"), "alpha must be a finite number"),
     ],
@@ -279,7 +279,12 @@ def test_a_small_folder_works_for_who_has_the_same_files(
         said = verb.refused(*line)
         assert "base.gguf: there is no such file (" in said
         assert "if you have it elsewhere, type edgeproxy add FILE" in said
+    assert "base.gguf  it is missing; put the right file there" in verb("verify", folder, code=1)
+    assert "do: put the right files there, or type edgeproxy add" in verb("doctor", folder, code=1)
     verb("add", files / "base.gguf", files / "raw.gguf")
+    assert (
+        verb("verify", folder / "trio.toml").count("sound") == 2
+    )  # nobody gave the adapter's hash
     for line in lines:
         verb(*line)
     # The bundle has the bytes under names of its own, and the texts beside the manifest.

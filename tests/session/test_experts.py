@@ -161,8 +161,19 @@ def test_a_path_or_paths_with_weights(chosen: LoraChoice, weights: dict[str, flo
 
 @pytest.mark.parametrize("chosen", [[], {}, {"a": -1.0}, {"a": float("nan")}, [("a", 1), ("a", 2)]])
 def test_impossible_ones_are_refused(chosen: LoraChoice) -> None:
-    with pytest.raises(UsageError, match=r"no adapter|scale of an adapter|two adapters are called"):
+    with pytest.raises(UsageError, match=r"no adapter|scale of an adapter|given twice"):
         choose_recipe(base="x", anti_expert="y", expert_lora=chosen)
+
+
+def test_adapters_whose_files_have_one_name_are_told_apart() -> None:
+    paths = [(f"{folder}/lora.gguf", 1.0) for folder in ("facts", "style")]
+    assert [lora.name for lora in loras_of(paths)] == ["facts/lora", "style/lora"]
+    paths.append(("old/facts/lora.gguf", 1.0))
+    assert [lora.name for lora in loras_of(paths)] == ["adapter 1", "adapter 2", "adapter 3"]
+    assert [lora.name for lora in loras_of([("a\x1b/x", 1), ("b/x", 1)])] == [
+        "adapter 1",
+        "adapter 2",
+    ]
 
 
 def test_what_replies_depend_on_names_them(tmp_path: Path) -> None:
