@@ -36,8 +36,9 @@ Examples:
 def command(names: tuple[str, ...], as_json: bool) -> int:
     """Read every file of each TRIO (or of all that are here) again and compare its sha256.
 
-    A TRIO is a name, or the path of a trio.toml.     Exit code 1 says that something is wrong. A damaged file of an installed trio is put aside, so
-    that pulling or installing the trio again gets a sound one.
+    A TRIO is a name, or the path of a trio.toml. Exit code 1 says that something is wrong. A
+    damaged file of an installed trio is put aside, so that pulling or installing the trio again
+    gets a sound one.
     """
     from edgeproxy.trios.available import installed, shipped
     from edgeproxy.trios.store import Store, check
