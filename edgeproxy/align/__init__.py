@@ -203,8 +203,8 @@ def own_tokens(model: Model, tokens: Sequence[int]) -> Sequence[int]:
 
 
 def own_rows(model: Model, rows: Logits) -> Logits:
-    """What an aligned model said itself, over its own vocabulary, where its last `eval` gave `rows`.
+    """What a model said over its own vocabulary where its last `eval` gave `rows`.
 
-    Of any other model that is `rows`. Valid as long as they are.
+    Of one that was not aligned it is `rows` themselves. Valid as long as they are.
     """
     return model.own_rows if isinstance(model, MappedModel | ProjectedModel) else rows

@@ -135,8 +135,7 @@ _POLICIES: dict[Policy, Callable[[Said], Factors]] = {
 
 def _probabilities(rows: Logits) -> Logits:
     powers = np.exp(rows - rows.max(axis=-1, keepdims=True))
-    powers /= powers.sum(axis=-1, keepdims=True)
-    return powers
+    return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
 
 
 def _best(rows: Logits) -> NDArray[np.float32]:

@@ -20,6 +20,7 @@ from edgeproxy.core.threads import Beside
 from edgeproxy.core.vocab import Vocab
 from edgeproxy.decode.fuse import Mix, fuse
 from edgeproxy.decode.policies import Said, mix_of
+from edgeproxy.decode.remembering import kept_of
 from edgeproxy.decode.steering import PAPER, Steering
 from edgeproxy.errors import EngineError, UsageError
 
@@ -238,7 +239,8 @@ class Trio:
             raise
         self._ahead.append(token)
         self._ahead_heard.append(heard)
-        return heard.rows[-1]
+        row: Logits = heard.rows[-1]
+        return row
 
     def _catch_up(self, tokens: Sequence[int], rows: int) -> _Heard:
         """The expert's last `rows` rows for `tokens`, with what it has read ahead of them."""
@@ -315,7 +317,7 @@ class Trio:
         At least one token is left for each role, so that `eval` of the result gives a row. A role
         that cannot rewind reads all of it again, unless it goes on from what was read.
         """
-        kept = list(map(_kept, self.models, self._read, prompt))
+        kept = list(map(kept_of, self.models, self._read, prompt))
         self._restore(kept)
         return RoleTokens(*(p[n:] for p, n in zip(prompt, kept, strict=True)))
 
@@ -364,16 +366,3 @@ def _has_read(model: Model, tokens: Sequence[int]) -> bool:
 def _cannot_go_back(model: Model, length: int) -> bool:
     """Whether `model` forgets all or nothing, and has read another number of tokens than this."""
     return not model.can_rewind and 0 < length != model.n_past
-
-
-def _kept(model: Model, read: Sequence[int], prompt: Sequence[int]) -> int:
-    """How much of what `model` has `read` it can keep when it reads `prompt`, all but a token."""
-    n = max(min(_common_prefix(read, prompt), len(prompt) - 1), 0)
-    return n if n == len(read) or model.can_rewind else 0
-
-
-def _common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
-    return next(
-        (n for n, (a, b) in enumerate(zip(left, right, strict=False)) if a != b),
-        min(len(left), len(right)),
-    )

@@ -25,6 +25,7 @@ from edgeproxy.errors import UsageError, VocabularyError
 from edgeproxy.llama import KvType, LlamaModel, Weights, check_kv_type
 from edgeproxy.prompts.formats import Format, make_format
 from edgeproxy.prompts.renderer import Renderer
+from edgeproxy.session.expert import ExpertSpeaker
 from edgeproxy.session.floor import Floor
 from edgeproxy.session.memory_free import free_memory
 from edgeproxy.session.memory_plan import Part, Plan, adapter_bytes
@@ -77,6 +78,9 @@ def load(
     `solo` names models that will answer alone too (see `Session.solo`): they are loaded with the
     trio, if there is room for all of them.
 
+    Where the steering gives the base no weight, the expert is all that is loaded: it answers alone,
+    in its own vocabulary, and `strict` and `draft` have nothing to say.
+
     The pair may have a vocabulary of its own. What it then cannot say is in `Session.doubts`; with
     `strict` it is a `VocabularyError`.
 
@@ -102,6 +106,8 @@ def load(
     files = ModelFiles(progress, cancel)
     try:
         loading = _Loading(files, recipe, n_ctx, n_threads, kv_type, force, cancel)
+        if recipe.steering.is_expert_alone:
+            return loading.expert_alone(solo)
         return loading.session(strict, draft, solo)
     except BaseException:
         files.close()
@@ -180,6 +186,7 @@ class _Loading:
             base,
             Drafter(trio, draft),
             self._sampling,
+            partial(self._expert, crew),
         )
         session = Session(
             recipe,
@@ -195,6 +202,32 @@ class _Loading:
             session.solo(name)
         return session
 
+    def expert_alone(self, solo: Sequence[str]) -> Session:
+        """Nothing but the expert in memory, answering for the trio. Raises as `load` does."""
+        part = Part.of(self.files.check(self.recipe.expert))
+        crew = Crew(part.header.n_params, part.header.n_params, self.n_threads)
+        adapters = adapter_bytes([self.recipe.expert])
+        plan = Plan({"expert": part}, self.n_ctx, self.kv_type, False, adapters)
+        speaker = self._expert(crew)
+        speaker.steering = self.recipe.steering
+        session = Session(
+            self.recipe,
+            speaker,
+            self.files,
+            partial(self._solo, crew),
+            matches={},
+            crew=crew,
+            memory=plan.estimate(),
+            doubts=plan.doubts(),
+        )
+        for name in solo:
+            session.solo(name)
+        return session
+
+    def _expert(self, crew: Crew) -> ExpertSpeaker:
+        """The expert, to answer in the trio's place."""
+        return ExpertSpeaker(*self._alone(crew, "expert"))
+
     @property
     def _sampling(self) -> Sampling:
         return Sampling(temperature=self.recipe.temperature)
@@ -206,7 +239,11 @@ class _Loading:
         return found
 
     def _solo(self, crew: Crew, role: str) -> SoloSpeaker:
-        """One model alone, in a context of its own. See `Session.solo`."""
+        """One model alone. See `Session.solo`."""
+        return SoloSpeaker(*self._alone(crew, role))
+
+    def _alone(self, crew: Crew, role: str) -> tuple[LlamaModel, Format, Floor, Weights, Sampling]:
+        """What speaks where one model answers alone, in a context of its own."""
         found = self._role(role)
         held = self.files.held(found)
         part = Part(held.header, held.vocab, 0) if held else Part.of(self.files.check(found))
@@ -219,7 +256,7 @@ class _Loading:
         floor = Floor(self.cancel)
         model = self._context(role, found, floor, crew.alone(weights.n_params))
         layout = _format(found, weights, self.files.renderer)
-        return SoloSpeaker(model, layout, floor, weights, self._sampling)
+        return model, layout, floor, weights, self._sampling
 
     def _context(
         self,

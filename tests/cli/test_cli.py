@@ -502,6 +502,10 @@ def test_slash_commands(run: Run, models: list[FakeModel]) -> None:
         (b"/nonsense", "there is no command /nonsense"),
         (b"/alpha nan", "alpha must be a finite number"),
         (b"/alpha much", "/alpha takes a number"),
+        (b"/base 2", "base_weight must be between 0"),
+        (b"/base half", "/base takes a number"),
+        (b"/mask -1", "plausibility must be between 0"),
+        (b"/policy best", "policy must be one of constant"),
     ],
 )
 def test_a_wrong_command_does_not_end_the_chat(run: Run, line: bytes, said: str) -> None:

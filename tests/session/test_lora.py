@@ -183,7 +183,7 @@ def test_a_trio_with_an_adapter_answers_as_with_merged_weights(trio: Path, mode:
     wanted = says(merged), says(merged, "expert")
     with load(trio, draft=mode) as session, merged:  # type: ignore[arg-type]
         assert_same_reply(says(session), wanted[0], rows_of(merged, "Hello"), SUMMED)
-        prompt = session.speaker.encode([Message("user", "Hello")]).expert
+        prompt = session.trio_speaker.encode([Message("user", "Hello")]).expert
         with Weights(trio / "merged.gguf") as weights:
             model = LlamaModel(weights)
 
