@@ -91,7 +91,8 @@ class Trio:
         self._is_astray = False  # a model could not even forget everything
         self._ahead: list[int] = []  # what the expert alone has read, and the rows that followed
         self._ahead_heard: list[_Heard] = []
-        self._mix = Mix()
+        self.mix = Mix()
+        """The weights of the last `eval`."""
         self._fused = self._nothing.fused
         self._projected = [m for m in (expert, anti_expert) if isinstance(m, ProjectedModel)]
 
@@ -143,9 +144,9 @@ class Trio:
                 self._fused = np.empty((rows, len(self.vocab)), np.float32)
             base, expert, anti_expert = (one.rows for one in heard)
             said = Said(base, expert, anti_expert, heard[1].own, heard[2].own)
-            self._mix = mix_of(self.steering, said)
+            self.mix = mix_of(self.steering, said)
             fused = self._fuse(base, expert, anti_expert)
-            if self._projected and np.any(self._mix.alpha):
+            if self._projected and np.any(self.mix.alpha):
                 fused = self._look_closer(base, expert, anti_expert, fused)
             self.rows = Rows(base, expert, anti_expert, fused)
             return fused
@@ -185,7 +186,7 @@ class Trio:
 
     def _fuse(self, base: Logits, expert: Logits, anti_expert: Logits) -> Logits:
         out = self._fused[: len(base)]
-        return fuse(base, expert, anti_expert, self._mix, out)
+        return fuse(base, expert, anti_expert, self.mix, out)
 
     def _eval_one_by_one(self, tokens: Sequence[int] | RoleTokens, rows: int) -> Logits:
         """Several rows of a pair whose rows are made exact one at a time."""

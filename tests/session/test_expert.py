@@ -202,7 +202,7 @@ def test_what_needs_three_models_says_so() -> None:
         lambda: session.cache_prompt("Be brief.", "nowhere"),
     ]
     for use in uses:
-        with pytest.raises(UsageError, match="this needs all three models of fake.*--base-weight"):
+        with pytest.raises(UsageError, match=r"needs all three models of fake.*--base-weight"):
             use()
     assert session.cost is None
     assert session.n_ctx == 4096
