@@ -34,15 +34,12 @@ EXPERT_ALONE = "the expert alone (base weight 0)"
 
 
 def steering_in_words(steering: Steering) -> str:
-    """The alpha, and what else is not as in the paper."""
+    """The alpha, and which weights are not as in the paper."""
     if steering.is_expert_alone:
-        parts = [EXPERT_ALONE]
-    else:
-        parts = [f"alpha {steering.alpha:g}"]
-        if steering.base_weight != 1.0:
-            parts.append(f"base weight {steering.base_weight:g}")
-    if steering.plausibility:
-        parts.append(f"plausibility {steering.plausibility:g}")
+        return EXPERT_ALONE
+    parts = [f"alpha {steering.alpha:g}"]
+    if steering.base_weight != 1.0:
+        parts.append(f"base weight {steering.base_weight:g}")
     if steering.policy != "constant":
         parts.append(f"policy {steering.policy}")
     return ", ".join(parts)
