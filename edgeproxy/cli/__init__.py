@@ -32,6 +32,7 @@ VERBS = {
     "chat": "Talk to a trio.",
     "run": "Answer one prompt.",
     "pull": "Fetch a trio's models from a hub, and install it.",
+    "add": "Use model files that are here already, where they lie.",
     "ls": "List the trios that are here.",
     "show": "Tell what a trio is made of.",
     "verify": "Read every byte of the models again and compare the hashes.",

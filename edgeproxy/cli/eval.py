@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ from edgeproxy.cli.ui.options import (
     stats_option,
 )
 from edgeproxy.cli.ui.output import StatusLine, clean_message, say, write, write_json
-from edgeproxy.cli.ui.stats import pair_in_words, peak_in_words
+from edgeproxy.cli.ui.stats import EXPERT_ALONE, pair_in_words, peak_in_words
 from edgeproxy.errors import UsageError
 from edgeproxy.measure.evaluate import (
     MAX_REPLY_TOKENS,
@@ -138,7 +139,8 @@ def command(
         count = len(asked) * len(chosen) - len(known)
         parts = [f"{count} replies in {seconds:.1f} s", f"{count / seconds:.1f} replies/s"]
         parts += [f"loaded in {ready.load_seconds:.2f} s", *peak_in_words()]
-        say(", ".join([*parts, pair_in_words(session, costs)]))
+        pair = EXPERT_ALONE if session.is_expert_alone else pair_in_words(session, costs)
+        say(", ".join([*parts, pair]))
 
 
 def choose_systems(names: str | None, recipe: Recipe) -> list[str]:
@@ -146,10 +148,13 @@ def choose_systems(names: str | None, recipe: Recipe) -> list[str]:
 
     Raises `UsageError` for an unknown one.
     """
-    has_tuned = recipe.tuned is not None and recipe.tuned.path.exists()
+    has_tuned = recipe.tuned_is_here
     if names is None:
         if recipe.tuned is not None and not has_tuned:
-            say(f"{recipe.tuned.path} is not here, so the tuned model is left out", dim=True)
+            say(
+                f"{recipe.tuned.own_files[0].path} is not here, so the tuned model is left out",
+                dim=True,
+            )
         return [name for name in SYSTEMS if name != "tuned" or has_tuned]
     wanted = {name.strip().replace("-", "_") for name in names.split(",")}
     unknown = sorted(wanted - set(SYSTEMS))
@@ -181,8 +186,7 @@ def _report(
     }
     return {
         "trio": session.recipe.name,
-        "alpha": session.alpha,
-        "plausibility": session.plausibility,
+        **asdict(session.steering),
         "questions": len(questions),
         "systems": systems,
         "gap_closed": gap_closed(systems),
@@ -192,10 +196,8 @@ def _report(
 
 def _settings(recipe: Recipe, models: Models, reply: Reply) -> dict[str, Any]:
     """What else replies depend on, besides the models, the questions and the sampling."""
-    mask = models.plausibility
     return {
-        "alpha": recipe.alpha if models.alpha is None else models.alpha,
-        "plausibility": recipe.plausibility if mask is None else mask,
+        **asdict(recipe.steering.changed(models.steering)),
         "max_tokens": reply.max_tokens,
         "ctx": models.ctx,
         "kv": models.kv,
@@ -267,7 +269,11 @@ def _as_text(found: Mapping[str, Any]) -> str:
         for row in rows
     ]
     gap = found["gap_closed"]
-    lines += ["", f"alpha {found['alpha']:g}, plausibility {found['plausibility']:g}"]
+    steering = (
+        f"alpha {found['alpha']:g}, base weight {found['base_weight']:g}, "
+        f"plausibility {found['plausibility']:g}, policy {found['policy']}"
+    )
+    lines += ["", steering]
     if gap is not None:
         lines.append(f"gap closed {gap:.1%}: (proxy - base) / (tuned - base)")
     return "\n".join(lines) + "\n"

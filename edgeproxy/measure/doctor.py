@@ -150,7 +150,7 @@ def _trio(
     if listed.recipe is None:
         return found | {"problem": listed.problem or "its manifest is damaged"}
     roles = listed.recipe.roles.values()
-    files = {file.path: file.name for role in roles for file in (role, role.lora) if file}
+    files = {file.path: file.file_name for role in roles for file in role.files}
     # Path.exists raises for a folder that may not be looked into.
     is_there = os.path.exists
     missing = sorted({name for path, name in files.items() if not is_there(path)})
@@ -264,12 +264,12 @@ def _remedy(trio: Mapping[str, Any]) -> str:
     """What to do about a trio whose files are missing or damaged."""
     name = trio["trio"]
     if trio["origin"] == "path":
-        return "put the right files there, or correct the manifest"
+        return "put the right files there, or type edgeproxy add FILE, or correct the manifest"
     if not trio["missing"]:
         return f"see: edgeproxy verify {name}"
     if trio["origin"] == "shipped":
         return "install edgeproxy again"
-    return f"edgeproxy pull {name}, or install its bundle again"
+    return f"edgeproxy pull {name}, or install its bundle again, or type edgeproxy add FILE"
 
 
 def _of_disk(folder: Path | None, free: int | None) -> Iterator[Advice]:

@@ -7,12 +7,14 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 import edgeproxy
 from edgeproxy import Session, errors
 from edgeproxy.cli import VERBS
+from edgeproxy.decode.steering import Policy
 from edgeproxy.prompts.formats import FORMATS, FROM_FILE
 from edgeproxy.trios.manifest import read, read_recipe
 from tests.test_layers import LAYERS
@@ -175,6 +177,7 @@ KEYS = {
     "A model": set(read.ROLE_KEYS),
     "An expert that is an adapter": set(read.ADAPTED_KEYS),
     "The adapter": set(read.LORA_KEYS),
+    "Several experts": set(read.EXPERTS_KEYS),
     "Memory": set(read.MEMORY_KEYS),
 }
 
@@ -194,15 +197,19 @@ def test_the_manifests_defaults_are_the_readers(tmp_path: Path) -> None:
     recipe = read_recipe(path)
     text = page("trio-toml.md")
     said = {row[0].strip("`"): row[2] for row in rows(text, "The trio")}
-    for key in ("alpha", "plausibility", "temperature"):
-        assert float(said[key].strip("`")) == getattr(recipe, key)
+    for key in ("alpha", "base_weight", "plausibility"):
+        assert float(said[key].strip("`")) == getattr(recipe.steering, key)
+    assert float(said["temperature"].strip("`")) == recipe.temperature
+    assert said["policy"].strip("`") == recipe.steering.policy
+    policies = {row[0].strip("`") for row in rows(text, "Steering")}
+    assert policies == set(get_args(Policy))
     assert said["verified"].strip("`") == str(recipe.verified).lower()
     assert said["name"] == said["base"] == "required"
     said = {row[0].strip("`"): row[2] for row in rows(text, "A model")}
     assert said["prompt"].strip("`") == recipe.base.prompt
-    assert recipe.expert.lora is not None
+    assert len(recipe.expert.loras) == 1
     said = {row[0].strip("`"): row[2] for row in rows(text, "The adapter")}
-    assert float(said["scale"].strip("`")) == recipe.expert.lora.scale
+    assert float(said["scale"].strip("`")) == recipe.expert.loras[0].scale
 
 
 def test_the_manifests_examples_are_read_without_a_complaint(tmp_path: Path) -> None:

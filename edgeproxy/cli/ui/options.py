@@ -6,6 +6,7 @@ Each flag's default is None, "not given": then the trio's manifest decides, or t
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -18,6 +19,7 @@ from edgeproxy.cli.ui.input import only_text
 if TYPE_CHECKING:
     from edgeproxy.decode.drafted import Draft
     from edgeproxy.decode.sample import Sampling
+    from edgeproxy.decode.steering import Change, Policy
     from edgeproxy.llama import KvType
 
 DEFAULT_TRIO = "factbook"
@@ -34,10 +36,12 @@ class Models:
     base: Path | None = None
     expert: Path | None = None
     anti_expert: Path | None = None
-    expert_lora: Path | None = None
+    expert_lora: Sequence[tuple[Path, float]] = ()
     prompts: Mapping[str, str] = field(default_factory=dict)
     alpha: float | None = None
+    base_weight: float | None = None
     plausibility: float | None = None
+    policy: Policy | None = None
     ctx: int | None = None
     threads: int | None = None
     kv: KvType = "f16"
@@ -49,8 +53,18 @@ class Models:
     @property
     def name(self) -> str | None:
         """The trio asked for: the one that ships where no file was given either."""
-        files = (self.base, self.expert, self.anti_expert, self.expert_lora)
+        files = (self.base, self.expert, self.anti_expert, *self.expert_lora)
         return DEFAULT_TRIO if self.trio is None and not any(files) else self.trio
+
+    @property
+    def steering(self) -> Change:
+        """What was asked of the steering, besides the manifest's."""
+        return {
+            "alpha": self.alpha,
+            "base_weight": self.base_weight,
+            "plausibility": self.plausibility,
+            "policy": self.policy,
+        }
 
 
 @dataclass(frozen=True)
@@ -81,14 +95,36 @@ class Reply:
 
 _PATH = click.Path(path_type=Path)
 
+_WEIGHTED = re.compile(r"(.+)=([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)", re.DOTALL)
+
+
+def _weighted(_context: click.Context, option: click.Parameter, given: Sequence[str]) -> Any:
+    """FILE or FILE=WEIGHT, ... -> each file and its weight; other signs "=" belong to the file."""
+    from edgeproxy.errors import UsageError
+    from edgeproxy.gguf import check_scale
+
+    chosen = []
+    for each in given:
+        found = _WEIGHTED.fullmatch(each)
+        path, weight = (found[1], float(found[2])) if found else (each, 1.0)
+        try:
+            chosen.append((Path(path), check_scale(weight)))
+        except UsageError as error:
+            raise click.BadParameter(f"{each!r}: {error}", param=option) from None
+    return tuple(chosen)
+
+
 _FILES = (
     click.option("--base", type=_PATH, help="GGUF file of the large untuned model."),
     click.option("--expert", type=_PATH, help="GGUF file of the small tuned model."),
     click.option("--anti-expert", type=_PATH, help="GGUF file of the small untuned model."),
     click.option(
         "--expert-lora",
-        type=_PATH,
-        help="GGUF file of a LoRA adapter: the expert is the anti-expert with it.",
+        multiple=True,
+        metavar="FILE[=WEIGHT]",
+        callback=_weighted,
+        help="GGUF file of a LoRA adapter: the expert is the anti-expert with it. Several add up, "
+        "each by its weight, which is 1 where none is given.",
     ),
 )
 _TRIO = click.option(
@@ -117,7 +153,7 @@ def _prompts(_context: click.Context, option: click.Parameter, given: Sequence[s
     return chosen
 
 
-_SETTINGS = (
+_ANSWERING = (
     click.option(
         "--prompt",
         "prompts",
@@ -134,12 +170,30 @@ _SETTINGS = (
         help="Weight of the pair's opinion: 0 is the base alone, 1 the paper.",
     ),
     click.option(
+        "--base-weight",
+        type=float,
+        metavar="W",
+        help="Weight of what only the base knows: 0 is the expert alone, 1 the paper.",
+    ),
+    click.option(
         "--plausibility",
         type=float,
         metavar="BETA",
         help="Drop tokens that the expert gives less than BETA of its best one's probability; "
         "0 is off.",
     ),
+    click.option(
+        "--policy",
+        type=click.Choice(("constant", "unchanged", "unsure", "dynamic", "nudge")),
+        help="How the weights change from step to step: not at all; the base's with how little "
+        "tuning changed (unchanged) or how unsure the expert is (unsure); alpha with how far the "
+        "pair differs (dynamic); or the expert alone where the base is unsure (nudge).",
+    ),
+)
+"""How the models of a trio answer: what its manifest may say too."""
+
+_SETTINGS = (
+    *_ANSWERING,
     click.option("--ctx", type=click.IntRange(1, 1 << 20), metavar="N", help="Context in tokens."),
     click.option(
         "--threads",
@@ -220,6 +274,11 @@ def model_options(*, trio_flag: bool = True) -> Callable[[Command], Command]:
     """
     flags = (_TRIO, *_FILES, *_SETTINGS) if trio_flag else _SETTINGS
     return _gather("models", Models, flags)
+
+
+def files_options() -> Callable[[Command], Command]:
+    """Give a verb the flags that a trio of files is made with; it is called with `models`."""
+    return _gather("models", Models, (*_FILES, *_ANSWERING))
 
 
 def reply_options(max_tokens: int) -> Callable[[Command], Command]:

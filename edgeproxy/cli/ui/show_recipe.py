@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from edgeproxy.cli.ui.output import columns
@@ -22,7 +23,9 @@ def not_pulled(name: str) -> Recipe | None:
         return find_pullable(name) if name in pullable_names() else None
     except EdgeproxyError:
         return None  # whoever looks for the trio itself will say what is wrong with it
-    if any(role.path.exists() or role.source is None for role in recipe.roles.values()):
+    # Some of its files may be here already, by their hash; a pull gets the others.
+    roles = recipe.roles.values()
+    if any(role.source is None for role in roles) or all(role.path.exists() for role in roles):
         return None
     return read_pullable(name)
 
@@ -37,8 +40,7 @@ def describe(recipe: Recipe) -> dict[str, Any]:
         "licence": recipe.licence,
         "verified": recipe.verified,
         "memory": {"bytes": memory.bytes, "context": memory.context} if memory else None,
-        "alpha": recipe.alpha,
-        "plausibility": recipe.plausibility,
+        **asdict(recipe.steering),
         "temperature": recipe.temperature,
         "models": {name: _model(role) for name, role in recipe.roles.items()},
     }
@@ -47,7 +49,7 @@ def describe(recipe: Recipe) -> dict[str, Any]:
 def _model(role: Role) -> dict[str, Any]:
     source = role.source
     return {
-        "name": role.name,
+        "name": role.file_name,
         "repo": source.repo if source else None,
         "revision": source.revision if source else None,
         "file": source.file if source else None,
@@ -101,7 +103,9 @@ def as_text(found: dict[str, Any]) -> list[str]:
         f"{memory['context']:,} tokens",
         f"{'verified':<18} {verified}",
         f"{'alpha':<18} {found['alpha']:g}",
+        f"{'base weight':<18} {found['base_weight']:g}",
         f"{'plausibility':<18} {found['plausibility']:g}",
+        f"{'policy':<18} {found['policy']}",
         f"{'temperature':<18} {found['temperature']:g}",
         f"{'licence':<18} {found['licence']}",
     ]
