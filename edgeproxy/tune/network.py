@@ -124,16 +124,12 @@ class Block(nn.Module):  # type: ignore[misc]
         length, cap = q.shape[2], self.numbers.soft_cap
         is_windowed = 0 < self.window < length
         if not (is_windowed or cap):
-            return F.scaled_dot_product_attention(
-                q, k, v, is_causal=True, scale=self.numbers.scale
-            )
+            return F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=self.numbers.scale)
         seen = torch.ones(length, length, dtype=torch.bool).tril()
         if is_windowed:
             seen = seen.triu(1 - self.window)
         if not cap:
-            return F.scaled_dot_product_attention(
-                q, k, v, attn_mask=seen, scale=self.numbers.scale
-            )
+            return F.scaled_dot_product_attention(q, k, v, attn_mask=seen, scale=self.numbers.scale)
         scores = cap * torch.tanh((q @ k.mT).float() * (self.numbers.scale / cap))
         return scores.masked_fill(~seen, -torch.inf).softmax(-1).to(v.dtype) @ v
 
