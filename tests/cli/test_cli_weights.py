@@ -128,10 +128,9 @@ def test_with_base_weight_0_the_expert_alone_answers() -> None:
     code, out, err = edgeproxy("run", QUESTION, "--base-weight", "0", "--stats")
     assert (code, out) == (0, "The capital of Mongolia is Ulaanbaatar.\n")
     assert err.endswith(", the expert alone (base weight 0)\n")
-    lines = (
-        QUESTION.encode() + b"\n/base 0\n" + QUESTION.encode() + b"\n/base 0.5\n/policy unsure\n"
-    )
-    code, again, err = edgeproxy("chat", stdin=lines + QUESTION.encode())
+    asked = QUESTION.encode() + b"\n"
+    lines = asked + b"/base 0\n" + asked + b"/base 0.5\n/policy unsure\n" + asked
+    code, again, err = edgeproxy("chat", stdin=lines)
     assert (code, again.splitlines()[1] + "\n") == (0, out)
     assert err == "base weight is 0\nbase weight is 0.5\npolicy is unsure\n"
     code, again, err = edgeproxy("chat", "--base-weight", "0", stdin=b"/base 0.5\n" + asked)
