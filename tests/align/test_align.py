@@ -312,7 +312,8 @@ def random_row(model: FakeModel) -> Logits:
     """What `model` says after what it has read, asked without any wrapper."""
     last = model.history[-1]
     model.rewind(1)
-    return model.eval([last])[-1].copy()
+    row: Logits = model.eval([last])[-1].copy()
+    return row
 
 
 STEERING = Steering(0.7, plausibility=0.01)

@@ -17,7 +17,6 @@ from edgeproxy.decode.steering import Steering
 from edgeproxy.decode.trio import Trio
 from edgeproxy.errors import EngineError, UsageError
 from edgeproxy.prompts.formats import FORMATS, Message
-from edgeproxy.session import expert as module
 from edgeproxy.session.expert import EXPERT_ALONE, ExpertSpeaker
 from edgeproxy.session.load import load
 from edgeproxy.session.memory_plan import Estimate
@@ -219,7 +218,7 @@ def test_the_mask_is_min_p(
         drawn.append(asked.sampling)
         return begin(self, asked, *others)
 
-    monkeypatch.setattr(module.SoloSpeaker, "begin", noted)
+    monkeypatch.setattr(SoloSpeaker, "begin", noted)
     session = Fakes(expert_alone=True).session
     list(session.reply("Hello", sampling=Sampling(min_p=min_p), plausibility=mask))
     assert [sampling.min_p for sampling in drawn] == [wanted]

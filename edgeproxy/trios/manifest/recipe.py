@@ -161,6 +161,11 @@ class Recipe:
         """The three that answer together, by their manifest names."""
         return {"base": self.base, "expert": self.expert, "anti_expert": self.anti_expert}
 
+    @property
+    def loaded(self) -> Mapping[str, Role]:
+        """Those of them that answering takes: the expert alone where the base has no weight."""
+        return {"expert": self.expert} if self.steering.is_expert_alone else self.roles
+
     def with_roles(self, roles: Mapping[str, Role]) -> Recipe:
         """This recipe with these models in the place of its own, by their manifest names."""
         three = {**self.roles, **roles}
