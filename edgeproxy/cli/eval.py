@@ -28,14 +28,12 @@ from edgeproxy.cli.ui.output import StatusLine, clean_message, say, write, write
 from edgeproxy.cli.ui.stats import pair_in_words, peak_in_words
 from edgeproxy.errors import UsageError
 from edgeproxy.measure.evaluate import (
-    MAX_REPLY_TOKENS,
     SYSTEMS,
     Question,
     figures,
     gap_closed,
     read_questions,
 )
-from edgeproxy.measure.judging import is_right
 from edgeproxy.units import duration
 
 if TYPE_CHECKING:
@@ -80,7 +78,7 @@ line, compared without case, punctuation and the accents of Latin letters. Gap c
     "--resume", is_flag=True, help="Go on with FILE.part of --replies, after it was cut short."
 )
 @model_options(trio_flag=False)
-@reply_options(max_tokens=MAX_REPLY_TOKENS)
+@reply_options(max_tokens=48)
 @json_option
 @stats_option
 def command(
@@ -102,7 +100,7 @@ def command(
         raise UsageError("--resume goes on with the file of --replies; give both")
     asked = read_questions(questions, limit)
     sampling = reply.sampling()
-    from edgeproxy.measure.answering import Answering, FirstLine, workers
+    from edgeproxy.measure.answering import Answering, Ask, workers
     from edgeproxy.measure.replies import run_of
     from edgeproxy.trios.find import find_recipe
 
@@ -123,7 +121,7 @@ def command(
             if kept is not None:
                 kept.add(system, number, text)
 
-        ask = FirstLine(sampling, reply.max_tokens)
+        ask = Ask(sampling, reply.max_tokens)
         work = Answering(session, chosen, asked, ask, known, heard)
         answered = _shown(work, workers(recipe, models.threads), len(known))
         seconds = time.perf_counter() - started
@@ -166,7 +164,7 @@ def _is_needed(system: str, known: Known, count: int) -> bool:
 
 
 def _is_right(question: Question, reply: str) -> bool:
-    return is_right(reply, question.answers)
+    return question.verdict(reply).right
 
 
 def _report(

@@ -15,7 +15,7 @@ from edgeproxy.decode.drafted import Drafter
 from edgeproxy.decode.sample import Sampling
 from edgeproxy.decode.trio import Trio
 from edgeproxy.errors import Cancelled, ContextFullError, EdgeproxyError
-from edgeproxy.measure.answering import Answering, FirstLine
+from edgeproxy.measure.answering import Answering, Ask
 from edgeproxy.measure.evaluate import Question
 from edgeproxy.prompts.formats import plain
 from edgeproxy.session.memory_plan import Estimate
@@ -26,7 +26,7 @@ from tests.helpers.fakes import LIKELY, FakeModel, constant, fake_vocab, saying
 
 QUESTIONS = [Question(f"Q{n}?", ("x",)) for n in range(4)]
 SYSTEMS = ("base", "expert", "proxy")
-ASK = FirstLine(Sampling(), 10**9)
+ASK = Ask(Sampling(), 10**9)
 
 
 def answers(of: str) -> dict[str, str]:
