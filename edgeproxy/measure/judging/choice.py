@@ -1,11 +1,15 @@
 """Judging a choice among labelled texts: (A) Rome, (B) Paris.
 
-A reply names a choice by its label or, where it names no label, by its text. A label counts in
-either case where it is the whole reply, stands in brackets, bold or quotes, or before `)`, `.` or
-`:` ("(b)", "B) Paris"); elsewhere only as a capital that stands alone, and then not where it is
-a word: "A dog", "В Париже". What follows the last marker ("Answer:", "答案") counts alone, where a
-choice is named there. After a label, the text of another choice names that one too. Of texts that
-stand within one another the longest is named. A reply that names two choices, or none, is wrong.
+A reply names a choice by its label or, where it names no label, by its text.
+
+- A label counts in either case where it is the whole reply, stands in brackets, bold or quotes,
+  before `)`, or before `.` or `:` where a line begins: "(b)", "B) Paris", "B: Paris". Elsewhere it
+  counts as a capital that stands alone, and then not where it is a word: "A dog", "В Париже".
+- What follows the last marker ("Answer:", "答案") counts alone, where a choice is named there.
+- After a label, the text of another choice names that one too. Of texts that stand within one
+  another the longest is named.
+
+A reply that names two choices, or none, is wrong.
 
 Without texts, the labels are A to J, or those of the accepted answers' script.
 """
@@ -87,7 +91,8 @@ def _marked(label: str, text: str) -> list[int]:
         rf"\A[\s\"'“«*]*{name}[\s\"'”».。*)]*\Z",
         rf"[(\[{{（【「]\s*{name}\s*[)\]}}）】」]",
         rf"\*\*{name}\*\*|[\"“«]{name}[\"”»]|`{name}`",
-        rf"(?:(?<=^)|(?<=[\s*\"“«(])|(?<![\x00-\x7f]))(?<!{_JOINED}){name}(?:\)|[.:、](?!\w))",
+        rf"(?:(?<=[\s*\"“«(])|(?<![\x00-\x7f]))(?<!{_JOINED}){name}\)",
+        rf"^[\s*]*{name}[.:、](?!\w)|^[\s*]*{name}[.、](?=[^\x00-\x7f])",
     )
     flags = re.IGNORECASE | re.MULTILINE
     return [found.end() for pattern in patterns for found in re.finditer(pattern, text, flags)]

@@ -3,9 +3,10 @@
 Read are the digits of every script (12, １２, ١٢, १२), a sign (-3, −3, +3, 负3, minus 3), decimals
 and groups (1,234.5, 1.234,5, 1 234,5, 1'234, ١٬٢٣٤٫٥, 12,34,567), fractions (3/4, ½, 2 1/2),
 powers of ten (1e6, 3 × 10^6) and words for them right after digits (5 million, 5 Mio., 3万,
-1億2千万). A unit, a currency or a percent sign beside a number changes nothing: 50% is 50. Not read are
-numbers in words alone (three, 三十, XIV) and sums (2+3); a digit after a letter, as in CO2, is no
-number.
+1億2千万). A unit, a currency or a percent sign beside a number changes nothing: 50% is 50.
+
+Not read are numbers in words alone (three, 三十, XIV) and sums (2+3); a digit after a letter, as in
+CO2, is no number.
 
 1,234 and 1.234 may be a thousand or one and a bit, so they can be read in two ways. Where one value
 is needed it is that of English and of programs: a point before decimals, commas between groups.
