@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -179,8 +180,7 @@ def _report(
     }
     return {
         "trio": session.recipe.name,
-        "alpha": session.alpha,
-        "plausibility": session.plausibility,
+        **asdict(session.steering),
         "questions": len(questions),
         "systems": systems,
         "gap_closed": gap_closed(systems),
@@ -190,10 +190,8 @@ def _report(
 
 def _settings(recipe: Recipe, models: Models, reply: Reply) -> dict[str, Any]:
     """What else replies depend on, besides the models, the questions and the sampling."""
-    mask = models.plausibility
     return {
-        "alpha": recipe.alpha if models.alpha is None else models.alpha,
-        "plausibility": recipe.plausibility if mask is None else mask,
+        **asdict(recipe.steering.changed(models.steering)),
         "max_tokens": reply.max_tokens,
         "ctx": models.ctx,
         "kv": models.kv,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from edgeproxy.core.threads import Crew
 from edgeproxy.decode.drafted import Drafter
 from edgeproxy.decode.sample import Sampling
+from edgeproxy.decode.steering import Steering
 from edgeproxy.decode.trio import Trio
 from edgeproxy.errors import Cancelled, ContextFullError, EdgeproxyError
 from edgeproxy.measure.answering import Answering, Ask
@@ -40,7 +41,7 @@ class Closed:
 
 def session_of(proxy: FakeModel | None = None, **alone: FakeModel) -> Session:
     """A session whose models answer from tables; `made` are those asked alone so far."""
-    trio = Trio(*(proxy or saying(answers("proxy")), saying({}), saying({})), alpha=0.0)
+    trio = Trio(*(proxy or saying(answers("proxy")), saying({}), saying({})), Steering(0.0))
     vocab, role = trio.vocab, Role(Path("none.gguf"))
 
     def solo(name: str) -> SoloSpeaker:
