@@ -39,7 +39,7 @@ _SIGN_WORDS = r"[负負]|マイナス|마이너스\s?|ลบ\s?|(?<!\w)(?:minus|
 _CURRENCY = r"[$€£¥₹₽₩]"
 _TEN = r"\s?[×x*·]\s?10(?:\^\{?(?P<power>[-\u2212]?\d{1,2})\}?|(?P<raised>⁻?[⁰¹²³⁴-⁹]{1,2}))"
 _NUMBER = re.compile(
-    rf"(?P<sign>{_SIGN}|{_SIGN_WORDS})?{_CURRENCY}?\s?(?P<minus>(?<={_CURRENCY})[-\u2212])?"
+    rf"(?P<sign>{_SIGN}|{_SIGN_WORDS})?(?:{_CURRENCY}\s?)?(?P<minus>(?<={_CURRENCY})[-\u2212])?"
     r"(?<![A-Za-z\u00c0-\u024f\u0370-\u052f_])"
     r"(?:(?:(?P<whole>\d+)\s)?(?P<part>\d+)[/⁄](?P<of>\d+)(?![\d/⁄])"
     rf"|(?P<digits>{_DIGITS})(?:[eE](?P<exponent>[+-]?\d{{1,2}})(?!\w)|{_TEN})?)",
