@@ -16,10 +16,10 @@ from typing import Any
 from edgeproxy import __version__
 from edgeproxy.core.control_groups import cpu_quota
 from edgeproxy.core.loadable import BUILD_HERE, probe
+from edgeproxy.core.memory_free import Free, free_memory
 from edgeproxy.errors import EdgeproxyError, EngineLoadError, OutOfMemoryError
 from edgeproxy.gguf import read
 from edgeproxy.measure.machine import machine, machine_features
-from edgeproxy.session.memory_free import Free, free_memory
 from edgeproxy.trios.address import without_login
 from edgeproxy.trios.available import Listed
 from edgeproxy.trios.home import home

@@ -16,6 +16,7 @@ from typing import get_args
 from edgeproxy.align import MAX_PATHS, align, doubts, match_pair
 from edgeproxy.core.cancel import Cancel, Flag
 from edgeproxy.core.check import one_of, whole
+from edgeproxy.core.memory_free import free_memory
 from edgeproxy.core.threads import Crew, Threads
 from edgeproxy.decode.drafted import Draft, Drafter
 from edgeproxy.decode.sample import Sampling
@@ -26,7 +27,6 @@ from edgeproxy.llama import KvType, LlamaModel, Weights, check_kv_type
 from edgeproxy.prompts.formats import Format, make_format
 from edgeproxy.prompts.renderer import Renderer
 from edgeproxy.session.floor import Floor
-from edgeproxy.session.memory_free import free_memory
 from edgeproxy.session.memory_plan import Part, Plan, adapter_bytes
 from edgeproxy.session.model_files import ModelFiles, Progress
 from edgeproxy.session.session import Session

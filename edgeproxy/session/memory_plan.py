@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from edgeproxy.align import MAX_PATHS
+from edgeproxy.core.memory_free import Free
 from edgeproxy.core.vocab import Vocab, from_header
 from edgeproxy.decode.draft_length import LONGEST
 from edgeproxy.errors import OutOfMemoryError, UsageError
@@ -29,7 +30,6 @@ from edgeproxy.llama import (
     vocabulary_bytes,
     weights_bytes,
 )
-from edgeproxy.session.memory_free import Free
 from edgeproxy.trios.manifest import Role
 from edgeproxy.units import in_units
 
