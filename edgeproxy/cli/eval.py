@@ -43,7 +43,7 @@ _JUDGES = "\n".join(f"  {judge.name:<9} {judge.means}" for judge in JUDGES.value
 
 @click.command(
     "eval",
-    short_help="Measure how much of the gap to direct tuning a trio closes.",
+    short_help="Measure how often a trio and its models are right.",
     epilog=f"""\b
 Examples:
   edgeproxy eval factbook questions.jsonl
