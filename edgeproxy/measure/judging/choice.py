@@ -48,8 +48,11 @@ _WORDS = {
 }
 """Labels that are words too where this follows: "A dog", "В Париже"."""
 
-_NO_WORDS = r"\s+(?:or|and|nor|is|oder|und|ist|ou|et|est|o|y|e|es|или|и)(?!\w)"
-"""But not where that does: "A or B"."""
+_NO_WORDS = (
+    r"\s+(?:or|and|nor|is|because|since|would|oder|und|ist|weil|denn|ou|et|est|car|parce|o|y|e|es"
+    r"|porque|или|и|потому)(?!\w)"
+)
+"""But not where that does: "A or B", "A because"."""
 
 
 def judge_choice(reply: str, answers: Sequence[str], choices: Choices) -> Verdict:
