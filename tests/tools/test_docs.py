@@ -283,7 +283,7 @@ def test_every_name_in_the_walk_of_a_reply_is_in_the_code() -> None:
 
 
 def test_every_judge_has_a_row() -> None:
-    listed = [(row[0].strip("`"), row[2]) for row in rows(page("judging.md"), "Judges")[1:]]
+    listed = [(row[0].strip("`"), row[2]) for row in rows(page("judging.md"), "Judges")]
     assert [name for name, _ in listed] == list(JUDGES)
     for name, length in listed:
         assert f"{JUDGES[name].max_tokens} tokens" in length
