@@ -15,6 +15,7 @@ import edgeproxy
 from edgeproxy import Session, errors
 from edgeproxy.cli import VERBS
 from edgeproxy.decode.steering import Policy
+from edgeproxy.measure.judging import JUDGES
 from edgeproxy.prompts.formats import FORMATS, FROM_FILE
 from edgeproxy.trios.manifest import read, read_recipe
 from tests.test_layers import LAYERS
@@ -286,3 +287,10 @@ def test_every_name_in_the_walk_of_a_reply_is_in_the_code() -> None:
     for name in re.findall(r"`(_?[A-Z][a-z]\w+|[A-Z]{2,}|_[a-z]\w+)`", text):
         if name != "KeyboardInterrupt":
             assert name in classes.keys() | functions | constants, name
+
+
+def test_every_judge_has_a_row() -> None:
+    listed = [(row[0].strip("`"), row[2]) for row in rows(page("judging.md"), "Judges")]
+    assert [name for name, _ in listed] == list(JUDGES)
+    for name, length in listed:
+        assert f"{JUDGES[name].max_tokens} tokens" in length
