@@ -236,18 +236,18 @@ def test_variants_of_the_proxy_answer_one_after_another(
     asked_of(folder, {"question": "Capital?", "answer": "Lima"})
     said = ("Quito", "Lima", "Lagos")
     models[:] = [saying({"Capital?\n": word}) for word in said]
-    systems = "proxy/base_weight=0,proxy,proxy/alpha=0,proxy/alpha=0/plausibility=0.0"
+    systems = "proxy/base_weight=0.01,proxy,proxy/alpha=0,proxy/alpha=0/plausibility=0.0"
     code, out, err = run("--systems", systems, "--threads", "2", "--json")
     assert (code, err) == (0, "")
     found = json.loads(out)["systems"]
     assert list(found) == [
         "proxy",
-        "proxy/base_weight=0",
+        "proxy/base_weight=0.01",
         "proxy/alpha=0",
         "proxy/alpha=0/plausibility=0",
     ]
     texts = dict(replies(folder / "replies"))
-    assert texts["proxy/base_weight=0"] == "Lima"
+    assert texts["proxy/base_weight=0.01"] == "Lima"
     assert texts["proxy/alpha=0"] == texts["proxy/alpha=0/plausibility=0"] == "Quito"
 
 
