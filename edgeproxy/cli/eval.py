@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,14 +29,12 @@ from edgeproxy.cli.ui.output import StatusLine, clean_message, say, write, write
 from edgeproxy.cli.ui.stats import pair_in_words, peak_in_words
 from edgeproxy.errors import UsageError
 from edgeproxy.measure.evaluate import (
-    MAX_REPLY_TOKENS,
     SYSTEMS,
     Question,
     figures,
     gap_closed,
     read_questions,
 )
-from edgeproxy.measure.judging import is_right
 from edgeproxy.units import duration
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ line, compared without case, punctuation and the accents of Latin letters. Gap c
     "--resume", is_flag=True, help="Go on with FILE.part of --replies, after it was cut short."
 )
 @model_options(trio_flag=False)
-@reply_options(max_tokens=MAX_REPLY_TOKENS)
+@reply_options(max_tokens=48)
 @json_option
 @stats_option
 def command(
@@ -102,7 +101,7 @@ def command(
         raise UsageError("--resume goes on with the file of --replies; give both")
     asked = read_questions(questions, limit)
     sampling = reply.sampling()
-    from edgeproxy.measure.answering import Answering, FirstLine, workers
+    from edgeproxy.measure.answering import Answering, Ask, workers
     from edgeproxy.measure.replies import run_of
     from edgeproxy.trios.find import find_recipe
 
@@ -123,7 +122,7 @@ def command(
             if kept is not None:
                 kept.add(system, number, text)
 
-        ask = FirstLine(sampling, reply.max_tokens)
+        ask = Ask(sampling, reply.max_tokens)
         work = Answering(session, chosen, asked, ask, known, heard)
         answered = _shown(work, workers(recipe, models.threads), len(known))
         seconds = time.perf_counter() - started
@@ -166,7 +165,7 @@ def _is_needed(system: str, known: Known, count: int) -> bool:
 
 
 def _is_right(question: Question, reply: str) -> bool:
-    return is_right(reply, question.answers)
+    return question.verdict(reply).right
 
 
 def _report(
@@ -181,8 +180,7 @@ def _report(
     }
     return {
         "trio": session.recipe.name,
-        "alpha": session.alpha,
-        "plausibility": session.plausibility,
+        **asdict(session.steering),
         "questions": len(questions),
         "systems": systems,
         "gap_closed": gap_closed(systems),
@@ -192,10 +190,8 @@ def _report(
 
 def _settings(recipe: Recipe, models: Models, reply: Reply) -> dict[str, Any]:
     """What else replies depend on, besides the models, the questions and the sampling."""
-    mask = models.plausibility
     return {
-        "alpha": recipe.alpha if models.alpha is None else models.alpha,
-        "plausibility": recipe.plausibility if mask is None else mask,
+        **asdict(recipe.steering.changed(models.steering)),
         "max_tokens": reply.max_tokens,
         "ctx": models.ctx,
         "kv": models.kv,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -67,8 +68,7 @@ def describe(recipe: Recipe) -> dict[str, Any]:
         "trio": recipe.name,
         "description": recipe.description,
         "licence": recipe.licence,
-        "alpha": recipe.alpha,
-        "plausibility": recipe.plausibility,
+        **asdict(recipe.steering),
         "temperature": recipe.temperature,
         "models": {name: _model(role, headers[name]) for name, role in roles.items()},
         "alignment": {
@@ -173,7 +173,9 @@ def _as_text(found: dict[str, Any]) -> list[str]:
     mask = found["plausibility"]
     lines += [
         f"{'alpha':<18} {found['alpha']:g}",
+        f"{'base weight':<18} {found['base_weight']:g}",
         f"{'plausibility':<18} {f'{mask:g}' if mask else 'off'}",
+        f"{'policy':<18} {found['policy']}",
         f"{'temperature':<18} {found['temperature']:g}",
         f"{'licence':<18} {found['licence'] or 'not given'}",
     ]

@@ -18,7 +18,8 @@ from edgeproxy.align import ProjectedModel
 from edgeproxy.core.model import Logits, Model, Saving
 from edgeproxy.core.threads import Beside
 from edgeproxy.core.vocab import Vocab
-from edgeproxy.decode.fuse import Offset, check_alpha, check_plausibility, fuse
+from edgeproxy.decode.fuse import Mix, fuse
+from edgeproxy.decode.steering import PAPER, Steering
 from edgeproxy.errors import EngineError, UsageError
 
 ROUNDS = 8
@@ -39,7 +40,7 @@ class RoleTokens(NamedTuple):
 class Rows(NamedTuple):
     """What the three models said and what became of it: each of shape (rows, n_vocab).
 
-    fused = base + alpha * (expert - anti_expert), and the mask's -inf (see `fuse`).
+    What fused is of the others, and where it is -inf, see `fuse`.
     """
 
     base: Logits
@@ -51,9 +52,9 @@ class Rows(NamedTuple):
 class Trio:
     """Base, expert and anti-expert as one `Model` whose rows are the fused logits.
 
-    Expert and anti-expert must speak the base's vocabulary (see `align`). `alpha` and
-    `plausibility` may be changed between evals. With `beside` the pair may be evaluated at once,
-    the anti-expert in another thread. Raises `UsageError` for impossible values of them.
+    Expert and anti-expert must speak the base's vocabulary (see `align`); `UsageError` is raised
+    where they do not. `steering` may be changed between evals. With `beside` the pair may be
+    evaluated at once, the anti-expert in another thread.
     """
 
     def __init__(
@@ -61,8 +62,7 @@ class Trio:
         base: Model,
         expert: Model,
         anti_expert: Model,
-        alpha: float = 1.0,
-        plausibility: float = 0.0,
+        steering: Steering = PAPER,
         beside: Beside | None = None,
     ) -> None:
         for role, model in (("expert", expert), ("anti-expert", anti_expert)):
@@ -71,8 +71,7 @@ class Trio:
         self.base = base
         self.expert = expert
         self.anti_expert = anti_expert
-        self.alpha = alpha
-        self.plausibility = plausibility
+        self.steering = steering
         self._beside = beside
         self._read: tuple[list[int], list[int], list[int]] = ([], [], [])
         self._nothing = Rows(*[np.empty((0, len(base.vocab)), np.float32)] * 4)
@@ -100,24 +99,6 @@ class Trio:
     def is_stepwise(self) -> bool:
         """Whether several rows cost as much as so many evals: the pair's tokenizer is its own."""
         return bool(self._projected)
-
-    @property
-    def alpha(self) -> float:
-        """The weight of the pair's opinion; 0 is the base alone, 1 is the paper."""
-        return self._alpha
-
-    @alpha.setter
-    def alpha(self, value: float) -> None:
-        self._alpha = check_alpha(value)
-
-    @property
-    def plausibility(self) -> float:
-        """The mask's beta; 0 is off."""
-        return self._plausibility
-
-    @plausibility.setter
-    def plausibility(self, value: float) -> None:
-        self._plausibility = check_plausibility(value)
 
     @property
     def vocab(self) -> Vocab:
@@ -151,7 +132,7 @@ class Trio:
             if len(self._fused) < rows:
                 self._fused = np.empty((rows, len(self.vocab)), np.float32)
             fused = self._fuse(base, expert, anti_expert)
-            if self._projected and self.alpha:
+            if self._projected and self.steering.alpha:
                 fused = self._look_closer(base, expert, anti_expert, fused)
             self.rows = Rows(base, expert, anti_expert, fused)
             return fused
@@ -191,7 +172,9 @@ class Trio:
 
     def _fuse(self, base: Logits, expert: Logits, anti_expert: Logits) -> Logits:
         out = self._fused[: len(base)]
-        return fuse(base, [Offset(expert, anti_expert, self.alpha)], self.plausibility, out=out)
+        steering = self.steering
+        mix = Mix(steering.alpha, steering.base_weight, steering.plausibility)
+        return fuse(base, expert, anti_expert, mix, out)
 
     def _eval_one_by_one(self, tokens: Sequence[int] | RoleTokens, rows: int) -> Logits:
         """Several rows of a pair whose rows are made exact one at a time."""

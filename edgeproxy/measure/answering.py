@@ -17,7 +17,7 @@ from edgeproxy.decode.sample import Sampling
 from edgeproxy.errors import Cancelled
 from edgeproxy.gguf import read
 from edgeproxy.measure.evaluate import Question
-from edgeproxy.measure.judging import first_line
+from edgeproxy.measure.judging import JUDGES
 from edgeproxy.session.session import Session
 from edgeproxy.session.speaker import Speaker
 from edgeproxy.trios.find import Recipe
@@ -37,27 +37,31 @@ NONE: Known = MappingProxyType({})
 
 
 @dataclass(frozen=True)
-class FirstLine:
-    """Asks a speaker a question, for the first line of its reply alone."""
+class Ask:
+    """Asks a speaker a question, for as much of its reply as the question's judge wants to hear.
+
+    A reply has at most `max_tokens` tokens, or so many as the judge says.
+    """
 
     sampling: Sampling
-    max_tokens: int
+    max_tokens: int | None = None
 
     def __call__(
         self, speaker: Speaker[Any], question: Question, is_stopping: Callable[[], bool]
     ) -> str:
-        """That line. Raises `Cancelled` once `is_stopping`, and where the reply is cancelled."""
-        with speaker.reply(question.text, self.sampling, self.max_tokens) as turn:
+        """The reply. Raises `Cancelled` once `is_stopping`, and where the reply is cancelled."""
+        judge = JUDGES[question.judge]
+        longest = judge.max_tokens if self.max_tokens is None else self.max_tokens
+        with speaker.reply(question.text, self.sampling, longest) as turn:
             # Who stops has said so before turns are cancelled, so one begun since is seen here.
             if is_stopping():
                 raise Cancelled(_INTERRUPTED)
             for piece in turn:
                 if piece.finish_reason == "cancelled":
                     raise Cancelled(_INTERRUPTED)
-                # A reply may begin with blank lines; it is its first real one that counts.
-                if "\n" in turn.text.lstrip():
+                if judge.is_complete(turn.text):
                     break
-        return first_line(turn.text)
+        return judge.kept(turn.text)
 
 
 class Answering:
@@ -72,7 +76,7 @@ class Answering:
         session: Session,
         systems: Sequence[str],
         questions: Sequence[Question],
-        reply_of: FirstLine,
+        reply_of: Ask,
         known: Known = NONE,
         heard: Callable[[str, int, str], None] = lambda _system, _number, _text: None,
     ) -> None:

@@ -23,7 +23,6 @@ from edgeproxy.decode.sample import Sampling
 from edgeproxy.errors import EdgeproxyError, UsageError
 from edgeproxy.files import reason, replacing
 from edgeproxy.measure.evaluate import Question
-from edgeproxy.measure.judging import is_right
 from edgeproxy.trios.find import Lora, Recipe, Role
 
 Run = Mapping[str, Any]
@@ -145,7 +144,7 @@ class Replies:
             "answer": list(question.answers),
             "system": system,
             "reply": text,
-            "right": is_right(text, question.answers),
+            "right": question.verdict(text).right,
         }
 
     def _write(self, line: Mapping[str, Any]) -> None:

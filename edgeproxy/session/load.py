@@ -18,8 +18,8 @@ from edgeproxy.core.cancel import Cancel, Flag
 from edgeproxy.core.check import one_of, whole
 from edgeproxy.core.threads import Crew, Threads
 from edgeproxy.decode.drafted import Draft, Drafter
-from edgeproxy.decode.fuse import check_alpha, check_plausibility
 from edgeproxy.decode.sample import Sampling
+from edgeproxy.decode.steering import Change, Policy, Steering
 from edgeproxy.decode.trio import Trio
 from edgeproxy.errors import UsageError, VocabularyError
 from edgeproxy.llama import KvType, LlamaModel, Weights, check_kv_type
@@ -44,8 +44,11 @@ def load(
     anti_expert: str | Path | None = None,
     expert_lora: str | Path | None = None,
     prompts: Mapping[str, str] | None = None,
+    steering: Steering | None = None,
     alpha: float | None = None,
+    base_weight: float | None = None,
     plausibility: float | None = None,
+    policy: Policy | None = None,
     n_ctx: int | None = None,
     n_threads: int | None = None,
     kv_type: KvType = "f16",
@@ -60,8 +63,9 @@ def load(
 
     With `trio` and a file, the file takes that role's place. `expert_lora` is a LoRA adapter: the
     expert is then the anti-expert's weights, held once, with what it changes of them. `prompts`
-    names prompt formats for some roles, such as {"expert": "chatml"} (see `FORMATS`). `alpha` and
-    `plausibility` default to the manifest's; `n_ctx` (tokens) to what the models were trained with,
+    names prompt formats for some roles, such as {"expert": "chatml"} (see `FORMATS`). `steering`
+    defaults to the manifest's, and `alpha`, `base_weight`, `plausibility` and `policy` change what
+    they name of it (see `Steering`); `n_ctx` (tokens) to what the models were trained with,
     at most 4,096; `n_threads` to what is fastest while it runs (see `threads`). While `cancel`
     is set, loading stops with `Cancelled`, and replies end.
 
@@ -81,10 +85,13 @@ def load(
     """
     recipe = choose_recipe(trio, base, expert, anti_expert, expert_lora, prompts)
     # Checked before seconds are spent on the weights.
-    if alpha is not None:
-        recipe = replace(recipe, alpha=check_alpha(alpha))
-    if plausibility is not None:
-        recipe = replace(recipe, plausibility=check_plausibility(plausibility))
+    change: Change = {
+        "alpha": alpha,
+        "base_weight": base_weight,
+        "plausibility": plausibility,
+        "policy": policy,
+    }
+    recipe = replace(recipe, steering=(steering or recipe.steering).changed(change))
     if n_ctx is not None:
         whole("n_ctx", n_ctx)
     if n_threads is not None:
@@ -157,8 +164,7 @@ class _Loading:
                 of_base.result(),
                 aligned.expert,
                 aligned.anti_expert,
-                recipe.alpha,
-                recipe.plausibility,
+                recipe.steering,
                 crew.beside,
             )
         speaker = TrioSpeaker(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
@@ -11,6 +12,7 @@ from edgeproxy.align import Cost, Match
 from edgeproxy.core.threads import Crew
 from edgeproxy.decode.drafted import Drafter
 from edgeproxy.decode.sample import Sampling
+from edgeproxy.decode.steering import Steering
 from edgeproxy.decode.trio import Trio
 from edgeproxy.prompts.formats import Message
 from edgeproxy.session.conversation import Conversation
@@ -82,22 +84,31 @@ class Session:
         return self.speaker.cost
 
     @property
+    def steering(self) -> Steering:
+        """How the three are put together in replies that do not ask for another way."""
+        return self.speaker.steering
+
+    @steering.setter
+    def steering(self, value: Steering) -> None:
+        self.speaker.steering = value
+
+    @property
     def alpha(self) -> float:
-        """The weight of the pair's opinion, in replies that do not ask for another one."""
-        return self.speaker.alpha
+        """The steering's weight of the pair's opinion; setting it leaves the rest as it is."""
+        return self.steering.alpha
 
     @alpha.setter
     def alpha(self, value: float) -> None:
-        self.speaker.alpha = value
+        self.steering = replace(self.steering, alpha=value)
 
     @property
     def plausibility(self) -> float:
-        """The mask's beta, 0 is off, in replies that do not ask for another one."""
-        return self.speaker.plausibility
+        """The steering's beta of the mask, 0 is off; setting it leaves the rest as it is."""
+        return self.steering.plausibility
 
     @plausibility.setter
     def plausibility(self, value: float) -> None:
-        self.speaker.plausibility = value
+        self.steering = replace(self.steering, plausibility=value)
 
     @property
     def sampling(self) -> Sampling:
@@ -109,6 +120,7 @@ class Session:
         messages: Messages,
         *,
         sampling: Sampling | None = None,
+        steering: Steering | None = None,
         alpha: float | None = None,
         plausibility: float | None = None,
         max_tokens: int = DEFAULT_MAX_TOKENS,
@@ -122,9 +134,10 @@ class Session:
         what the models have already read of the same conversation is not read again.
 
         `messages` is text, or `Message`s or dicts of "role" and "content". `sampling` defaults to
-        the manifest's temperature, `alpha` and `plausibility` to the session's; `stops` is a text
-        or several that end the reply and are left out. With `record` above 0, `Turn.steps` keeps
-        so many of the best tokens of each model's row and of the fused one, for every token.
+        the manifest's temperature, `steering` to the session's, of which `alpha` and `plausibility`
+        change these two; `stops` is a text or several that end the reply and are left out. With
+        `record` above 0, `Turn.steps` keeps so many of the best tokens of each model's row and of
+        the fused one, for every token.
 
         One turn at a time has the models. While another thread's has them, asking for a piece
         raises `BusyError`, or waits with `wait`. A turn begun later in the same thread takes them,
@@ -137,6 +150,7 @@ class Session:
             sampling,
             max_tokens,
             stops,
+            steering=steering,
             alpha=alpha,
             plausibility=plausibility,
             record=record,

@@ -13,9 +13,9 @@ from edgeproxy.core.check import whole
 from edgeproxy.core.model import Logits, Model
 from edgeproxy.core.vocab import Vocab
 from edgeproxy.decode.drafted import Drafted, Drafter
-from edgeproxy.decode.fuse import check_alpha, check_plausibility
 from edgeproxy.decode.pieces import Piece, complete
 from edgeproxy.decode.sample import Sampler, Sampling
+from edgeproxy.decode.steering import Change, Steering
 from edgeproxy.decode.stepwise import Decode, Evaluates, Prompt, stepwise
 from edgeproxy.decode.trio import RoleTokens, Trio
 from edgeproxy.errors import PromptError, UsageError
@@ -63,6 +63,7 @@ class Speaker(ABC, Generic[Prompt]):
         max_tokens: int = DEFAULT_MAX_TOKENS,
         stops: str | Sequence[str] = (),
         *,
+        steering: Steering | None = None,
         alpha: float | None = None,
         plausibility: float | None = None,
         record: int = 0,
@@ -78,8 +79,7 @@ class Speaker(ABC, Generic[Prompt]):
             self.sampling if sampling is None else sampling,
             whole("max_tokens", max_tokens, 1),
             as_stops(stops),
-            None if alpha is None else check_alpha(alpha),
-            None if plausibility is None else check_plausibility(plausibility),
+            self._steered(steering, {"alpha": alpha, "plausibility": plausibility}),
             whole("record", record, 0, len(self._vocab)),
         )
         if not isinstance(asked.sampling, Sampling):
@@ -132,8 +132,12 @@ class Speaker(ABC, Generic[Prompt]):
         """The tokens of a prompt, as the base or the model alone reads it."""
 
     @abstractmethod
+    def _steered(self, steering: Steering | None, change: Change) -> Steering | None:
+        """What a reply that asks for these is steered by. Raises `UsageError`."""
+
+    @abstractmethod
     def _check(self, asked: Asked) -> None:
-        """Raise `UsageError` for what this speaker cannot do."""
+        """Raise `UsageError` for what else this speaker cannot do."""
 
     @abstractmethod
     def _prepare(self, asked: Asked) -> None:
@@ -147,8 +151,8 @@ class Speaker(ABC, Generic[Prompt]):
 class TrioSpeaker(Speaker[RoleTokens]):
     """A trio that answers; each role reads the conversation in its own format and vocabulary.
 
-    What the models have read of the same conversation is kept between replies. `alpha` and
-    `plausibility` begin as the trio's, and are those of replies that do not ask otherwise.
+    What the models have read of the same conversation is kept between replies. `steering` begins as
+    the trio's, and is that of replies that do not ask for another one.
     `drafter` is the decode loop; without one, nothing is drafted.
     """
 
@@ -169,26 +173,7 @@ class TrioSpeaker(Speaker[RoleTokens]):
         self.drafter = drafter
         self._formats = formats
         self._vocabs = vocabs
-        self._alpha = trio.alpha
-        self._plausibility = trio.plausibility
-
-    @property
-    def alpha(self) -> float:
-        """The weight of the pair's opinion in replies that do not ask for another one."""
-        return self._alpha
-
-    @alpha.setter
-    def alpha(self, value: float) -> None:
-        self._alpha = check_alpha(value)
-
-    @property
-    def plausibility(self) -> float:
-        """The mask's beta, 0 is off, in replies that do not ask for another one."""
-        return self._plausibility
-
-    @plausibility.setter
-    def plausibility(self, value: float) -> None:
-        self._plausibility = check_plausibility(value)
+        self.steering = trio.steering
 
     def encode(self, messages: Sequence[Message]) -> RoleTokens:
         """The prompt of a conversation, by role. Raises `PromptError`."""
@@ -218,6 +203,9 @@ class TrioSpeaker(Speaker[RoleTokens]):
     def _size(self, prompt: RoleTokens) -> int:
         return len(prompt.base)
 
+    def _steered(self, steering: Steering | None, change: Change) -> Steering:
+        return (steering or self.steering).changed(change)
+
     def _check(self, asked: Asked) -> None:
         pass  # it can do everything
 
@@ -225,9 +213,7 @@ class TrioSpeaker(Speaker[RoleTokens]):
         return record.watched(sampler, self.trio)
 
     def _prepare(self, asked: Asked) -> None:
-        self.trio.alpha = self.alpha if asked.alpha is None else asked.alpha
-        beta = asked.plausibility
-        self.trio.plausibility = self.plausibility if beta is None else beta
+        self.trio.steering = asked.steering or self.steering
 
 
 class SoloSpeaker(Speaker[Sequence[int]]):
@@ -257,9 +243,14 @@ class SoloSpeaker(Speaker[Sequence[int]]):
     def _size(self, prompt: Sequence[int]) -> int:
         return len(prompt)
 
+    def _steered(self, steering: Steering | None, change: Change) -> Steering | None:
+        if steering is not None or any(value is not None for value in change.values()):
+            raise UsageError("steering is for a trio, not one model alone")
+        return None
+
     def _check(self, asked: Asked) -> None:
-        if asked.alpha is not None or asked.plausibility is not None or asked.record:
-            raise UsageError("alpha, plausibility and record are for a trio, not one model alone")
+        if asked.record:
+            raise UsageError("record is for a trio, not one model alone")
 
     def _prepare(self, asked: Asked) -> None:
         pass  # it has nothing to set

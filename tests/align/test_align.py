@@ -19,7 +19,8 @@ from edgeproxy.align import (
     own_tokens,
 )
 from edgeproxy.core.vocab import Kind, Vocab
-from edgeproxy.decode.fuse import Offset, fuse
+from edgeproxy.decode.fuse import Mix, fuse
+from edgeproxy.decode.steering import Steering
 from edgeproxy.decode.trio import RoleTokens, Trio
 from edgeproxy.errors import EngineError, VocabularyError
 from tests.helpers.fakes import (
@@ -126,7 +127,7 @@ def test_every_offset_is_finite(base: Vocab, vocabs: tuple[Vocab, ...]) -> None:
         # What one of them lacks, both do: no token gets the offset of a gap.
         assert np.array_equal(rows[0] <= LACKING, rows[1] <= LACKING)
         base_row = np.zeros((1, len(base)), np.float32)
-        fused = fuse(base_row, [Offset(rows[0][None], rows[1][None], 1.5)])
+        fused = fuse(base_row, rows[0][None], rows[1][None], Mix(1.5))
         assert np.isfinite(fused).all()
         assert np.abs(fused).max() < 200.0
 
@@ -290,20 +291,24 @@ def test_a_prompt_that_goes_on_is_not_read_again(base: Vocab, vocabs: tuple[Voca
         )
 
 
+STEERING = Steering(0.7, plausibility=0.01)
+
+
 @every_case
 def test_the_rows_behind_a_fused_one_are_the_aligned_ones(
     base: Vocab, vocabs: tuple[Vocab, ...]
 ) -> None:
     """Those after the closer look, with which the fused row was made."""
     aligned = align(*pair_of(*vocabs), base)
-    trio = Trio(random_model(3, vocab=base), aligned.expert, aligned.anti_expert, 0.7, 0.01)
+    trio = Trio(random_model(3, vocab=base), aligned.expert, aligned.anti_expert, STEERING)
     trio.eval(base.encode("Hi th"))
     text = base.encode("ere w12 and")
     for count in (1, 3):
         fused = trio.eval(text, count)
         assert [rows.shape for rows in trio.rows] == [(count, len(base))] * 4
-        offset = Offset(trio.rows.expert, trio.rows.anti_expert, 0.7)
-        assert np.array_equal(fuse(trio.rows.base, [offset], 0.01), fused)
+        of_base, expert, anti_expert, _ = trio.rows
+        again = fuse(of_base, expert, anti_expert, Mix(0.7, plausibility=0.01))
+        assert np.array_equal(again, fused)
         assert np.array_equal(fused[-1], trio.rows_of(fused[-1]).fused)
         last = trio.rows_of(fused[-1]).expert.copy()
         trio.rewind(len(text))

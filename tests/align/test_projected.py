@@ -16,6 +16,7 @@ from edgeproxy.align.projected import SHARE, SPARE, WINDOW
 from edgeproxy.align.spelling import MAX_WORD, Spelling
 from edgeproxy.core.model import Logits
 from edgeproxy.core.vocab import Vocab
+from edgeproxy.decode.steering import Steering
 from edgeproxy.decode.trio import RoleTokens, Trio
 from edgeproxy.errors import ContextFullError, EngineError
 from tests.helpers.fakes import FakeModel, Fault, noise
@@ -193,7 +194,9 @@ def fake(vocab: Vocab, seed: int, n_ctx: int = 4096) -> FakeModel:
 def trio_of(own: Vocab, *, plausibility: float = 0.0, n_ctx: int = 4096) -> Trio:
     expert, anti = fake(own, 2, n_ctx), fake(own, 3, n_ctx)
     aligned = align(expert, anti, LARGE)
-    return Trio(fake(LARGE, 1), aligned.expert, aligned.anti_expert, 1.0, plausibility)
+    return Trio(
+        fake(LARGE, 1), aligned.expert, aligned.anti_expert, Steering(plausibility=plausibility)
+    )
 
 
 def prompt(trio: Trio) -> RoleTokens:
@@ -341,7 +344,9 @@ def test_what_is_evaluated_stays_near_what_the_text_takes() -> None:
     costs = []
     for alpha in (0.0, 1.0):
         trio = trio_of(SMALL)
-        trio.alpha = alpha  # nothing is looked at more closely where the pair has no say
+        trio.steering = Steering(
+            alpha
+        )  # nothing is looked at more closely where the pair has no say
         trio.eval(prompt(trio))
         for token in LARGE.encode(text):
             trio.eval([token])

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import pytest
@@ -27,6 +27,7 @@ from edgeproxy.core.cancel import Cancel, Flag
 from edgeproxy.core.threads import Crew
 from edgeproxy.decode.drafted import Drafter
 from edgeproxy.decode.sample import Sampling
+from edgeproxy.decode.steering import Change, Steering
 from edgeproxy.decode.trio import Trio
 from edgeproxy.errors import EngineError, ModelFileError, UsageError, VocabularyError
 from edgeproxy.prompts.formats import plain
@@ -67,8 +68,8 @@ class FakeSession(Session):
         role = Role(Path("none.gguf"))
         vocab = models[0].vocab
         base, expert, anti_expert = models
-        alpha, plausibility = asked["alpha"] or 1.0, asked["plausibility"] or 0.0
-        trio = Trio(base, expert, anti_expert, alpha, plausibility)
+        change = {name: asked[name] for name in ("alpha", "base_weight", "plausibility", "policy")}
+        trio = Trio(base, expert, anti_expert, Steering().changed(cast(Change, change)))
         drafter = Drafter(trio, asked["draft"])
         super().__init__(
             Recipe("fake", role, role, role),
@@ -348,6 +349,9 @@ def test_run_json(run: Run) -> None:
         "tokens",
         "usage",
         "alpha",
+        "base_weight",
+        "plausibility",
+        "policy",
         "seed",
         "trio",
     ]
@@ -749,7 +753,9 @@ def test_eval_json(run: Run, trio: Path, questions: Path, tmp_path: Path) -> Non
     assert list(found) == [
         "trio",
         "alpha",
+        "base_weight",
         "plausibility",
+        "policy",
         "questions",
         "systems",
         "gap_closed",

@@ -16,6 +16,7 @@ from edgeproxy.core.model import Logits
 from edgeproxy.decode.draft_length import LONGEST, DraftLength
 from edgeproxy.decode.drafted import Draft, Drafter
 from edgeproxy.decode.sample import Sampler, Sampling
+from edgeproxy.decode.steering import Steering
 from edgeproxy.decode.stepwise import stepwise
 from edgeproxy.decode.trio import RoleTokens, Trio
 from edgeproxy.errors import ContextFullError, UsageError
@@ -72,7 +73,7 @@ def agreeing_trio(plausibility: float = 0.0, *, n_ctx: int = 4096) -> Trio:
         FakeModel(mumbling(seed, weight), n_ctx=n_ctx)
         for seed, weight in ((1, 4.0), (2, 4.0), (3, 1.0))
     )
-    return Trio(base, expert, anti, 1.0, plausibility)
+    return Trio(base, expert, anti, Steering(plausibility=plausibility))
 
 
 def alike(rows: Rows) -> Trio:

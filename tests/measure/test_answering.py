@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from edgeproxy.core.threads import Crew
 from edgeproxy.decode.drafted import Drafter
 from edgeproxy.decode.sample import Sampling
+from edgeproxy.decode.steering import Steering
 from edgeproxy.decode.trio import Trio
 from edgeproxy.errors import Cancelled, ContextFullError, EdgeproxyError
-from edgeproxy.measure.answering import Answering, FirstLine
+from edgeproxy.measure.answering import Answering, Ask
 from edgeproxy.measure.evaluate import Question
 from edgeproxy.prompts.formats import plain
 from edgeproxy.session.memory_plan import Estimate
@@ -26,7 +27,7 @@ from tests.helpers.fakes import LIKELY, FakeModel, constant, fake_vocab, saying
 
 QUESTIONS = [Question(f"Q{n}?", ("x",)) for n in range(4)]
 SYSTEMS = ("base", "expert", "proxy")
-ASK = FirstLine(Sampling(), 10**9)
+ASK = Ask(Sampling(), 10**9)
 
 
 def answers(of: str) -> dict[str, str]:
@@ -40,7 +41,7 @@ class Closed:
 
 def session_of(proxy: FakeModel | None = None, **alone: FakeModel) -> Session:
     """A session whose models answer from tables; `made` are those asked alone so far."""
-    trio = Trio(*(proxy or saying(answers("proxy")), saying({}), saying({})), alpha=0.0)
+    trio = Trio(*(proxy or saying(answers("proxy")), saying({}), saying({})), Steering(0.0))
     vocab, role = trio.vocab, Role(Path("none.gguf"))
 
     def solo(name: str) -> SoloSpeaker:

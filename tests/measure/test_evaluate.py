@@ -39,7 +39,7 @@ def test_questions_are_read(tmp_path: Path) -> None:
         {"question": " ", "answer": "a"},
         {"question": "A\0?", "answer": "a"},
         {"question": "A?"},
-        {"question": "A?", "answer": 5},
+        {"question": "A?", "answer": True},
         {"question": "A?", "answer": []},
         {"question": "A?", "answer": ["a", None]},
         {"question": "A?", "answer": "?!"},

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from edgeproxy.decode.sample import Sampling
-from edgeproxy.measure.answering import Answering, FirstLine
+from edgeproxy.measure.answering import Answering, Ask
 from edgeproxy.measure.evaluate import (
     SYSTEMS,
     Question,
@@ -16,7 +16,6 @@ from edgeproxy.measure.evaluate import (
     gap_closed,
     read_questions,
 )
-from edgeproxy.measure.judging import is_right
 from edgeproxy.session.load import load
 from edgeproxy.trios.find import Recipe, find_recipe, read_recipe
 
@@ -31,11 +30,11 @@ Figures = dict[str, dict[str, Any]]
 
 def measured(recipe: Recipe, questions: list[Question]) -> Figures:
     with load(recipe) as session:
-        ask = FirstLine(Sampling(), 48)
+        ask = Ask(Sampling(), 48)
         replies = Answering(session, SYSTEMS, questions, ask).run(workers=2)
     return {
         system: figures(
-            questions, [is_right(r, q.answers) for r, q in zip(said, questions, strict=True)]
+            questions, [q.verdict(r).right for r, q in zip(said, questions, strict=True)]
         )
         for system, said in replies.items()
     }

@@ -15,6 +15,7 @@ import edgeproxy
 from edgeproxy.cli import main
 from edgeproxy.core.model import Logits
 from edgeproxy.decode.sample import Sampling
+from edgeproxy.decode.steering import Steering
 from edgeproxy.errors import ManifestError, ModelFileError, UsageError
 from edgeproxy.gguf import read
 from edgeproxy.llama import LlamaModel, Weights
@@ -218,7 +219,7 @@ def test_a_scale_of_nothing_is_the_base_alone(trio: Path) -> None:
     nothing = replace(recipe.expert.lora, scale=0.0)
     # The prompts must be the same too.
     expert = replace(recipe.expert, lora=nothing, prompt="plain")
-    with load(replace(recipe, expert=expert, plausibility=0.0)) as session:
+    with load(replace(recipe, expert=expert, steering=Steering())) as session:
         assert_same_reply(says(session), says(session, "base"), rows_of(session, "Hello"))
 
 

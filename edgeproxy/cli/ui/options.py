@@ -18,6 +18,7 @@ from edgeproxy.cli.ui.input import only_text
 if TYPE_CHECKING:
     from edgeproxy.decode.drafted import Draft
     from edgeproxy.decode.sample import Sampling
+    from edgeproxy.decode.steering import Change, Policy
     from edgeproxy.llama import KvType
 
 DEFAULT_TRIO = "factbook"
@@ -37,7 +38,9 @@ class Models:
     expert_lora: Path | None = None
     prompts: Mapping[str, str] = field(default_factory=dict)
     alpha: float | None = None
+    base_weight: float | None = None
     plausibility: float | None = None
+    policy: Policy | None = None
     ctx: int | None = None
     threads: int | None = None
     kv: KvType = "f16"
@@ -51,6 +54,16 @@ class Models:
         """The trio asked for: the one that ships where no file was given either."""
         files = (self.base, self.expert, self.anti_expert, self.expert_lora)
         return DEFAULT_TRIO if self.trio is None and not any(files) else self.trio
+
+    @property
+    def steering(self) -> Change:
+        """What was asked of the steering, besides the manifest's."""
+        return {
+            "alpha": self.alpha,
+            "base_weight": self.base_weight,
+            "plausibility": self.plausibility,
+            "policy": self.policy,
+        }
 
 
 @dataclass(frozen=True)
@@ -134,11 +147,24 @@ _SETTINGS = (
         help="Weight of the pair's opinion: 0 is the base alone, 1 the paper.",
     ),
     click.option(
+        "--base-weight",
+        type=float,
+        metavar="W",
+        help="Weight of what only the base knows: 0 is the expert alone, 1 the paper.",
+    ),
+    click.option(
         "--plausibility",
         type=float,
         metavar="BETA",
         help="Drop tokens that the expert gives less than BETA of its best one's probability; "
         "0 is off.",
+    ),
+    click.option(
+        "--policy",
+        type=click.Choice(("constant", "unchanged", "unsure", "dynamic", "nudge")),
+        help="How the weights change from step to step: not at all; the base's with how little "
+        "tuning changed (unchanged) or how unsure the expert is (unsure); alpha with how far the "
+        "pair differs (dynamic); or the expert alone where the base is unsure (nudge).",
     ),
     click.option("--ctx", type=click.IntRange(1, 1 << 20), metavar="N", help="Context in tokens."),
     click.option(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from edgeproxy.decode.steering import PAPER, Steering
 from edgeproxy.errors import UsageError
 from edgeproxy.prompts.formats import check_format_name
 
@@ -96,8 +97,7 @@ class Recipe:
     tuned: Role | None = None
     description: str = ""
     licence: str = ""
-    alpha: float = 1.0
-    plausibility: float = 0.0
+    steering: Steering = PAPER
     temperature: float = 0.0
     verified: bool = False
     memory: Footprint | None = None

@@ -18,15 +18,18 @@ def to_toml(recipe: Recipe) -> str:
 
 
 def _settings(recipe: Recipe) -> dict[str, object]:
-    memory = recipe.memory
+    memory, steering = recipe.memory, recipe.steering
     return {
         "name": recipe.name,
         "description": recipe.description,
         "licence": recipe.licence,
         "verified": recipe.verified,
         "memory": {"bytes": memory.bytes, "context": memory.context} if memory else None,
-        "alpha": recipe.alpha,
-        "plausibility": recipe.plausibility,
+        "alpha": steering.alpha,
+        # Left out where they are the paper's, which manifests of earlier versions say no more of.
+        "base_weight": None if steering.base_weight == 1.0 else steering.base_weight,
+        "plausibility": steering.plausibility,
+        "policy": None if steering.policy == "constant" else steering.policy,
         "temperature": recipe.temperature,
     }
 
