@@ -130,7 +130,7 @@ def _prompts(_context: click.Context, option: click.Parameter, given: Sequence[s
     return chosen
 
 
-_SETTINGS = (
+_STEERING = (
     click.option(
         "--prompt",
         "prompts",
@@ -166,6 +166,8 @@ _SETTINGS = (
         "tuning changed (unchanged) or how unsure the expert is (unsure); alpha with how far the "
         "pair differs (dynamic); or the expert alone where the base is unsure (nudge).",
     ),
+)
+_LOADING = (
     click.option("--ctx", type=click.IntRange(1, 1 << 20), metavar="N", help="Context in tokens."),
     click.option(
         "--threads",
@@ -239,13 +241,14 @@ system_option = click.option(
 )
 
 
-def model_options(*, trio_flag: bool = True) -> Callable[[Command], Command]:
+def model_options(*, trio_flag: bool = True, steering: bool = True) -> Callable[[Command], Command]:
     """Give a verb the flags that choose models; it is called with `models`.
 
-    Without `trio_flag` the trio comes from an argument of the verb's own.
+    Without `trio_flag` the trio comes from an argument of the verb's own, and without `steering` it
+    answers as its manifest or the verb says.
     """
-    flags = (_TRIO, *_FILES, *_SETTINGS) if trio_flag else _SETTINGS
-    return _gather("models", Models, flags)
+    chosen = (_TRIO, *_FILES) if trio_flag else ()
+    return _gather("models", Models, (*chosen, *(_STEERING if steering else ()), *_LOADING))
 
 
 def reply_options(max_tokens: int) -> Callable[[Command], Command]:

@@ -18,6 +18,7 @@ from edgeproxy.errors import ManifestError, UsageError
 from edgeproxy.files import open_regular
 from edgeproxy.gguf import check_scale
 from edgeproxy.prompts.formats import check_format_name
+from edgeproxy.trios.manifest.fitted import read_fitted
 from edgeproxy.trios.manifest.recipe import MANIFEST, ROLES, Footprint, Lora, Recipe, Role, Source
 from edgeproxy.trios.manifest.table import Table
 
@@ -32,7 +33,7 @@ Place = Callable[[Table], Path]
 MAX_BYTES = 1 << 20
 
 RECIPE_KEYS = (
-    *("name", "description", "licence", "verified", "memory", *ROLES, "tuned"),
+    *("name", "description", "licence", "verified", "memory", *ROLES, "tuned", "fitted"),
     *("alpha", "base_weight", "plausibility", "policy", "temperature"),
 )
 FILE_KEYS = ("file", "size", "sha256", "repo", "revision", "licence", "approximate_size")
@@ -111,6 +112,7 @@ def parse_recipe(data: bytes, path: Path, place: Place) -> Recipe:
         verified=table.flag("verified", False),
         memory=_footprint(table.table("memory")) if "memory" in table else None,
         tuned=_role(table.table("tuned"), place) if "tuned" in table else None,
+        fitted=read_fitted(table.table("fitted")) if "fitted" in table else None,
     )
     table.refuse_others(RECIPE_KEYS)
     return recipe

@@ -9,6 +9,7 @@ from pathlib import Path
 from edgeproxy.decode.steering import PAPER, Steering
 from edgeproxy.errors import UsageError
 from edgeproxy.prompts.formats import check_format_name
+from edgeproxy.trios.manifest.fitted import Fitted
 
 MANIFEST = "trio.toml"
 ROLES = ("base", "expert", "anti_expert")
@@ -87,7 +88,8 @@ class Role:
 class Recipe:
     """What a trio is made of. `tuned` is the base tuned directly, kept only for measuring.
 
-    `verified` says whether somebody has pulled these very files and let them answer.
+    `verified` says whether somebody has pulled these very files and let them answer, `fitted` on
+    what its steering was found.
     """
 
     name: str
@@ -101,6 +103,7 @@ class Recipe:
     temperature: float = 0.0
     verified: bool = False
     memory: Footprint | None = None
+    fitted: Fitted | None = None
 
     @property
     def roles(self) -> Mapping[str, Role]:
