@@ -55,7 +55,7 @@ def mcnemar(one: Sequence[bool], other: Sequence[bool]) -> float:
     for k in range(fewer + 1):
         total += ways
         ways = ways * (n - k) // (k + 1)
-    return min(1.0, 2 * total / 2**n)
+    return min(1.0, float(2 * total / 2**n))
 
 
 def _discordant(one: Sequence[bool], other: Sequence[bool]) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Questions with known answers: reading them, and the figures. No models here.
+"""Questions with known answers, read from a file. No models here.
 
 May touch: the file of questions, read-only.
 """
@@ -6,11 +6,9 @@ May touch: the file of questions, read-only.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import ascii_uppercase
-from typing import Any
 
 from edgeproxy.core.utf8 import check_text, decode
 from edgeproxy.errors import PromptError, UsageError
@@ -23,16 +21,14 @@ from edgeproxy.measure.judging import (
 )
 from edgeproxy.measure.judging import judge as named
 
-SYSTEMS = ("base", "anti_expert", "expert", "proxy", "tuned")
-"""What answers: each model alone, and the three together as the proxy."""
-
 
 @dataclass(frozen=True)
 class Question:
     """A question, the answers that count as right, and what kind of question it is.
 
     `judge` is the name of the rule that answers are accepted by, `choices` are labels and texts,
-    and `said` are texts of which a reply that is right in its own way has one.
+    `said` are texts of which a reply that is right in its own way has one, and a question
+    `is_general` that is outside of the task.
     """
 
     text: str
@@ -41,6 +37,7 @@ class Question:
     judge: str = DEFAULT_JUDGE
     choices: tuple[tuple[str, str], ...] = ()
     said: tuple[str, ...] = ()
+    is_general: bool = False
 
     def verdict(self, reply: str) -> Verdict:
         """What its judge says of a reply. Raises `UsageError` for a pattern that takes too long."""
@@ -94,9 +91,12 @@ def _question(line: bytes, where: str, judge: str) -> Question:
         raise UsageError(f"{where}: kind must be text")
     given = content.get("answer")
     accepted = given if isinstance(given, list) else [given]
-    rule = content.get("judge", "json" if any(isinstance(a, dict) for a in accepted) else judge)
-    if rule not in JUDGES:
+    has_object = any(isinstance(answer, dict) for answer in accepted)
+    rule = content.get("judge", "json" if has_object else judge)
+    if not isinstance(rule, str) or rule not in JUDGES:
         raise UsageError(f"{where}: there is no judge {rule!r}; there are {', '.join(JUDGES)}")
+    if has_object and rule != "json":
+        raise UsageError(f"{where}: an answer that is an object is judged by json, not by {rule}")
     choices = _choices(content.get("choices"), where)
     answers = tuple(_answer(answer, where) for answer in accepted)
     if not answers:
@@ -140,27 +140,3 @@ def _said(given: object, where: str) -> tuple[str, ...]:
     if not isinstance(texts, list) or not all(isinstance(t, str) and words(t) for t in texts):
         raise UsageError(f"{where}: contains must be text, or a list of texts")
     return tuple(texts)
-
-
-def figures(questions: Sequence[Question], right: Sequence[bool]) -> dict[str, Any]:
-    """How one system did: `accuracy` (a share of 1) and `n`, also for each of the `kinds`."""
-    kinds: dict[str, list[bool]] = {}
-    for question, is_it in zip(questions, right, strict=True):
-        if question.kind is not None:
-            kinds.setdefault(question.kind, []).append(is_it)
-    return {**_share(right), "kinds": {kind: _share(of_kind) for kind, of_kind in kinds.items()}}
-
-
-def _share(right: Sequence[bool]) -> dict[str, Any]:
-    return {"accuracy": sum(right) / len(right), "n": len(right)}
-
-
-def gap_closed(systems: Mapping[str, Mapping[str, Any]]) -> float | None:
-    """(proxy - base) / (tuned - base) of the accuracies: the paper's measure.
-
-    None where one of the three was not measured, or where tuning gained nothing.
-    """
-    if not {"base", "proxy", "tuned"} <= set(systems):
-        return None
-    base, proxy, tuned = (float(systems[name]["accuracy"]) for name in ("base", "proxy", "tuned"))
-    return (proxy - base) / (tuned - base) if tuned > base else None

@@ -759,16 +759,20 @@ def test_eval_json(run: Run, trio: Path, questions: Path, tmp_path: Path) -> Non
         "questions",
         "systems",
         "gap_closed",
+        "comparisons",
+        "general",
         "seconds",
     ]
     assert list(found["systems"]) == ["base", "anti_expert", "expert", "proxy"]
     assert found["questions"] == 2
     assert found["gap_closed"] is None
-    assert found["systems"]["proxy"] == {
-        "accuracy": 0.5,
-        "n": 2,
-        "kinds": {"city": {"accuracy": 1.0, "n": 1}, "line": {"accuracy": 0.0, "n": 1}},
-    }
+    proxy = found["systems"]["proxy"]
+    assert (proxy["accuracy"], proxy["n"], proxy["f1"], proxy["said"]) == (0.5, 2, None, None)
+    assert proxy["interval"] == pytest.approx([0.0945, 0.9055], abs=1e-4)
+    assert {kind: of["accuracy"] for kind, of in proxy["kinds"].items()} == {"city": 1.0, "line": 0}
+    pairs = [(pair["one"], pair["other"], pair["p"]) for pair in found["comparisons"]]
+    assert pairs == [("proxy", "base", 1.0), ("proxy", "expert", 1.0)]
+    assert found["general"] is None
     assert found["systems"]["base"]["accuracy"] == 0.0
     lines = [json.loads(line) for line in replies.read_text().splitlines()]
     assert len(lines) == 8
@@ -778,6 +782,7 @@ def test_eval_json(run: Run, trio: Path, questions: Path, tmp_path: Path) -> Non
         "answer": ["Quito", "Lima"],
         "system": "proxy",
         "reply": "It is Lima.",
+        "judge": "contains",
         "right": True,
     } in lines
 
@@ -786,10 +791,11 @@ def test_eval_as_text(run: Run, trio: Path, questions: Path) -> None:
     arguments = ("--threads", "1", "--systems", "proxy,anti-expert", "--limit", "1", "--stats")
     code, out, err = run("eval", str(trio), str(questions), *arguments)
     assert code == 0
-    assert out.splitlines()[:3] == [
-        "kind  n  anti-expert   proxy",
-        "city  1         0.0%  100.0%",
-        "all   1         0.0%  100.0%",
+    assert out.splitlines()[:4] == [
+        "kind  n  anti-expert      proxy",
+        "city  1         0.0%     100.0%",
+        "all   1         0.0%     100.0%",
+        "95%          [0, 79]  [21, 100]",
     ]
     assert "2 replies in" in err
     assert err.endswith(", pair: same vocabulary\n")
@@ -803,10 +809,23 @@ def test_eval_as_text(run: Run, trio: Path, questions: Path) -> None:
         ["--systems", ""],
         ["--replies", "/nonsense/replies"],
         ["--limit", "0"],
+        ["--judge", "nobody"],
+        ["--systems", "expert/alpha=2"],
+        ["--systems", "proxy/"],
+        ["--systems", "proxy/beta=1"],
+        ["--systems", "proxy/alpha=much"],
+        ["--systems", "proxy/base_weight=2"],
+        ["--systems", "proxy/policy=mine"],
+        ["--systems", "proxy/base_weight=0/alpha=2"],
+        ["--general", "/nonsense.jsonl"],
+        ["--general", "{questions}", "--systems", "proxy"],
+        ["--rejudge"],
+        ["--rejudge", "--resume", "--replies", "x"],
     ],
 )
 def test_eval_wrong_usage(run: Run, trio: Path, questions: Path, arguments: list[str]) -> None:
-    code, out, err = run("eval", str(trio), str(questions), *arguments)
+    given = [word.format(questions=questions) for word in arguments]
+    code, out, err = run("eval", str(trio), str(questions), *given)
     assert (code, out, err.count("\n")) == (2, "", 1)
 
 

@@ -9,13 +9,9 @@ import pytest
 
 from edgeproxy.decode.sample import Sampling
 from edgeproxy.measure.answering import Answering, Ask
-from edgeproxy.measure.evaluate import (
-    SYSTEMS,
-    Question,
-    figures,
-    gap_closed,
-    read_questions,
-)
+from edgeproxy.measure.evaluate import Question, read_questions
+from edgeproxy.measure.report import Answers, gap_closed
+from edgeproxy.measure.systems import SYSTEMS
 from edgeproxy.session.load import load
 from edgeproxy.trios.find import Recipe, find_recipe, read_recipe
 
@@ -32,12 +28,7 @@ def measured(recipe: Recipe, questions: list[Question]) -> Figures:
     with load(recipe) as session:
         ask = Ask(Sampling(), 48)
         replies = Answering(session, SYSTEMS, questions, ask).run(workers=2)
-    return {
-        system: figures(
-            questions, [q.verdict(r).right for r, q in zip(said, questions, strict=True)]
-        )
-        for system, said in replies.items()
-    }
+    return {system: Answers(questions, said).figures() for system, said in replies.items()}
 
 
 @pytest.fixture(scope="module")

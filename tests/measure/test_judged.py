@@ -20,10 +20,7 @@ PAIRS: list[dict[str, Any]] = [
 
 def question(pair: dict[str, Any], folder: Path) -> Question:
     """The question of a pair, read as a person's file would be."""
-    line = {
-        "question": "?",
-        **{key: pair[key] for key in ("judge", "answer", "choices") if key in pair},
-    }
+    line: dict[str, Any] = {"question": "?", **pair}
     path = folder / "questions.jsonl"
     path.write_text(json.dumps(line, ensure_ascii=False), "utf-8")
     (asked,) = read_questions(path)

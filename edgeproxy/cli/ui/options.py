@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from edgeproxy.llama import KvType
 
 DEFAULT_TRIO = "factbook"
+DEFAULT_MAX_TOKENS = 256
 
 Command = Callable[..., Any]
 Gathered = TypeVar("Gathered")
@@ -68,9 +69,9 @@ class Models:
 
 @dataclass(frozen=True)
 class Reply:
-    """How a reply is drawn, and how long it may be."""
+    """How a reply is drawn, and how long it may be, where the verb asks that."""
 
-    max_tokens: int
+    max_tokens: int = DEFAULT_MAX_TOKENS
     temperature: float | None = None
     top_k: int | None = None
     top_p: float | None = None
@@ -262,6 +263,11 @@ def reply_options(max_tokens: int) -> Callable[[Command], Command]:
         help="The longest reply.",
     )
     return _gather("reply", Reply, (length, *_SAMPLING))
+
+
+def sampling_options(command: Command) -> Command:
+    """Give a verb the flags of sampling alone; it is called with `reply`."""
+    return _gather("reply", Reply, _SAMPLING)(command)
 
 
 def _gather(
