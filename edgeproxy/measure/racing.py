@@ -3,7 +3,8 @@
 Every setting answers the same questions in the same order, so two are compared in pairs. The rule
 that chooses is a ladder from the cheapest and plainest setting up: one takes the place of the one
 before where it is ahead on the questions that both have answered, by more than chance would
-explain (McNemar's exact test, p below its `level`).
+explain (McNemar's exact test, p below its `level`). Between peers, which cost as much and are as
+plain, there is nothing to be careful about: `PEER_LEVEL` is enough.
 
 A setting is dropped once the probability is below its `hope` that the ladder, with all questions
 answered, would prefer it to the one that it prefers now. That is stochastic curtailment (Lan,
@@ -30,6 +31,9 @@ FIRST_LOOK = 20
 PRIOR = (0.5, 0.5, 1.0)
 """Of a setting's being right alone, its rival's being right alone, and no difference."""
 
+PEER_LEVEL = 0.5
+"""The p at which a setting takes the place of a peer."""
+
 Setting = TypeVar("Setting", bound=Hashable)
 
 
@@ -37,7 +41,8 @@ Setting = TypeVar("Setting", bound=Hashable)
 class Runner(Generic[Setting]):
     """A setting in the race: its place in the order, and what it has answered right.
 
-    `level` and `hope` are the p's of the rule that the module's docstring gives.
+    Those whose ranks begin with the same two numbers are peers. `level` and `hope` are the p's of
+    the rule that the module's docstring gives.
     """
 
     setting: Setting
@@ -46,6 +51,10 @@ class Runner(Generic[Setting]):
     hope: float
     right: list[bool] = field(default_factory=list)
     is_racing: bool = True
+
+    def level_against(self, other: Runner[Setting]) -> float:
+        """The p below which this one, of the higher rank, takes the place of `other`."""
+        return PEER_LEVEL if self.rank[:2] == other.rank[:2] else self.level
 
     @property
     def share(self) -> float:
@@ -80,7 +89,7 @@ class Race(Generic[Setting]):
         """Whom the ladder chooses by the answers so far."""
         first, *others = self.racing
         for other in others:
-            if beats(*differences(other.right, first.right), other.level):
+            if beats(*differences(other.right, first.right), other.level_against(first)):
                 first = other
         return first
 
@@ -109,8 +118,8 @@ class Race(Generic[Setting]):
         left = self.total - shared
         mine, yours = differences(runner.right, leader.right)
         if runner.rank > leader.rank:
-            return chance_to_beat(mine, yours, shared, left, runner.level)
-        return 1.0 - chance_to_beat(yours, mine, shared, left, leader.level)
+            return chance_to_beat(mine, yours, shared, left, runner.level_against(leader))
+        return 1.0 - chance_to_beat(yours, mine, shared, left, leader.level_against(runner))
 
 
 def differences(one: Sequence[bool], other: Sequence[bool]) -> tuple[int, int]:

@@ -12,12 +12,10 @@ from typing import Any, get_args
 
 from edgeproxy.decode.steering import PAPER, Policy, Steering
 from edgeproxy.errors import UsageError
+from edgeproxy.measure.systems import PROXY
 
 EXPERT = Steering(base_weight=0.0)
 BASE = Steering(alpha=0.0)
-
-PROXY = "proxy"
-"""The system's name where `eval` and files of replies name it."""
 
 BASE_WEIGHTS = (0.25, 0.5, 0.75, 1.0)
 ALPHAS = (0.5, 1.0, 1.5, 2.0)
@@ -86,7 +84,7 @@ def rank(setting: Steering) -> tuple[float, ...]:
 
 
 def name(setting: Steering) -> str:
-    """How files of replies and `eval --systems` name it: "proxy/base_weight=0.5"."""
+    """How files of replies name it, as `eval` does what is changed of the paper's steering."""
     if setting in (EXPERT, BASE):
         return "expert" if setting == EXPERT else "base"
     parts = [PROXY]

@@ -72,7 +72,7 @@ def test_an_installed_trio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_trio_that_ships_is_refused_by_name_and_by_path() -> None:
     shipped = shipped_folders()[0] / "factbook"
     for name in ("factbook", str(shipped), str(shipped / "trio.toml")):
-        with pytest.raises(UsageError, match="comes with edgeproxy.*--dry-run, or fit a copy"):
+        with pytest.raises(UsageError, match=r"comes with edgeproxy.*--dry-run, or fit a copy"):
             OwnManifest(name)
 
 
