@@ -10,7 +10,7 @@ import contextlib
 import random
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -141,19 +141,21 @@ def _fit(
 ) -> Fit:
     """Load the trio, and let settings race."""
     from edgeproxy.decode.sample import Sampling
+    from edgeproxy.decode.steering import PAPER
     from edgeproxy.measure.answering import Ask
     from edgeproxy.measure.fit import NONE, Fitting
     from edgeproxy.measure.fit_session import ALONE, SessionAnswers
 
     order = list(range(len(asked)))
     random.Random(seed).shuffle(order)
-    with opened(models, recipe, ALONE) as ready:
+    # Whatever the manifest says by now, all three models are needed.
+    with opened(models, replace(recipe, steering=PAPER), ALONE) as ready:
         answers = SessionAnswers(ready.session, asked, Ask(Sampling(), max_tokens))
         fitting = Fitting(
             answers,
             lambda number, text: asked[number].verdict(text).right,
             order,
-            also=[recipe.steering],
+            also=[] if recipe.steering.is_expert_alone else [recipe.steering],
             known=NONE if kept is None else kept.answers,
             heard=_ignored if kept is None else kept.heard,
             seconds=None if minutes is None else 60 * minutes,

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from edgeproxy.decode.steering import PAPER, Steering
-from edgeproxy.errors import Cancelled
+from edgeproxy.errors import Cancelled, EdgeproxyError
 from edgeproxy.measure import settings
 from edgeproxy.measure.racing import BLOCK, FIRST_LOOK, Race, Runner
 
@@ -144,7 +144,8 @@ class Fitting:
     def run(self, progress: Callable[[Progress], None] = lambda _: None) -> Fit:
         """Race until it is decided, or time is up, or an answer was cancelled.
 
-        Raises `Cancelled` where that was before anything can be said.
+        Where that was before anything can be said it raises `Cancelled`, or `EdgeproxyError` for
+        want of time.
         """
         deadline = None if self._seconds is None else self._clock() + self._seconds
         self._enter([*settings.coarse(), *self._also])
@@ -160,8 +161,11 @@ class Fitting:
         except Cancelled:
             ending = "interrupted"
         if len(self._race.leader.right) < min(FIRST_LOOK, len(self._order)):
-            when = "was interrupted" if ending == "interrupted" else "ran out of time"
-            raise Cancelled(f"fit {when} before anything could be said; give it longer")
+            if ending == "interrupted":
+                raise Cancelled("fit was interrupted before anything could be said")
+            raise EdgeproxyError(
+                "fit ran out of time before anything could be said; give it longer"
+            )
         return self._found(ending)
 
     def _enter(self, found: Sequence[Steering]) -> None:

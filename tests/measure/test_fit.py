@@ -10,7 +10,7 @@ from itertools import count
 import pytest
 
 from edgeproxy.decode.steering import PAPER, Steering
-from edgeproxy.errors import Cancelled
+from edgeproxy.errors import Cancelled, EdgeproxyError
 from edgeproxy.measure import settings
 from edgeproxy.measure.fit import Answer, Fit, Fitting, Known, Progress
 from edgeproxy.measure.settings import BASE, EXPERT
@@ -199,7 +199,7 @@ def test_too_little_time_is_said() -> None:
     fitting = Fitting(
         Fake(alike(0.3, 0.0, 0.6)), is_right, range(200), seconds=9, clock=lambda: next(times)
     )
-    with pytest.raises(Cancelled, match="ran out of time"):
+    with pytest.raises(EdgeproxyError, match="ran out of time"):
         fitting.run()
 
 

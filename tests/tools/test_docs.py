@@ -14,7 +14,7 @@ import edgeproxy
 from edgeproxy import Session, errors
 from edgeproxy.cli import VERBS
 from edgeproxy.prompts.formats import FORMATS, FROM_FILE
-from edgeproxy.trios.manifest import read, read_recipe
+from edgeproxy.trios.manifest import fitted, read, read_recipe
 from tests.test_layers import LAYERS
 from tools import docs, links
 
@@ -175,6 +175,7 @@ KEYS = {
     "A model": set(read.ROLE_KEYS),
     "An expert that is an adapter": set(read.ADAPTED_KEYS),
     "The adapter": set(read.LORA_KEYS),
+    "What fit found": set(fitted.KEYS),
     "Memory": set(read.MEMORY_KEYS),
 }
 
