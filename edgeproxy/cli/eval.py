@@ -26,7 +26,7 @@ from edgeproxy.cli.ui.options import (
     stats_option,
 )
 from edgeproxy.cli.ui.output import say, write, write_json
-from edgeproxy.cli.ui.stats import pair_in_words, peak_in_words
+from edgeproxy.cli.ui.stats import EXPERT_ALONE, pair_in_words, peak_in_words
 from edgeproxy.errors import UsageError
 from edgeproxy.measure.evaluate import Question, read_questions
 from edgeproxy.measure.judging import DEFAULT_JUDGE, JUDGES, LINE_TOKENS, REPLY_TOKENS
@@ -43,7 +43,7 @@ _JUDGES = "\n".join(f"  {judge.name:<9} {judge.means}" for judge in JUDGES.value
 
 @click.command(
     "eval",
-    short_help="Measure how much of the gap to direct tuning a trio closes.",
+    short_help="Measure how often a trio and its models are right.",
     epilog=f"""\b
 Examples:
   edgeproxy eval factbook questions.jsonl
@@ -170,10 +170,13 @@ def choose_systems(names: str | None, recipe: Recipe, steering: Steering) -> lis
 
     Raises `UsageError` for an unknown one, or one that the trio has not.
     """
-    has_tuned = recipe.tuned is not None and recipe.tuned.path.exists()
+    has_tuned = recipe.tuned_is_here
     if names is None:
         if recipe.tuned is not None and not has_tuned:
-            say(f"{recipe.tuned.path} is not here, so the tuned model is left out", dim=True)
+            say(
+                f"{recipe.tuned.own_files[0].path} is not here, so the tuned model is left out",
+                dim=True,
+            )
         return [name for name in SYSTEMS if name != "tuned" or has_tuned]
     wanted = read_systems(names, steering)
     if "tuned" in wanted and not has_tuned:
@@ -244,7 +247,8 @@ class _Work:
                 count = len(missing)
                 parts = [f"{count} replies in {seconds:.1f} s", f"{count / seconds:.1f} replies/s"]
                 parts += [f"loaded in {ready.load_seconds:.2f} s", *peak_in_words()]
-                say(", ".join([*parts, pair_in_words(session, costs)]))
+                pair = EXPERT_ALONE if session.is_expert_alone else pair_in_words(session, costs)
+                say(", ".join([*parts, pair]))
         return found
 
     def judged_again(self, path: Path) -> dict[str, Any]:

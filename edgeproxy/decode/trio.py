@@ -14,11 +14,13 @@ from typing import NamedTuple, cast
 
 import numpy as np
 
-from edgeproxy.align import ProjectedModel
+from edgeproxy.align import ProjectedModel, own_rows
 from edgeproxy.core.model import Logits, Model, Saving
 from edgeproxy.core.threads import Beside
 from edgeproxy.core.vocab import Vocab
 from edgeproxy.decode.fuse import Mix, fuse
+from edgeproxy.decode.policies import Said, mix_of
+from edgeproxy.decode.remembering import kept_of
 from edgeproxy.decode.steering import PAPER, Steering
 from edgeproxy.errors import EngineError, UsageError
 
@@ -47,6 +49,13 @@ class Rows(NamedTuple):
     expert: Logits
     anti_expert: Logits
     fused: Logits
+
+
+class _Heard(NamedTuple):
+    """What one model said, and its own rows behind that (see `own_rows`) where they are asked."""
+
+    rows: Logits
+    own: Logits
 
 
 class Trio:
@@ -81,7 +90,9 @@ class Trio:
         """Changes whenever something is read or forgotten."""
         self._is_astray = False  # a model could not even forget everything
         self._ahead: list[int] = []  # what the expert alone has read, and the rows that followed
-        self._ahead_rows: list[Logits] = []
+        self._ahead_heard: list[_Heard] = []
+        self.mix = Mix()
+        """The weights of the last `eval`."""
         self._fused = self._nothing.fused
         self._projected = [m for m in (expert, anti_expert) if isinstance(m, ProjectedModel)]
 
@@ -126,13 +137,16 @@ class Trio:
         shares = tokens if isinstance(tokens, RoleTokens) else (tokens,) * 3
         before = [len(read) for read in self._read]
         try:
-            base, expert, anti_expert = self._each(shares, rows)
+            heard = self._each(shares, rows)
             if self.version != version:
                 raise EngineError("another reply went on with these models during an evaluation")
             if len(self._fused) < rows:
                 self._fused = np.empty((rows, len(self.vocab)), np.float32)
+            base, expert, anti_expert = (one.rows for one in heard)
+            said = Said(base, expert, anti_expert, heard[1].own, heard[2].own)
+            self.mix = mix_of(self.steering, said)
             fused = self._fuse(base, expert, anti_expert)
-            if self._projected and self.steering.alpha:
+            if self._projected and np.any(self.mix.alpha):
                 fused = self._look_closer(base, expert, anti_expert, fused)
             self.rows = Rows(base, expert, anti_expert, fused)
             return fused
@@ -172,9 +186,7 @@ class Trio:
 
     def _fuse(self, base: Logits, expert: Logits, anti_expert: Logits) -> Logits:
         out = self._fused[: len(base)]
-        steering = self.steering
-        mix = Mix(steering.alpha, steering.base_weight, steering.plausibility)
-        return fuse(base, expert, anti_expert, mix, out)
+        return fuse(base, expert, anti_expert, self.mix, out)
 
     def _eval_one_by_one(self, tokens: Sequence[int] | RoleTokens, rows: int) -> Logits:
         """Several rows of a pair whose rows are made exact one at a time."""
@@ -195,21 +207,25 @@ class Trio:
         self.eval(tokens)
         return Rows(*(rows.copy() for rows in self.rows))
 
-    def _each(self, shares: Sequence[Sequence[int]], rows: int) -> tuple[Logits, Logits, Logits]:
+    def _each(self, shares: Sequence[Sequence[int]], rows: int) -> tuple[_Heard, _Heard, _Heard]:
         """The rows of all three, each model having read its share."""
 
-        def read(place: int) -> Logits:
+        def read(place: int) -> _Heard:
             model, tokens = self.models[place], shares[place]
             # Noted first: an interrupt after the model has read must still find it to forget.
             self._read[place].extend(tokens)
             if model is self.expert and self._ahead:
                 return self._catch_up(tokens, rows)
-            return model.eval(tokens, rows)
+            return self._heard(model, tokens, rows)
 
         if self._beside is None or self._ahead:
             return read(0), read(1), read(2)
         work = len(shares[1]), len(shares[2])
         return read(0), *self._beside.run(work, lambda: read(1), lambda: read(2))
+
+    def _heard(self, model: Model, tokens: Sequence[int], rows: int) -> _Heard:
+        said = model.eval(tokens, rows)
+        return _Heard(said, said if self.steering.policy == "constant" else own_rows(model, said))
 
     def read_ahead(self, token: int) -> Logits:
         """Let the expert alone read `token`: the row that follows for it, shape (n_vocab,).
@@ -218,27 +234,27 @@ class Trio:
         one that does not, and every rewind, takes it back.
         """
         try:
-            row: Logits = self.expert.eval([token])[-1].copy()
+            heard = _joined([self._heard(self.expert, [token], 1)])
         except BaseException:
             self._restore([len(read) for read in self._read])
             raise
         self._ahead.append(token)
-        self._ahead_rows.append(row)
+        self._ahead_heard.append(heard)
+        row: Logits = heard.rows[-1]
         return row
 
-    def _catch_up(self, tokens: Sequence[int], rows: int) -> Logits:
+    def _catch_up(self, tokens: Sequence[int], rows: int) -> _Heard:
         """The expert's last `rows` rows for `tokens`, with what it has read ahead of them."""
-        ahead, known = self._ahead, self._ahead_rows
-        self._ahead, self._ahead_rows = [], []
+        ahead, known = self._ahead, self._ahead_heard
+        self._ahead, self._ahead_heard = [], []
         if ahead != list(tokens[: len(ahead)]):
             self.expert.rewind(len(ahead))
-            return self.expert.eval(tokens, rows)
+            return self._heard(self.expert, tokens, rows)
         rest = tokens[len(ahead) :]
         kept = known[max(0, len(tokens) - rows) :]
-        if not rest:
-            return np.stack(kept)
-        new = self.expert.eval(rest, min(rows, len(rest)))
-        return np.vstack([*kept, new])
+        if rest:
+            kept = [*kept, self._heard(self.expert, rest, min(rows, len(rest)))]
+        return _joined(kept)
 
     def _restore(self, lengths: Sequence[int]) -> None:
         """Bring each model back to its own length; where one cannot, all three forget everything.
@@ -246,7 +262,7 @@ class Trio:
         Raises `EngineError` then, but not where a model forgets all or nothing by its nature; and
         with nothing changed where none of them can be used at all.
         """
-        self._ahead, self._ahead_rows = [], []
+        self._ahead, self._ahead_heard = [], []
         self.rows = self._nothing
         self.version += 1
         if any(map(_cannot_go_back, self.models, lengths)):
@@ -302,7 +318,7 @@ class Trio:
         At least one token is left for each role, so that `eval` of the result gives a row. A role
         that cannot rewind reads all of it again, unless it goes on from what was read.
         """
-        kept = list(map(_kept, self.models, self._read, prompt))
+        kept = list(map(kept_of, self.models, self._read, prompt))
         self._restore(kept)
         return RoleTokens(*(p[n:] for p, n in zip(prompt, kept, strict=True)))
 
@@ -329,6 +345,14 @@ class Trio:
             raise
 
 
+def _joined(parts: Sequence[_Heard]) -> _Heard:
+    """A copy of all their rows, in order."""
+    rows = np.concatenate([part.rows for part in parts])
+    if all(part.own is part.rows for part in parts):
+        return _Heard(rows, rows)
+    return _Heard(rows, np.concatenate([part.own for part in parts]))
+
+
 def _leading(row: Logits) -> list[int]:
     """The tokens of the largest logits in `row`, shape (n_vocab,), the largest first."""
     near = np.flatnonzero(row >= row.max() - NEAR)
@@ -343,16 +367,3 @@ def _has_read(model: Model, tokens: Sequence[int]) -> bool:
 def _cannot_go_back(model: Model, length: int) -> bool:
     """Whether `model` forgets all or nothing, and has read another number of tokens than this."""
     return not model.can_rewind and 0 < length != model.n_past
-
-
-def _kept(model: Model, read: Sequence[int], prompt: Sequence[int]) -> int:
-    """How much of what `model` has `read` it can keep when it reads `prompt`, all but a token."""
-    n = max(min(_common_prefix(read, prompt), len(prompt) - 1), 0)
-    return n if n == len(read) or model.can_rewind else 0
-
-
-def _common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
-    return next(
-        (n for n, (a, b) in enumerate(zip(left, right, strict=False)) if a != b),
-        min(len(left), len(right)),
-    )

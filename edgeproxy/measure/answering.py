@@ -1,6 +1,7 @@
 """Several systems answering the same questions side by side, for `eval`.
 
-Each system has a thread and a context of its own; llama.cpp leaves Python's lock while it computes.
+Each role has a thread and a context of its own, and all variants of the proxy are one role's;
+llama.cpp leaves Python's lock while it computes.
 """
 
 from __future__ import annotations

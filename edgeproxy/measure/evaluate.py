@@ -6,9 +6,11 @@ May touch: the file of questions, read-only.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import ascii_uppercase
+from typing import Any
 
 from edgeproxy.core.utf8 import check_text, decode
 from edgeproxy.errors import PromptError, UsageError
@@ -91,21 +93,27 @@ def _question(line: bytes, where: str, judge: str) -> Question:
         raise UsageError(f"{where}: kind must be text")
     given = content.get("answer")
     accepted = given if isinstance(given, list) else [given]
-    has_object = any(isinstance(answer, dict) for answer in accepted)
-    rule = content.get("judge", "json" if has_object else judge)
-    if not isinstance(rule, str) or rule not in JUDGES:
-        raise UsageError(f"{where}: there is no judge {rule!r}; there are {', '.join(JUDGES)}")
-    if has_object and rule != "json":
-        raise UsageError(f"{where}: an answer that is an object is judged by json, not by {rule}")
+    judge = _judge(content, accepted, judge, where)
     choices = _choices(content.get("choices"), where)
     answers = tuple(_answer(answer, where) for answer in accepted)
     if not answers:
         raise UsageError(f"{where}: answer must be text, or a list of accepted texts")
     for answer in answers:
-        fault = JUDGES[rule].fault(answer, dict(choices))
+        fault = JUDGES[judge].fault(answer, dict(choices))
         if fault is not None:
             raise UsageError(f"{where}: the accepted answer {answer[:60]!r} {fault}")
-    return Question(text, answers, kind, rule, choices, _said(content.get("contains"), where))
+    return Question(text, answers, kind, judge, choices, _said(content.get("contains"), where))
+
+
+def _judge(content: Mapping[str, Any], accepted: Sequence[object], judge: str, where: str) -> str:
+    """The name of the judge that a line asks for, or else `judge`."""
+    has_object = any(isinstance(answer, dict) for answer in accepted)
+    name = content.get("judge", "json" if has_object else judge)
+    if not isinstance(name, str) or name not in JUDGES:
+        raise UsageError(f"{where}: there is no judge {name!r}; there are {', '.join(JUDGES)}")
+    if has_object and name != "json":
+        raise UsageError(f"{where}: an answer that is an object is judged by json, not by {name}")
+    return name
 
 
 def _answer(answer: object, where: str) -> str:

@@ -16,6 +16,7 @@ from typing import get_args
 from edgeproxy.align import MAX_PATHS, align, doubts, match_pair
 from edgeproxy.core.cancel import Cancel, Flag
 from edgeproxy.core.check import one_of, whole
+from edgeproxy.core.memory_free import free_memory
 from edgeproxy.core.threads import Crew, Threads
 from edgeproxy.decode.drafted import Draft, Drafter
 from edgeproxy.decode.sample import Sampling
@@ -25,13 +26,13 @@ from edgeproxy.errors import UsageError, VocabularyError
 from edgeproxy.llama import KvType, LlamaModel, Weights, check_kv_type
 from edgeproxy.prompts.formats import Format, make_format
 from edgeproxy.prompts.renderer import Renderer
+from edgeproxy.session.expert import ExpertSpeaker
 from edgeproxy.session.floor import Floor
-from edgeproxy.session.memory_free import free_memory
 from edgeproxy.session.memory_plan import Part, Plan, adapter_bytes
 from edgeproxy.session.model_files import ModelFiles, Progress
 from edgeproxy.session.session import Session
 from edgeproxy.session.speaker import SoloSpeaker, TrioSpeaker
-from edgeproxy.trios.find import Recipe, Role, choose_recipe
+from edgeproxy.trios.find import LoraChoice, Recipe, Role, choose_recipe
 
 SOLO_ROLES = ("base", "expert", "anti_expert", "tuned")
 
@@ -42,7 +43,7 @@ def load(
     base: str | Path | None = None,
     expert: str | Path | None = None,
     anti_expert: str | Path | None = None,
-    expert_lora: str | Path | None = None,
+    expert_lora: LoraChoice | None = None,
     prompts: Mapping[str, str] | None = None,
     steering: Steering | None = None,
     alpha: float | None = None,
@@ -61,13 +62,15 @@ def load(
 ) -> Session:
     """Load a trio by name, by the path of its manifest, or from three GGUF files.
 
-    With `trio` and a file, the file takes that role's place. `expert_lora` is a LoRA adapter: the
-    expert is then the anti-expert's weights, held once, with what it changes of them. `prompts`
-    names prompt formats for some roles, such as {"expert": "chatml"} (see `FORMATS`). `steering`
-    defaults to the manifest's, and `alpha`, `base_weight`, `plausibility` and `policy` change what
-    they name of it (see `Steering`); `n_ctx` (tokens) to what the models were trained with,
-    at most 4,096; `n_threads` to what is fastest while it runs (see `threads`). While `cancel`
-    is set, loading stops with `Cancelled`, and replies end.
+    With `trio` and a file, the file takes that role's place. `expert_lora` is a LoRA adapter, or
+    several with the weight of each (see `Role`): the expert is then the anti-expert's weights, held
+    once, with what these change of them; one of weight 0 is left out.
+
+    `prompts` names prompt formats for some roles, such as {"expert": "chatml"} (see `FORMATS`).
+    `steering` defaults to the manifest's, and `alpha`, `base_weight`, `plausibility` and `policy`
+    change what they name of it (see `Steering`); `n_ctx` (tokens) to what the models were trained
+    with, at most 4,096; `n_threads` to what is fastest while it runs (see `threads`). While
+    `cancel` is set, loading stops with `Cancelled`, and replies end.
 
     `kv_type` "q8_0" halves what a long context takes of memory, nearly without a loss.
 
@@ -76,6 +79,9 @@ def load(
 
     `solo` names models that will answer alone too (see `Session.solo`): they are loaded with the
     trio, if there is room for all of them.
+
+    Where the steering gives the base no weight, the expert is all that is loaded: it answers alone,
+    in its own vocabulary, and `strict` and `draft` have nothing to say.
 
     The pair may have a vocabulary of its own. What it then cannot say is in `Session.doubts`; with
     `strict` it is a `VocabularyError`.
@@ -102,6 +108,8 @@ def load(
     files = ModelFiles(progress, cancel)
     try:
         loading = _Loading(files, recipe, n_ctx, n_threads, kv_type, force, cancel)
+        if recipe.steering.is_expert_alone:
+            return loading.expert_alone(solo)
         return loading.session(strict, draft, solo)
     except BaseException:
         files.close()
@@ -125,7 +133,7 @@ class _Loading:
         recipe, files = self.recipe, self.files
         parts = {name: Part.of(files.check(role)) for name, role in recipe.roles.items()}
         alone = {name: Part.of(files.check(self._role(name))) for name in solo}
-        adapters = adapter_bytes(recipe.roles.values())
+        adapters = adapter_bytes([*recipe.roles.values(), *map(self._role, solo)])
         plan = Plan(parts, self.n_ctx, self.kv_type, draft != "off", adapters)
         memory = plan.estimate()
         if not self.force:
@@ -180,6 +188,7 @@ class _Loading:
             base,
             Drafter(trio, draft),
             self._sampling,
+            partial(self._expert, crew),
         )
         session = Session(
             recipe,
@@ -195,6 +204,32 @@ class _Loading:
             session.solo(name)
         return session
 
+    def expert_alone(self, solo: Sequence[str]) -> Session:
+        """Nothing but the expert in memory, answering for the trio. Raises as `load` does."""
+        part = Part.of(self.files.check(self.recipe.expert))
+        crew = Crew(part.header.n_params, part.header.n_params, self.n_threads)
+        adapters = adapter_bytes([self.recipe.expert])
+        plan = Plan({"expert": part}, self.n_ctx, self.kv_type, False, adapters)
+        speaker = self._expert(crew)
+        speaker.steering = self.recipe.steering
+        session = Session(
+            self.recipe,
+            speaker,
+            self.files,
+            partial(self._solo, crew),
+            matches={},
+            crew=crew,
+            memory=plan.estimate(),
+            doubts=plan.doubts(),
+        )
+        for name in solo:
+            session.solo(name)
+        return session
+
+    def _expert(self, crew: Crew) -> ExpertSpeaker:
+        """The expert, to answer in the trio's place."""
+        return ExpertSpeaker(*self._alone(crew, "expert"))
+
     @property
     def _sampling(self) -> Sampling:
         return Sampling(temperature=self.recipe.temperature)
@@ -206,20 +241,25 @@ class _Loading:
         return found
 
     def _solo(self, crew: Crew, role: str) -> SoloSpeaker:
-        """One model alone, in a context of its own. See `Session.solo`."""
+        """One model alone. See `Session.solo`."""
+        return SoloSpeaker(*self._alone(crew, role))
+
+    def _alone(self, crew: Crew, role: str) -> tuple[LlamaModel, Format, Floor, Weights, Sampling]:
+        """What speaks where one model answers alone, in a context of its own."""
         found = self._role(role)
         held = self.files.held(found)
         part = Part(held.header, held.vocab, 0) if held else Part.of(self.files.check(found))
         if not self.force:
             plan = Plan({role: part}, self.n_ctx, self.kv_type)
-            plan.check_alone(role, part, held is not None, free_memory())
+            more = adapter_bytes([found]) if role not in self.recipe.roles else 0
+            plan.check_alone(role, part, held is not None, free_memory(), more)
         if held is None:
             self.files.try_format(role, found)
         weights = self.files.weights(role, found)
         floor = Floor(self.cancel)
         model = self._context(role, found, floor, crew.alone(weights.n_params))
         layout = _format(found, weights, self.files.renderer)
-        return SoloSpeaker(model, layout, floor, weights, self._sampling)
+        return model, layout, floor, weights, self._sampling
 
     def _context(
         self,
@@ -235,7 +275,7 @@ class _Loading:
             n_threads=n_threads,
             kv_type=self.kv_type,
             n_branches=n_branches,
-            adapter=self.files.adapter(name, role),
+            adapters=self.files.adapters(name, role),
             cancel=floor,
         )
 

@@ -14,11 +14,14 @@ from edgeproxy.decode.drafted import Drafter
 from edgeproxy.decode.sample import Sampling
 from edgeproxy.decode.steering import Steering
 from edgeproxy.decode.trio import Trio
+from edgeproxy.errors import UsageError
 from edgeproxy.prompts.formats import Message
 from edgeproxy.session.conversation import Conversation
+from edgeproxy.session.expert import ExpertSpeaker
 from edgeproxy.session.floor import Floor, Holder
 from edgeproxy.session.memory_plan import Estimate
-from edgeproxy.session.speaker import DEFAULT_MAX_TOKENS, Messages, SoloSpeaker, TrioSpeaker
+from edgeproxy.session.messages import Messages
+from edgeproxy.session.speaker import DEFAULT_MAX_TOKENS, SoloSpeaker, TrioSpeaker
 from edgeproxy.session.turn import Turn
 from edgeproxy.trios.find import Recipe
 
@@ -38,14 +41,15 @@ class Session:
     """A loaded trio that answers. Use it as a context manager, or `close` it.
 
     Made by `edgeproxy.load`, or of parts: `speaker` answers, `files` are closed with it, and
-    `solo(role)` makes one model of the trio answer alone. One turn at a time has the models;
-    `cancel` may be called from any thread and any signal handler.
+    `solo(role)` makes one model of the trio answer alone. Where the recipe gives the base no
+    weight the speaker is the expert alone, and nothing else is in memory. One turn at a time has
+    the models; `cancel` may be called from any thread and any signal handler.
     """
 
     def __init__(
         self,
         recipe: Recipe,
-        speaker: TrioSpeaker,
+        speaker: TrioSpeaker | ExpertSpeaker,
         files: Closes,
         solo: Callable[[str], SoloSpeaker],
         *,
@@ -69,14 +73,34 @@ class Session:
         self._solo: dict[str, SoloSpeaker] = {}
 
     @property
+    def is_expert_alone(self) -> bool:
+        """Whether only the expert was loaded, as the base has no weight."""
+        return isinstance(self.speaker, ExpertSpeaker)
+
+    @property
     def trio(self) -> Trio:
-        """The three models as one."""
-        return self.speaker.trio
+        """The three models as one. Raises `UsageError` where only the expert was loaded."""
+        return self.trio_speaker.trio
 
     @property
     def drafter(self) -> Drafter:
-        """The decode loop, which drafts as its mode says."""
-        return self.speaker.drafter
+        """The decode loop, which drafts as its mode says. Raises as `trio` does."""
+        return self.trio_speaker.drafter
+
+    @property
+    def trio_speaker(self) -> TrioSpeaker:
+        """Who answers where all three were loaded. Raises as `trio` does."""
+        if isinstance(self.speaker, TrioSpeaker):
+            return self.speaker
+        raise UsageError(
+            f"this needs all three models of {self.recipe.name}, and with base_weight 0 only the "
+            "expert was loaded: load it with another base_weight (--base-weight 1)"
+        )
+
+    @property
+    def n_ctx(self) -> int:
+        """How many tokens a conversation can have."""
+        return self.speaker.n_ctx
 
     @property
     def cost(self) -> Cost | None:
@@ -175,11 +199,12 @@ class Session:
         """
         from edgeproxy.session.prompt_cache import cache_prompt, opening  # few need it
 
-        prompt = opening(self.speaker.encode, [Message("system", system)])
-        work = Holder(self.speaker.floor)
+        speaker = self.trio_speaker
+        prompt = opening(speaker.encode, [Message("system", system)])
+        work = Holder(speaker.floor)
         with work.step():
             try:
-                return cache_prompt(Path(path), self.trio, prompt, progress)
+                return cache_prompt(Path(path), speaker.trio, prompt, progress)
             finally:
                 work.let_go()
 
@@ -207,7 +232,7 @@ class Session:
         self._files.close()
 
     def _floors(self) -> list[Floor]:
-        return [self.speaker.floor, *(solo.floor for solo in list(self._solo.values()))]
+        return [*self.speaker.floors, *(solo.floor for solo in list(self._solo.values()))]
 
     def __enter__(self) -> Session:
         return self

@@ -68,22 +68,25 @@ class Turn(torch.autograd.Function):  # type: ignore[misc]
 
     @staticmethod
     def forward(ctx: Any, heads: Tensor, cos: Tensor, sin: Tensor, adjacent: bool) -> Tensor:
-        """(batch, length, heads, head) -> the same; `cos` and `sin` are (length, pairs)."""
+        """(batch, length, heads, head) -> the same, in the dtype of `cos` and `sin`.
+
+        Those are (length, pairs). `adjacent` pairs are neighbours, others the n-th number of the
+        first half of what is turned and of the second.
+        """
         ctx.save_for_backward(cos, sin)
-        ctx.adjacent = adjacent
-        return _turned(heads, cos, sin, adjacent)
+        ctx.adjacent, ctx.dtype = adjacent, heads.dtype
+        return _turned(heads, cos, sin, adjacent, cos.dtype)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """The gradient for the heads."""
         cos, sin = ctx.saved_tensors
-        return _turned(gradient, cos, -sin, ctx.adjacent), None, None, None
+        return _turned(gradient, cos, -sin, ctx.adjacent, ctx.dtype), None, None, None
 
 
-def _turned(heads: Tensor, cos: Tensor, sin: Tensor, adjacent: bool) -> Tensor:
-    """Pairs are neighbours, or the n-th of the first half of what is turned and of the second."""
+def _turned(heads: Tensor, cos: Tensor, sin: Tensor, adjacent: bool, dtype: torch.dtype) -> Tensor:
     cos, sin, pairs = cos[:, None], sin[:, None], cos.shape[-1]
-    made = torch.empty_like(heads, memory_format=torch.contiguous_format)
+    made = torch.empty(heads.shape, dtype=dtype)
     made[..., 2 * pairs :] = heads[..., 2 * pairs :]
     first, second = (
         (slice(0, 2 * pairs, 2), slice(1, 2 * pairs, 2))

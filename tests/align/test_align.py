@@ -16,8 +16,10 @@ from edgeproxy.align import (
     ProjectedModel,
     align,
     match,
+    own_rows,
     own_tokens,
 )
+from edgeproxy.core.model import Logits
 from edgeproxy.core.vocab import Kind, Vocab
 from edgeproxy.decode.fuse import Mix, fuse
 from edgeproxy.decode.steering import Steering
@@ -289,6 +291,29 @@ def test_a_prompt_that_goes_on_is_not_read_again(base: Vocab, vocabs: tuple[Voca
         assert model.history[: len("Hi there Hello. And")] == model.vocab.encode(
             "Hi there Hello. And"
         )
+
+
+@every_case
+def test_the_pairs_own_rows_are_what_it_says_without_a_base(
+    base: Vocab, vocabs: tuple[Vocab, ...]
+) -> None:
+    pair = pair_of(*vocabs)
+    aligned = align(*pair, base)
+    for inner, model in zip(pair, (aligned.expert, aligned.anti_expert), strict=True):
+        model.eval(base.encode("Hi th"))
+        got = own_rows(model, model.eval(base.encode("ere w1")))[-1]
+        raw = random_row(inner)
+        if isinstance(model, ProjectedModel):
+            raw = raw - np.logaddexp.reduce(raw.astype(np.float64))
+        np.testing.assert_allclose(got, raw, atol=1e-4)
+
+
+def random_row(model: FakeModel) -> Logits:
+    """What `model` says after what it has read, asked without any wrapper."""
+    last = model.history[-1]
+    model.rewind(1)
+    row: Logits = model.eval([last])[-1].copy()
+    return row
 
 
 STEERING = Steering(0.7, plausibility=0.01)

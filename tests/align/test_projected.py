@@ -12,10 +12,11 @@ import pytest
 
 import edgeproxy.align.projected as projected_module
 from edgeproxy.align import LACKING, ProjectedModel, align, match
-from edgeproxy.align.projected import SHARE, SPARE, WINDOW
+from edgeproxy.align.projected import MAX_PATHS, SHARE, SPARE, WINDOW
 from edgeproxy.align.spelling import MAX_WORD, Spelling
 from edgeproxy.core.model import Logits
 from edgeproxy.core.vocab import Vocab
+from edgeproxy.decode.fuse import fuse
 from edgeproxy.decode.steering import Steering
 from edgeproxy.decode.trio import RoleTokens, Trio
 from edgeproxy.errors import ContextFullError, EngineError
@@ -380,3 +381,28 @@ def test_the_bases_special_tokens_read_as_nothing() -> None:
     assert expert.text == b" th"
     with pytest.raises(EngineError, match="outside the vocabulary"):
         expert.eval([len(LARGE) + len(SMALL)])
+
+
+@pytest.mark.parametrize("own", [SMALL, PIECES], ids=["bpe", "unigram"])
+@pytest.mark.parametrize(
+    "steering", [Steering(base_weight=0.5), Steering(policy="unchanged")], ids=str
+)
+def test_the_token_that_leads_is_the_right_one_where_the_expert_counts(
+    own: Vocab, steering: Steering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if every token had been looked at closely, with the weights of this step."""
+    trio = trio_of(own)
+    trio.steering = steering
+    trio.eval(prompt(trio))
+    models: Any = trio.expert, trio.anti_expert
+    right = []
+    for token in LARGE.encode(TEXT)[:20]:
+        leads = int(trio.eval([token])[-1].argmax())
+        with monkeypatch.context() as unlimited:
+            unlimited.setattr(projected_module, "SPARE", 1 << 20)
+            for first in range(0, len(LARGE), MAX_PATHS):
+                for model in models:
+                    model.refine(range(first, min(first + MAX_PATHS, len(LARGE))))
+        base, expert, anti_expert, _ = trio.rows
+        right.append(leads == int(fuse(base, expert, anti_expert, trio.mix)[-1].argmax()))
+    assert sum(right) >= 18

@@ -496,12 +496,26 @@ def test_slash_commands(run: Run, models: list[FakeModel]) -> None:
     assert bytes(models[0].history) == b"Be kind.\nLines\none\ntwo"
 
 
+def test_slash_commands_of_the_steering(run: Run) -> None:
+    lines = b"/base\n/base 0.5\n/mask 0.1\n/policy\n/policy unsure\n/alpha 2\n"
+    code, _, err = run("chat", stdin=lines)
+    assert code == 0
+    assert err == (
+        "base weight is 1\nbase weight is 0.5\nplausibility is 0.1\npolicy is constant\n"
+        "policy is unsure\nalpha is 2\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [
         (b"/nonsense", "there is no command /nonsense"),
         (b"/alpha nan", "alpha must be a finite number"),
         (b"/alpha much", "/alpha takes a number"),
+        (b"/base 2", "base_weight must be between 0"),
+        (b"/base half", "/base takes a number"),
+        (b"/mask -1", "plausibility must be between 0"),
+        (b"/policy best", "policy must be one of constant"),
     ],
 )
 def test_a_wrong_command_does_not_end_the_chat(run: Run, line: bytes, said: str) -> None:

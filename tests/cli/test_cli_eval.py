@@ -342,7 +342,7 @@ def test_questions_outside_of_the_task_say_what_is_kept(
     assert [line["system"] for line in lines if line.get("general")] == ["base", "proxy"]
     code, out, _ = run(*options)
     assert code == 0
-    assert "outside of the task, 1 questions, of which the base answers 1 right:" in out
+    assert "of 1 question outside of the task the base answers 1 right:" in out
     assert "  proxy 0.0% [0, 79], keeps 0.0% [0, 79] of the base's" in out
 
 

@@ -57,7 +57,7 @@ def rows_of(session: Session, question: str | Sequence[Message]) -> RowAfter:
     def row_after(said: Sequence[int]) -> Logits:
         trio = session.trio
         trio.steering = replace(session.steering, plausibility=0.0)
-        prompt = session.speaker.encode(messages)
+        prompt = session.trio_speaker.encode(messages)
         text = type(prompt)(*([*tokens, *said] for tokens in prompt))
         row: Logits = trio.eval(trio.resume(text))[-1]
         return row

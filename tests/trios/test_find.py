@@ -19,6 +19,7 @@ from edgeproxy.trios.find import (
     read_recipe,
     recipe_of_files,
 )
+from edgeproxy.trios.manifest import to_toml
 
 GOOD = """\
 name = "small"
@@ -207,7 +208,10 @@ def test_a_link_out_of_the_folder_is_its_owners_own(tmp_path: Path) -> None:
     (folder / "sub").symlink_to(outside.parent)
     recipe = read_recipe(write(folder, GOOD))
     assert recipe.base.path == recipe.anti_expert.path == outside.resolve()
-    assert (recipe.base.name, recipe.anti_expert.name) == ("base.gguf", "anti-expert.gguf")
+    assert (recipe.base.file_name, recipe.anti_expert.file_name) == (
+        "base.gguf",
+        "anti-expert.gguf",
+    )
     assert recipe.expert.path == outside.resolve().with_name("expert.gguf")
 
 
@@ -309,3 +313,20 @@ def test_a_format_or_a_role_that_there_is_not_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=said):
         choose_recipe(None, "b.gguf", "e.gguf", "a.gguf", prompts=prompts)
+
+
+@pytest.mark.parametrize(
+    "steering",
+    [Steering(), Steering(0.5, 0.25, 0.1, "unsure"), Steering(base_weight=0.0, plausibility=0.1)],
+    ids=str,
+)
+def test_a_steering_is_written_as_it_is_read(tmp_path: Path, steering: Steering) -> None:
+    recipe = dataclasses.replace(read_recipe(write(tmp_path, LEAST)), steering=steering)
+    text = to_toml(recipe)
+    assert read_recipe(write(tmp_path, text)).steering == steering
+    # What is as in the paper is left out: versions before would not know these keys.
+    assert ("base_weight" in text, "policy" in text) == (
+        steering.base_weight != 1.0,
+        steering.policy != "constant",
+    )
+    assert set(recipe.loaded) == ({"expert"} if steering.is_expert_alone else set(recipe.roles))

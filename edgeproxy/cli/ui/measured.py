@@ -86,7 +86,7 @@ def _compared(comparisons: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 def _kept(general: Mapping[str, Any]) -> Iterator[str]:
     """What each system still knows of what the base knows."""
     n, known = general["questions"], general["known"]
-    yield f"outside of the task, {n} questions, of which the base answers {known} right:"
+    yield f"of {n} question{'s' * (n != 1)} outside of the task the base answers {known} right:"
     for name, of in general["systems"].items():
         said = f"{_name(name)} {_percent(of['accuracy'])} {_interval(of['interval'])}"
         if of["kept"] is not None:

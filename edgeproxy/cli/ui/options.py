@@ -6,6 +6,7 @@ Each flag's default is None, "not given": then the trio's manifest decides, or t
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -36,7 +37,7 @@ class Models:
     base: Path | None = None
     expert: Path | None = None
     anti_expert: Path | None = None
-    expert_lora: Path | None = None
+    expert_lora: Sequence[tuple[Path, float]] = ()
     prompts: Mapping[str, str] = field(default_factory=dict)
     alpha: float | None = None
     base_weight: float | None = None
@@ -53,7 +54,7 @@ class Models:
     @property
     def name(self) -> str | None:
         """The trio asked for: the one that ships where no file was given either."""
-        files = (self.base, self.expert, self.anti_expert, self.expert_lora)
+        files = (self.base, self.expert, self.anti_expert, *self.expert_lora)
         return DEFAULT_TRIO if self.trio is None and not any(files) else self.trio
 
     @property
@@ -95,14 +96,36 @@ class Reply:
 
 _PATH = click.Path(path_type=Path)
 
+_WEIGHTED = re.compile(r"(.+)=([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)", re.DOTALL)
+
+
+def _weighted(_context: click.Context, option: click.Parameter, given: Sequence[str]) -> Any:
+    """FILE or FILE=WEIGHT, ... -> each file and its weight; other signs "=" belong to the file."""
+    from edgeproxy.errors import UsageError
+    from edgeproxy.gguf import check_scale
+
+    chosen = []
+    for each in given:
+        found = _WEIGHTED.fullmatch(each)
+        path, weight = (found[1], float(found[2])) if found else (each, 1.0)
+        try:
+            chosen.append((Path(path), check_scale(weight)))
+        except UsageError as error:
+            raise click.BadParameter(f"{each!r}: {error}", param=option) from None
+    return tuple(chosen)
+
+
 _FILES = (
     click.option("--base", type=_PATH, help="GGUF file of the large untuned model."),
     click.option("--expert", type=_PATH, help="GGUF file of the small tuned model."),
     click.option("--anti-expert", type=_PATH, help="GGUF file of the small untuned model."),
     click.option(
         "--expert-lora",
-        type=_PATH,
-        help="GGUF file of a LoRA adapter: the expert is the anti-expert with it.",
+        multiple=True,
+        metavar="FILE[=WEIGHT]",
+        callback=_weighted,
+        help="GGUF file of a LoRA adapter: the expert is the anti-expert with it. Several add up, "
+        "each by its weight, which is 1 where none is given.",
     ),
 )
 _TRIO = click.option(
@@ -131,7 +154,7 @@ def _prompts(_context: click.Context, option: click.Parameter, given: Sequence[s
     return chosen
 
 
-_STEERING = (
+_ANSWERING = (
     click.option(
         "--prompt",
         "prompts",
@@ -168,6 +191,8 @@ _STEERING = (
         "pair differs (dynamic); or the expert alone where the base is unsure (nudge).",
     ),
 )
+"""How the models of a trio answer: what its manifest may say too."""
+
 _LOADING = (
     click.option("--ctx", type=click.IntRange(1, 1 << 20), metavar="N", help="Context in tokens."),
     click.option(
@@ -249,7 +274,12 @@ def model_options(*, trio_flag: bool = True, steering: bool = True) -> Callable[
     answers as its manifest or the verb says.
     """
     chosen = (_TRIO, *_FILES) if trio_flag else ()
-    return _gather("models", Models, (*chosen, *(_STEERING if steering else ()), *_LOADING))
+    return _gather("models", Models, (*chosen, *(_ANSWERING if steering else ()), *_LOADING))
+
+
+def files_options() -> Callable[[Command], Command]:
+    """Give a verb the flags that a trio of files is made with; it is called with `models`."""
+    return _gather("models", Models, (*_FILES, *_ANSWERING))
 
 
 def reply_options(max_tokens: int) -> Callable[[Command], Command]:

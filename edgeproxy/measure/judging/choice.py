@@ -37,6 +37,9 @@ _SETS = (
 _CYRILLIC = str.maketrans("АВСЕ", "ABCE")
 """Letters that look alike, for replies to Latin labels: a keyboard has А where A was meant."""
 
+_LONGEST = 500
+"""So many characters after a label may be a choice's text."""
+
 _JOINED = rf"(?:(?![{UNSPACED}{KATAKANA}{HANGUL}])\w)"
 """A character that a label must not stand beside; a word in these scripts may be a label's next."""
 _WORDS = {
@@ -45,8 +48,11 @@ _WORDS = {
 }
 """Labels that are words too where this follows: "A dog", "В Париже"."""
 
-_NO_WORDS = r"\s+(?:or|and|nor|is|oder|und|ist|ou|et|est|o|y|e|es|или|и)(?!\w)"
-"""But not where that does: "A or B"."""
+_NO_WORDS = (
+    r"\s+(?:or|and|nor|is|because|since|would|oder|und|ist|weil|denn|ou|et|est|car|parce|o|y|e|es"
+    r"|porque|или|и|потому)(?!\w)"
+)
+"""But not where that does: "A or B", "A because"."""
 
 
 def judge_choice(reply: str, answers: Sequence[str], choices: Choices) -> Verdict:
@@ -77,10 +83,11 @@ def _named(reply: str, answers: Sequence[str], choices: Choices) -> set[str]:
     text = _plain(reply)
     latin = text if set(labels) & set(_SETS[1]) else text.translate(_CYRILLIC)
     for find, where in ((_marked, latin), (_alone, text)):
-        found = {label: ends for label in labels if (ends := find(_plain(label), where))}
+        found = {label: at for label in labels if (at := find(_plain(label), where))}
         if found:
-            said = {_said_beside(text[end:], choices) for ends in found.values() for end in ends}
-            return set(found) | {label for label in said if label is not None}
+            ends = {end for of_label in found.values() for end in of_label}
+            lines = {text[end : end + _LONGEST].split("\n", 1)[0] for end in ends}
+            return set(found).union(*(_said_beside(line, choices) for line in lines))
     return _by_text(reply, choices)
 
 
@@ -109,10 +116,10 @@ def _alone(label: str, text: str) -> list[int]:
     return [found.end() for found in re.finditer(pattern, text)]
 
 
-def _said_beside(rest: str, choices: Choices) -> str | None:
-    """The choice whose text is all that the line after a label has."""
-    said = words(rest.split("\n", 1)[0])
-    return next((label for label, text in choices.items() if said and said == words(text)), None)
+def _said_beside(line: str, choices: Choices) -> set[str]:
+    """The choices whose text is all that the line after a label has."""
+    said = words(line)
+    return {label for label, text in choices.items() if said and said == words(text)}
 
 
 def _by_text(reply: str, choices: Choices) -> set[str]:

@@ -54,18 +54,25 @@ _DECODER = json.JSONDecoder(parse_constant=_refuse, parse_int=_number, parse_flo
 
 
 def first_object(text: str) -> dict[str, Any] | None:
-    """The first JSON object that stands in `text`, or None."""
-    start = -1
+    """The first JSON object that stands in `text`, or None.
+
+    One within another that is cut off, or goes wrong behind it, is not looked at.
+    """
+    at = 0
     for _ in range(_TRIES):
-        start = text.find("{", start + 1)
+        start = text.find("{", at)
         if start < 0:
             return None
+        at = start + 1
         try:
             found, _end = _DECODER.raw_decode(text, start)
-            if isinstance(found, dict) and _depth(found) <= _DEEP:
-                return found
+        except json.JSONDecodeError as error:
+            at = max(at, error.pos)
         except (ValueError, RecursionError):
             continue
+        else:
+            if _depth(found) <= _DEEP:
+                return dict(found)
     return None
 
 

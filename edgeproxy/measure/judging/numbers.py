@@ -39,7 +39,7 @@ _SIGN_WORDS = r"[负負]|マイナス|마이너스\s?|ลบ\s?|(?<!\w)(?:minus|
 _CURRENCY = r"[$€£¥₹₽₩]"
 _TEN = r"\s?[×x*·]\s?10(?:\^\{?(?P<power>[-\u2212]?\d{1,2})\}?|(?P<raised>⁻?[⁰¹²³⁴-⁹]{1,2}))"
 _NUMBER = re.compile(
-    rf"(?P<sign>{_SIGN}|{_SIGN_WORDS})?{_CURRENCY}?\s?(?P<minus>(?<={_CURRENCY})[-\u2212])?"
+    rf"(?P<sign>{_SIGN}|{_SIGN_WORDS})?(?:{_CURRENCY}\s?)?(?P<minus>(?<={_CURRENCY})[-\u2212])?"
     r"(?<![A-Za-z\u00c0-\u024f\u0370-\u052f_])"
     r"(?:(?:(?P<whole>\d+)\s)?(?P<part>\d+)[/⁄](?P<of>\d+)(?![\d/⁄])"
     rf"|(?P<digits>{_DIGITS})(?:[eE](?P<exponent>[+-]?\d{{1,2}})(?!\w)|{_TEN})?)",
@@ -48,14 +48,16 @@ _NUMBER = re.compile(
 _AMBIGUOUS = re.compile(r"[1-9]\d{0,2}[.,]\d{3}")
 
 _SCALES = {
-    3: "thousand|tausend|mille?|тысяч[аи]?|тыс|ألف|آلاف|हज़ार",
-    5: "lakhs?|लाख",
+    12: "trillions?|billionen|bill[oó]n(?:es)?|триллион(?:а|ов)?|трлн",
+    9: "billions?|bn|milliarden?|mrd|milliards?|mil millones|миллиард(?:а|ов)?|млрд|مليار",
+    7: "crores?|करोड़",
     6: "millions?|millionen|mio|mill[oó]n(?:es)?|milh(?:ão|ões)|milion[ei]|миллион(?:а|ов)?|млн"
     "|مليون|ملايين|ล้าน",
-    7: "crores?|करोड़",
-    9: "billions?|bn|milliarden?|mrd|milliards?|mil millones|миллиард(?:а|ов)?|млрд|مليار",
-    12: "trillions?|billionen|bill[oó]n(?:es)?|триллион(?:а|ов)?|трлн",
+    5: "lakhs?|लाख",
+    3: "thousand|tausend|mil(?:le)?|тысяч[аи]?|тыс|ألف|آلاف|हज़ार",
 }
+"""Powers of ten in words; longer ones stand before those that they begin with."""
+
 _SCALE = re.compile(
     r"[\s-]?(?:" + "|".join(f"(?P<ten{n}>{said})" for n, said in _SCALES.items()) + r")(?!\w)",
     re.IGNORECASE,
@@ -63,6 +65,8 @@ _SCALE = re.compile(
 _UNITS = (
     {"千": 10**3, "천": 10**3} | dict.fromkeys("万萬만", 10**4) | dict.fromkeys("億亿억", 10**8)
 )
+_JOINS = {unit: ("", " ") if unit in "천만억" else ("",) for unit in _UNITS}
+"""What may stand between two parts of a number: 1億2千万, 5만 3천."""
 _UNIT = re.compile(rf"(?:(?!千[克米瓦卡])[{''.join(_UNITS)}])+")
 _LATEX = (
     (re.compile(r"(?<=\d)\\[dt]?frac\{(\d+)\}\{(\d+)\}"), r" \1/\2"),
@@ -96,7 +100,7 @@ def numbers(text: str) -> list[Number]:
             continue
         scale, at = _scale(text, at)
         number = Number(*(None if v is None else v * scale for v in number))  # type: ignore[arg-type]
-        if found and joins == match.start():
+        if found and joins >= 0 and text[joins : match.start()] in _JOINS[text[joins - 1]]:
             last = found.pop().value
             number = Number(last + (number.value if last >= 0 else -number.value))
         found.append(number)

@@ -9,6 +9,7 @@ May touch: a child process, which lasts until this one ends.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import subprocess
@@ -66,13 +67,20 @@ class Searcher:
                 _end(child)
                 raise
             if not answer:
-                _end(child)
-                raise UsageError(
-                    f"the pattern {pattern!r} takes more than {self._seconds:g} seconds on a reply;"
-                    " write it without a repetition inside of another one"
-                )
+                raise UsageError(self._why(child, pattern))
             self._child = child
         return bool(json.loads(answer))
+
+    def _why(self, child: subprocess.Popen[bytes], pattern: str) -> str:
+        """Why a child that has ended gave no answer."""
+        code = child.wait()
+        _end(child)
+        if code != pattern_child.TOOK_TOO_LONG:
+            return f"the search for the pattern {pattern!r} failed (exit code {code}); try again"
+        return (
+            f"the pattern {pattern!r} takes more than {self._seconds:g} seconds on a reply; "
+            "write it without a repetition inside of another one"
+        )
 
     def _start(self) -> subprocess.Popen[bytes]:
         script = Path(pattern_child.__file__)
@@ -96,11 +104,9 @@ def _end(child: subprocess.Popen[bytes]) -> None:
     child.kill()
     child.wait()
     for pipe in (child.stdin, child.stdout):
-        if pipe is not None and not pipe.closed:
-            try:
+        if pipe is not None:
+            with contextlib.suppress(OSError):  # what was not sent any more
                 pipe.close()
-            except OSError:  # what was not sent any more
-                continue
 
 
 _SEARCHER = Searcher()

@@ -12,6 +12,9 @@ import signal
 import sys
 import warnings
 
+TOOK_TOO_LONG = 1
+"""The exit code of a child that a search took too long in, which `faulthandler` gives it."""
+
 
 def main() -> None:
     """Answer jobs until standard input ends, which it does when the parent ends."""
