@@ -48,8 +48,8 @@ Examples:
 \b
 QUESTIONS is as for eval; take other questions than those that you measure on afterwards. Settings
 race: all answer the same questions, and one that cannot win any more is not asked again. A costlier
-setting is preferred only where it is ahead by more than chance would explain: the base and the
-paper's equation with p < 0.3, the many others with p < 0.05 (McNemar's test).""",
+way is preferred only where it is ahead by more than chance would explain: the base and the paper's
+equation with p < 0.3, the many others with p < 0.05 (McNemar's test).""",
 )
 @click.argument("trio")
 @click.argument("questions", type=click.Path(path_type=Path))

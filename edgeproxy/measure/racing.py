@@ -3,8 +3,8 @@
 Every setting answers the same questions in the same order, so two are compared in pairs. The rule
 that chooses is a ladder from the cheapest and plainest setting up: one takes the place of the one
 before where it is ahead on the questions that both have answered, by more than chance would
-explain (McNemar's exact test, p below its `level`). Between peers, which cost as much and are as
-plain, there is nothing to be careful about: `PEER_LEVEL` is enough.
+explain (McNemar's exact test, p below its `level`). Against one that costs as much there is less to
+be careful about: `SAME_COST` is enough, and `PEER` where that one is as plain, too.
 
 A setting is dropped once the probability is below its `hope` that the ladder, with all questions
 answered, would prefer it to the one that it prefers now. That is stochastic curtailment (Lan,
@@ -31,8 +31,8 @@ FIRST_LOOK = 20
 PRIOR = (0.5, 0.5, 1.0)
 """Of a setting's being right alone, its rival's being right alone, and no difference."""
 
-PEER_LEVEL = 0.5
-"""The p at which a setting takes the place of a peer."""
+SAME_COST, PEER = 0.2, 0.5
+"""The p below which a setting takes the place of one that costs as much, and is as plain too."""
 
 Setting = TypeVar("Setting", bound=Hashable)
 
@@ -41,8 +41,8 @@ Setting = TypeVar("Setting", bound=Hashable)
 class Runner(Generic[Setting]):
     """A setting in the race: its place in the order, and what it has answered right.
 
-    Those whose ranks begin with the same two numbers are peers. `level` and `hope` are the p's of
-    the rule that the module's docstring gives.
+    A rank begins with how costly a setting is, and how plain. `level` and `hope` are the p's of the
+    rule that the module's docstring gives.
     """
 
     setting: Setting
@@ -54,7 +54,9 @@ class Runner(Generic[Setting]):
 
     def level_against(self, other: Runner[Setting]) -> float:
         """The p below which this one, of the higher rank, takes the place of `other`."""
-        return PEER_LEVEL if self.rank[:2] == other.rank[:2] else self.level
+        if self.rank[:1] != other.rank[:1]:
+            return self.level
+        return PEER if self.rank[:2] == other.rank[:2] else SAME_COST
 
     @property
     def share(self) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -225,3 +226,19 @@ def test_too_little_time_is_said(run: Run, folder: Path) -> None:
     assert (code, out) == (1, "")
     assert "ran out of time before anything could be said" in err
     assert (folder / "trio.toml").read_text() == before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
+def test_show_tells_what_was_found(
+    tmp_path: Path, factbook: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = factbook.read_text().replace('file = "', f'file = "{tmp_path.name}/')
+    (tmp_path / tmp_path.name).symlink_to(factbook.parent)
+    table = (
+        'questions = "q"\ncount = 3\ndate = "2026-11-25"\nedgeproxy = "1"\nverdict = "Use it."\n'
+    )
+    (tmp_path / "trio.toml").write_text(
+        f'{text}\n[fitted]\n{table}sha256 = "{"a" * 64}"\nresults = []\n'
+    )
+    assert main(["show", str(tmp_path)]) == 0
+    assert "fitted             2026-11-25, on 3 questions: Use it." in capsys.readouterr().out
