@@ -209,6 +209,9 @@ def test_gsm8k_keeps_solutions_to_learn_and_numbers_to_judge(tmp_path: Path) -> 
     learnt = made["train"][0]
     i = int(learnt["question"].split()[0])
     assert learnt["answer"] == f"It is {i + 1000:,}.\n#### {i + 1000}"
+    for line in made["validation"]:
+        solved, alone = line["answer"]
+        assert solved.endswith(f"\n#### {alone}")
     assert all(line["answer"].isdecimal() for line in made["test"])
     assert {line["judge"] for line in made["test"]} == {"number"}
 

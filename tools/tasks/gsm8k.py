@@ -1,7 +1,8 @@
 """The task "gsm8k": grade-school arithmetic in words (Cobbe et al., arXiv 2110.14168, MIT).
 
 What is learnt is the solution with its last line "#### 72", without the marks `<<48/2=24>>` that a
-calculator reads; what counts in a reply is the number alone.
+calculator reads; what counts in a reply is the number alone. Lines for validation have both, so that
+tuning can stop by them, too.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def gsm8k(folder: Path) -> dict[str, list[Line]]:
     apart = {line["question"] for line in (*validation, *asked)}
     return {
         "train": [_line(line, solution(line)) for line in known if line["question"] not in apart],
-        "validation": [_line(line, number(line)) for line in validation],
+        "validation": [_line(line, [solution(line), number(line)]) for line in validation],
         "test": [_line(line, number(line)) for line in asked],
     }
 
@@ -44,5 +45,5 @@ def number(line: Line) -> str:
     return found[1].replace(",", "")
 
 
-def _line(line: Line, answer: str) -> Line:
+def _line(line: Line, answer: str | list[str]) -> Line:
     return {"question": line["question"], "answer": answer, "kind": "gsm8k", "judge": "number"}
