@@ -1,8 +1,8 @@
 """The task "gsm8k": grade-school arithmetic in words (Cobbe et al., arXiv 2110.14168, MIT).
 
 What is learnt is the solution with its last line "#### 72", without the marks `<<48/2=24>>` that a
-calculator reads; what counts in a reply is the number alone. Lines for validation have both, so that
-tuning can stop by them, too.
+calculator reads; what counts in a reply is the number alone. Lines for validation have both, so
+that tuning can stop by them, too.
 """
 
 from __future__ import annotations
