@@ -38,6 +38,7 @@ VERBS = {
     "verify": "Read every byte of the models again and compare the hashes.",
     "rm": "Remove installed trios.",
     "eval": "Measure how often a trio and its models are right.",
+    "fit": "Find how a trio's models serve best together, the expert alone included.",
     "bench": "Measure how fast a trio is on this machine.",
     "doctor": "Tell what this machine can run, what is slow, and what to do.",
     "bundle": "Carry trios to a machine without a network.",

@@ -72,6 +72,7 @@ def describe(recipe: Recipe) -> dict[str, Any]:
         "licence": recipe.licence,
         **asdict(recipe.steering),
         "temperature": recipe.temperature,
+        "fitted": asdict(recipe.fitted) if recipe.fitted else None,
         "models": {name: _model(role, headers[name]) for name, role in roles.items()},
         "alignment": {
             name: _alignment(vocabs["base"], vocabs[name]) for name in ("expert", "anti_expert")
@@ -185,7 +186,14 @@ def _as_text(found: dict[str, Any]) -> list[str]:
         f"{'temperature':<18} {found['temperature']:g}",
         f"{'licence':<18} {found['licence'] or 'not given'}",
     ]
+    if found["fitted"]:
+        lines.append(f"{'fitted':<18} {_fitted(found['fitted'])}")
     return lines
+
+
+def _fitted(found: dict[str, Any]) -> str:
+    """On what the steering was found, and what it was found to be good for."""
+    return f"{found['date']}, on {found['count']} questions: {found['verdict']}"
 
 
 def _spoken(role: str) -> str:

@@ -17,7 +17,7 @@ from edgeproxy.cli import VERBS
 from edgeproxy.decode.steering import Policy
 from edgeproxy.measure.judging import JUDGES
 from edgeproxy.prompts.formats import FORMATS, FROM_FILE
-from edgeproxy.trios.manifest import read, read_recipe
+from edgeproxy.trios.manifest import fitted, read, read_recipe
 from tests.test_layers import LAYERS
 from tools import docs, links
 
@@ -179,6 +179,7 @@ KEYS = {
     "An expert that is an adapter": set(read.ADAPTED_KEYS),
     "The adapter": set(read.LORA_KEYS),
     "Several experts": set(read.EXPERTS_KEYS),
+    "What fit found": set(fitted.KEYS),
     "Memory": set(read.MEMORY_KEYS),
 }
 

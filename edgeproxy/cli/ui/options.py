@@ -193,8 +193,7 @@ _ANSWERING = (
 )
 """How the models of a trio answer: what its manifest may say too."""
 
-_SETTINGS = (
-    *_ANSWERING,
+_LOADING = (
     click.option("--ctx", type=click.IntRange(1, 1 << 20), metavar="N", help="Context in tokens."),
     click.option(
         "--threads",
@@ -268,13 +267,14 @@ system_option = click.option(
 )
 
 
-def model_options(*, trio_flag: bool = True) -> Callable[[Command], Command]:
+def model_options(*, trio_flag: bool = True, steering: bool = True) -> Callable[[Command], Command]:
     """Give a verb the flags that choose models; it is called with `models`.
 
-    Without `trio_flag` the trio comes from an argument of the verb's own.
+    Without `trio_flag` the trio comes from an argument of the verb's own, and without `steering` it
+    answers as its manifest or the verb says.
     """
-    flags = (_TRIO, *_FILES, *_SETTINGS) if trio_flag else _SETTINGS
-    return _gather("models", Models, flags)
+    chosen = (_TRIO, *_FILES) if trio_flag else ()
+    return _gather("models", Models, (*chosen, *(_ANSWERING if steering else ()), *_LOADING))
 
 
 def files_options() -> Callable[[Command], Command]:

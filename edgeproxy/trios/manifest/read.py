@@ -22,6 +22,7 @@ from edgeproxy.files import open_regular
 from edgeproxy.gguf import check_scale
 from edgeproxy.prompts.formats import check_format_name
 from edgeproxy.trios.known_files import KnownFiles
+from edgeproxy.trios.manifest.fitted import read_fitted
 from edgeproxy.trios.manifest.recipe import (
     ADAPTER_NAME,
     MANIFEST,
@@ -45,7 +46,8 @@ Place = Callable[[Table], Path]
 MAX_BYTES = 1 << 20
 
 RECIPE_KEYS = (
-    *("name", "description", "licence", "verified", "memory", *ROLES, "experts", "tuned"),
+    *("name", "description", "licence", "verified", "memory"),
+    *(*ROLES, "experts", "tuned", "fitted"),
     *("alpha", "base_weight", "plausibility", "policy", "temperature"),
 )
 FILE_KEYS = ("file", "size", "sha256", "repo", "revision", "licence", "approximate_size")
@@ -127,6 +129,7 @@ def parse_recipe(data: bytes, path: Path, place: Place) -> Recipe:
         verified=table.flag("verified", False),
         memory=_footprint(table.table("memory")) if "memory" in table else None,
         tuned=_adapted(table.table("tuned"), place, base, "base") if "tuned" in table else None,
+        fitted=read_fitted(table.table("fitted")) if "fitted" in table else None,
     )
     table.refuse_others(RECIPE_KEYS)
     return recipe

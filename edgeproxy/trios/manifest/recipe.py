@@ -10,6 +10,7 @@ from pathlib import Path
 from edgeproxy.decode.steering import PAPER, Steering
 from edgeproxy.errors import UsageError
 from edgeproxy.prompts.formats import check_format_name
+from edgeproxy.trios.manifest.fitted import Fitted
 
 MANIFEST = "trio.toml"
 ROLES = ("base", "expert", "anti_expert")
@@ -139,8 +140,9 @@ class Role:
 class Recipe:
     """What a trio is made of. `tuned` is the base tuned directly, kept only for measuring.
 
-    `verified` says whether somebody has pulled these very files and let them answer. `folder` is
-    the trio's own, with its `trio.toml`, where there is one; recipes may differ in it and be equal.
+    `verified` says whether somebody has pulled these very files and let them answer, `fitted` on
+    what its steering was found. `folder` is the trio's own, with its `trio.toml`, where there is
+    one; recipes may differ in it and be equal.
     """
 
     name: str
@@ -154,6 +156,7 @@ class Recipe:
     temperature: float = 0.0
     verified: bool = False
     memory: Footprint | None = None
+    fitted: Fitted | None = None
     folder: Path | None = field(default=None, compare=False)
 
     @property
