@@ -25,7 +25,7 @@ from edgeproxy.tune.weights import Progress, read_weights
 DEFAULT_N_CTX = 4096
 """As `edgeproxy run` makes contexts; some models turn positions otherwise in longer ones."""
 
-SHORT = 256
+SHORT = 512
 """In texts up to this length, attention with all scores in memory is faster than the fused one.
 
 On a processor: three times as fast at 64 tokens in bfloat16, as fast at 256.
