@@ -9,7 +9,6 @@
     ├── HubError              the hub refuses, is out of reach, or has another file
     ├── BundleError           a bundle is damaged or not what it claims, or cannot be made
     ├── VocabularyError       two vocabularies cannot be combined
-    ├── TuneError             tuning is impossible here, failed, or made no sound adapter
     ├── OutOfMemoryError      a trio takes more memory than is free
     ├── EngineError           llama.cpp failed, or was used wrongly
     │   ├── EngineLoadError   llama.cpp itself cannot be loaded on this machine
@@ -63,10 +62,6 @@ class BundleError(EdgeproxyError):
 
 class VocabularyError(EdgeproxyError):
     """Two vocabularies have no text in common, or lose some where that was refused."""
-
-
-class TuneError(EdgeproxyError):
-    """Tuning cannot begin, came to nothing, or made an adapter that llama.cpp reads otherwise."""
 
 
 class OutOfMemoryError(EdgeproxyError):
