@@ -9,7 +9,8 @@
     ├── HubError              the hub refuses, is out of reach, or has another file
     ├── BundleError           a bundle is damaged or not what it claims, or cannot be made
     ├── VocabularyError       two vocabularies cannot be combined
-    ├── OutOfMemoryError      a trio takes more memory than is free
+    ├── TuningError           tuning is impossible here, failed, or made no sound adapter
+    ├── OutOfMemoryError      a trio, or tuning, takes more memory than is free
     ├── EngineError           llama.cpp failed, or was used wrongly
     │   ├── EngineLoadError   llama.cpp itself cannot be loaded on this machine
     │   ├── ContextFullError  the text no longer fits the context
@@ -64,8 +65,12 @@ class VocabularyError(EdgeproxyError):
     """Two vocabularies have no text in common, or lose some where that was refused."""
 
 
+class TuningError(EdgeproxyError):
+    """Tuning cannot begin, came to nothing, or made an adapter that llama.cpp reads otherwise."""
+
+
 class OutOfMemoryError(EdgeproxyError):
-    """A trio takes more memory than is free; the message says how much, and what would fit."""
+    """A trio, or tuning, takes more memory than is free; the message says what would fit."""
 
 
 class EngineError(EdgeproxyError):

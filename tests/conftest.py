@@ -20,8 +20,8 @@ from edgeproxy.gguf import read
 from edgeproxy.llama import Weights
 from edgeproxy.session.load import load
 from edgeproxy.session.session import Session
+from edgeproxy.trios.disk import regular_size
 from edgeproxy.trios.find import Recipe, read_recipe
-from edgeproxy.trios.store.disk import regular_size
 from tests.helpers.gguf_files import draft
 from tools.models import real
 from tools.models.real import default_folder

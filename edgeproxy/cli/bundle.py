@@ -224,7 +224,7 @@ def _is_hidden(trio: BundledTrio) -> bool:
     if recipe.name not in shipped_names():
         return False
     shipped = shipped_recipe(recipe.name)
-    theirs, ours = ([each.files[role].sha256 for role in each.roles] for each in (recipe, shipped))
+    theirs, ours = ([file.sha256 for file in each.needed] for each in (recipe, shipped))
     return theirs != ours
 
 

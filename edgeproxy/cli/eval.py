@@ -146,10 +146,13 @@ def choose_systems(names: str | None, recipe: Recipe) -> list[str]:
 
     Raises `UsageError` for an unknown one.
     """
-    has_tuned = recipe.tuned is not None and recipe.tuned.path.exists()
+    has_tuned = recipe.tuned_is_here
     if names is None:
         if recipe.tuned is not None and not has_tuned:
-            say(f"{recipe.tuned.path} is not here, so the tuned model is left out", dim=True)
+            say(
+                f"{recipe.tuned.own_files[0].path} is not here, so the tuned model is left out",
+                dim=True,
+            )
         return [name for name in SYSTEMS if name != "tuned" or has_tuned]
     wanted = {name.strip().replace("-", "_") for name in names.split(",")}
     unknown = sorted(wanted - set(SYSTEMS))

@@ -108,7 +108,7 @@ def _as_json(pulled: Pulled) -> dict[str, Any]:
         "models": {
             name: {
                 "file": str(role.path),
-                "name": role.name,
+                "name": role.file_name,
                 "size": role.size,
                 "sha256": role.sha256,
                 "prompt": role.prompt,

@@ -56,11 +56,13 @@ def describe(recipe: Recipe) -> dict[str, Any]:
     """
     from edgeproxy.core.vocab import from_header
     from edgeproxy.gguf import read
+    from edgeproxy.trios.missing import check_here
 
     roles = dict(recipe.roles)
     # The tuned model is for measuring only, and an installed trio comes without it.
-    if recipe.tuned is not None and recipe.tuned.path.exists():
+    if recipe.tuned is not None and recipe.tuned_is_here:
         roles["tuned"] = recipe.tuned
+    check_here(*(file for role in roles.values() for file in role.files))
     headers = {name: read(role.path) for name, role in roles.items()}
     vocabs = {name: from_header(headers[name]) for name in recipe.roles}
     return {
@@ -80,9 +82,9 @@ def describe(recipe: Recipe) -> dict[str, Any]:
 def _model(role: Role, header: Header) -> dict[str, Any]:
     from edgeproxy.gguf import can_rewind
 
-    lora = {"lora": _lora(role.lora, header)} if role.lora else {}
+    loras = {"loras": [_lora(lora, header) for lora in role.loras]} if role.loras else {}
     return {
-        "name": role.name,
+        "name": role.file_name,
         "file": str(role.path),
         "size": header.file_size,
         "architecture": header.architecture,
@@ -92,7 +94,7 @@ def _model(role: Role, header: Header) -> dict[str, Any]:
         "vocabulary": len(header.metadata["tokenizer.ggml.tokens"]),
         "prompt": role.prompt,
         "can_rewind": can_rewind(header),
-        **lora,
+        **loras,
     }
 
 
@@ -102,6 +104,7 @@ def _lora(lora: Lora, model: Header) -> dict[str, Any]:
     adapter = read_adapter(lora.path, model)
     return {
         "name": lora.name,
+        "file_name": lora.file_name,
         "file": str(lora.path),
         "size": adapter.header.file_size,
         "rank": adapter.ranks[1],
@@ -161,9 +164,9 @@ def _as_text(found: dict[str, Any]) -> list[str]:
     lines += ["", *_table(found["models"]), ""]
     for name, model in found["models"].items():
         lines.append(f"{_spoken(name) + ' file':<18} {_file(model)}")
-        if "lora" in model:
-            lines.append(f"{_spoken(name) + ' lora':<18} {_file(model['lora'])}")
-            lines.append(f"{'':<18} {_lora_in_words(model['lora'])}")
+        for lora in model.get("loras", ()):
+            lines.append(f"{_spoken(name) + ' lora':<18} {lora['name']}: {_lora_file(lora)}")
+            lines.append(f"{'':<18} {_lora_in_words(lora)}")
         if not model["can_rewind"]:
             lines.append(f"{_spoken(name) + ' reads':<18} {_from_the_start(model)}")
     for name, alignment in found["alignment"].items():
@@ -188,6 +191,10 @@ def _file(model: dict[str, Any]) -> str:
     """Where the file is; its name too, where that is not the end of its path."""
     name, path = model["name"], model["file"]
     return path if path.endswith(name) else f"{name}: {path}"
+
+
+def _lora_file(lora: dict[str, Any]) -> str:
+    return _file({"name": lora["file_name"], "file": lora["file"]})
 
 
 def _from_the_start(model: dict[str, Any]) -> str:
@@ -218,7 +225,7 @@ def _lora_in_words(lora: dict[str, Any]) -> str:
     ranks = {lora["lowest_rank"], lora["rank"]}
     rank = " to ".join(map(str, sorted(ranks)))
     return (
-        f"rank {rank}, alpha {lora['alpha']:g}, scale {lora['scale']:g}: "
+        f"rank {rank}, alpha {lora['alpha']:g}, weight {lora['scale']:g}: "
         f"{lora['matrices']} matrices changed, {_count(lora['parameters'])} parameters, "
         f"{lora['quantisation']}, {lora['size'] / 1e6:,.1f} MB"
     )

@@ -1,1 +1,1 @@
-"""What everything above speaks: vocabularies, the `Model` protocol, thread counts."""
+"""What everything below speaks: vocabularies, the `Model` protocol, thread counts, free memory."""

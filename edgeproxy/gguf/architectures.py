@@ -1,8 +1,8 @@
 """The architectures that the recipes use: their hyper-parameters, tensors and shapes.
 
 Shapes are in letters, the fastest dimension first: E embedding, V vocabulary, Q all query heads,
-K all key (or value) heads, T queries, keys and values fused, F feed-forward, X experts, R rotated
-pairs. A `?` marks an optional tensor.
+K all key (or value) heads, H one head, T queries, keys and values fused, F feed-forward, G gate and
+feed-forward fused, X experts, R rotated pairs. A `?` marks an optional tensor.
 """
 
 from __future__ import annotations
@@ -35,7 +35,10 @@ SEPARATE: Shapes = {
 }
 FUSED: Shapes = {"attn_qkv.weight": "E T", "attn_qkv.bias?": "T"}
 _GATED = {"ffn_gate.weight": "E F", "ffn_up.weight": "E F", "ffn_down.weight": "F E"}
+_OUTER = {"token_embd.weight": "E V", "output_norm.weight": "E", "output.weight?": "E V"}
 _NORMS = {"attn_norm.weight": "E", "attn_output.weight": "Q E", "ffn_norm.weight": "E"}
+_HEAD_NORMS = {"attn_q_norm.weight": "H", "attn_k_norm.weight": "H"}
+_POST_NORMS = {"post_attention_norm.weight": "E", "post_ffw_norm.weight": "E"}
 
 
 def can_rewind(header: Header) -> bool:
@@ -115,7 +118,9 @@ class Architecture:
             "Q": heads * head,
             "K": shared * head,
             "T": (heads + 2 * shared) * head,
+            "H": head,
             "F": length("feed_forward_length"),
+            "G": 2 * length("feed_forward_length"),
             "X": experts,
             "R": rotated // 2,
         }
@@ -124,9 +129,7 @@ class Architecture:
 ARCHITECTURES: Mapping[str, Architecture] = {
     "llama": Architecture(
         outer={
-            "token_embd.weight": "E V",
-            "output_norm.weight": "E",
-            "output.weight?": "E V",
+            **_OUTER,
             "rope_freqs.weight?": "R",
             "rope_factors_long.weight?": "R",
             "rope_factors_short.weight?": "R",
@@ -142,14 +145,15 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         },
     ),
     "qwen2": Architecture(
-        outer={
-            "token_embd.weight": "E V",
-            "output_norm.weight": "E",
-            "output.weight?": "E V",
-            "output.bias?": "V",
-        },
+        outer={**_OUTER, "output.bias?": "V"},
         block=_NORMS,
         feed_forward=_GATED,
+    ),
+    "qwen3": Architecture(
+        outer=_OUTER,
+        block={**_NORMS, **_HEAD_NORMS},
+        feed_forward=_GATED,
+        square_heads=False,
     ),
     "phi2": Architecture(
         outer={
@@ -174,9 +178,22 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         epsilon="attention.layer_norm_epsilon",
         all_rotated=False,
     ),
+    "phi3": Architecture(
+        outer={**_OUTER, "rope_factors_long.weight?": "R", "rope_factors_short.weight?": "R"},
+        block=_NORMS,
+        feed_forward={"ffn_up.weight": "E G", "ffn_down.weight": "F E"},
+        all_rotated=False,
+    ),
     "gemma2": Architecture(
         outer={"token_embd.weight": "E V", "output_norm.weight": "E"},
-        block={**_NORMS, "post_attention_norm.weight": "E", "post_ffw_norm.weight": "E"},
+        block={**_NORMS, **_POST_NORMS},
+        feed_forward=_GATED,
+        square_heads=False,
+        all_rotated=False,
+    ),
+    "gemma3": Architecture(
+        outer=_OUTER,
+        block={**_NORMS, **_HEAD_NORMS, **_POST_NORMS},
         feed_forward=_GATED,
         square_heads=False,
         all_rotated=False,

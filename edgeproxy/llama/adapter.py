@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +54,33 @@ class Adapter:
         """A name for what it does to a text that is read. Raises `ModelFileError`."""
         return f"{self.scale!r} {fingerprint(self.header)}"
 
-    def apply(self, weights: Weights, context: Any) -> None:
-        """Have llama.cpp's `context`, over `weights`, add it to them. Raises `UsageError`."""
+    def check_is_for(self, weights: Weights) -> None:
+        """Raise `UsageError` where it was loaded for other weights than these."""
         if weights.loaded is not self._loaded:
             raise UsageError(f"{self.path}: this adapter was loaded for {self._loaded.path}")
-        adapters = (lib.llama_adapter_lora_p_ctypes * 1)(self._pointer)
-        scales = (ctypes.c_float * 1)(self.scale)
-        if lib.llama_set_adapters_lora(context, adapters, 1, scales) != 0:
-            raise failure(f"{self.path}: llama.cpp cannot use this adapter")
+
+    @property
+    def pointer(self) -> Any:
+        """llama.cpp's adapter, never null."""
+        return self._pointer
+
+
+def apply(adapters: Sequence[Adapter], weights: Weights, context: Any) -> None:
+    """Have llama.cpp's `context`, over `weights`, add all of `adapters` to them, each by its scale.
+
+    One of scale 0 is left out: llama.cpp would compute what it then adds nothing of. In which order
+    it adds several is llama.cpp's own, and may differ from run to run by rounding. Raises
+    `UsageError` for one that is given twice, or was loaded for other weights.
+    """
+    for adapter in adapters:
+        adapter.check_is_for(weights)
+        if sum(adapter is other for other in adapters) > 1:
+            raise UsageError(f"{adapter.path}: this adapter is given twice; add its scales up")
+    added = [adapter for adapter in adapters if adapter.scale]
+    if not added:
+        return
+    pointers = (lib.llama_adapter_lora_p_ctypes * len(added))(*(each.pointer for each in added))
+    scales = (ctypes.c_float * len(added))(*(each.scale for each in added))
+    if lib.llama_set_adapters_lora(context, pointers, len(added), scales) != 0:
+        named = ", ".join(str(each.path) for each in added)
+        raise failure(f"{named}: llama.cpp cannot use this adapter")

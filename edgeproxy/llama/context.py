@@ -20,7 +20,7 @@ from edgeproxy.core.model import Logits
 from edgeproxy.core.threads import Threads
 from edgeproxy.core.vocab import Vocab
 from edgeproxy.errors import Cancelled, ContextFullError, EngineError, LogitsError
-from edgeproxy.llama.adapter import Adapter
+from edgeproxy.llama.adapter import Adapter, apply
 from edgeproxy.llama.batch import RunBatch
 from edgeproxy.llama.branches import Tree, TreeBatch, check_branches, hold, let_go
 from edgeproxy.llama.fork import check_threads
@@ -65,7 +65,7 @@ class LlamaModel(Stateful):
     `n_threads` may be a choice that is still learning, and that other contexts learn from as well.
     `kv_type` is how the KV cache keeps its numbers; q8_0 halves it, where the model's heads fit it.
     `n_branches` is how many other paths one `branch` may take; recurrent models can take none.
-    `adapter` is added to the weights, for this context alone.
+    `adapters` are added to the weights, for this context alone.
     Raises `UsageError` for impossible settings, `EngineError` when there is not enough memory.
     """
 
@@ -77,14 +77,14 @@ class LlamaModel(Stateful):
         n_threads: int | Threads = 1,
         kv_type: KvType = "f16",
         n_branches: int = 0,
-        adapter: Adapter | None = None,
+        adapters: Sequence[Adapter] = (),
         cancel: Cancel | None = None,
     ) -> None:
         self._context: Any = None
         self._batch: Any = None
         self._tree_batch: Any = None
         self._weights = weights
-        self._adapter = adapter
+        self._adapters = tuple(adapter for adapter in adapters if adapter.scale)
         self._kv_type = kv_type
         self._lock = threading.Lock()
         self._owner = Owner(self._lock, str(weights.path))
@@ -114,8 +114,7 @@ class LlamaModel(Stateful):
         self.kv_bytes = kv_bytes(weights.header, lib.llama_n_ctx(context), kind)
         """What the KV cache takes of memory."""
         weights.register(self)
-        if adapter is not None:
-            adapter.apply(weights, context)
+        apply(adapters, weights, context)
         self._owner.is_open = True
         self._memory = lib.llama_get_memory(context)
         self._batch = RunBatch(BATCH)
@@ -262,7 +261,7 @@ class LlamaModel(Stateful):
             # The largest is NaN if any is NaN, and -inf if nothing is finite.
             if not math.isfinite(out[row].max()):
                 raise LogitsError(
-                    f"{(self._adapter or self._weights).path}: the model answered with logits that "
+                    f"{(self._adapters or (self._weights,))[0].path}: the model answered with logits that "
                     "are not numbers; its weights are damaged, so get the file again"
                 )
         return out

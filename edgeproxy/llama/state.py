@@ -33,7 +33,7 @@ class Stateful:
     _memory: Any
     _owner: Owner
     _weights: Weights
-    _adapter: Adapter | None
+    _adapters: tuple[Adapter, ...]
     _n_past: int
     _n_ctx: int
     _n_branches: int
@@ -51,7 +51,7 @@ class Stateful:
             # It chooses how far apart some models see two tokens (llama.cpp's longrope).
             "context length": str(self._n_ctx),
             "KV cache type": self._kv_type,
-            "adapter": "none" if self._adapter is None else self._adapter.origin,
+            "adapter": " and ".join(a.origin for a in self._adapters) or "none",
         }
 
     def state(self) -> memoryview:

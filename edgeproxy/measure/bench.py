@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from edgeproxy.core.memory_free import peak_memory
 from edgeproxy.core.model import Model
 from edgeproxy.core.threads import processors
 from edgeproxy.decode.sample import Sampling
@@ -23,7 +24,6 @@ from edgeproxy.errors import Cancelled
 from edgeproxy.gguf import read
 from edgeproxy.measure.machine import machine
 from edgeproxy.prompts.formats import Message
-from edgeproxy.session.memory_free import peak_memory
 from edgeproxy.session.memory_plan import BAR
 from edgeproxy.session.session import Session
 from edgeproxy.session.speaker import Speaker

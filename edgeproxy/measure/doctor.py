@@ -16,10 +16,10 @@ from typing import Any
 from edgeproxy import __version__
 from edgeproxy.core.control_groups import cpu_quota
 from edgeproxy.core.loadable import BUILD_HERE, probe
+from edgeproxy.core.memory_free import Free, free_memory
 from edgeproxy.errors import EdgeproxyError, EngineLoadError, OutOfMemoryError
 from edgeproxy.gguf import read
 from edgeproxy.measure.machine import machine, machine_features
-from edgeproxy.session.memory_free import Free, free_memory
 from edgeproxy.trios.address import without_login
 from edgeproxy.trios.available import Listed
 from edgeproxy.trios.home import home
@@ -150,7 +150,7 @@ def _trio(
     if listed.recipe is None:
         return found | {"problem": listed.problem or "its manifest is damaged"}
     roles = listed.recipe.roles.values()
-    files = {file.path: file.name for role in roles for file in (role, role.lora) if file}
+    files = {file.path: file.file_name for role in roles for file in role.files}
     # Path.exists raises for a folder that may not be looked into.
     is_there = os.path.exists
     missing = sorted({name for path, name in files.items() if not is_there(path)})
@@ -269,7 +269,7 @@ def _remedy(trio: Mapping[str, Any]) -> str:
         return f"see: edgeproxy verify {name}"
     if trio["origin"] == "shipped":
         return "install edgeproxy again"
-    return f"edgeproxy pull {name}, or install its bundle again"
+    return f"edgeproxy pull {name}, or install its bundle again, or type edgeproxy add FILE"
 
 
 def _of_disk(folder: Path | None, free: int | None) -> Iterator[Advice]:

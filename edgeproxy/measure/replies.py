@@ -177,14 +177,14 @@ def run_of(
 
 def _identity(file: Role | Lora) -> dict[str, Any]:
     """What makes a model this one: its hash, or its size and time where nobody gives that."""
-    found: dict[str, Any] = {"file": file.name, "sha256": file.sha256}
+    found: dict[str, Any] = {"file": file.file_name, "sha256": file.sha256}
     if file.sha256 is None:
         with contextlib.suppress(OSError):  # loading tells what is wrong with it
             status = file.path.stat()
             found |= {"size": status.st_size, "modified": status.st_mtime_ns}
     if isinstance(file, Lora):
-        return found | {"scale": file.scale}
-    return found | {"prompt": file.prompt, "lora": _identity(file.lora) if file.lora else None}
+        return found | {"name": file.name, "scale": file.scale}
+    return found | {"prompt": file.prompt, "loras": list(map(_identity, file.loras))}
 
 
 def _differing(there: object, wanted: Run) -> str:

@@ -109,6 +109,12 @@ class Markers:
                     at += len(text) - end - len(text[end:].lstrip(_SPACE))
         return ids + _ordinary(text, at, len(text), cuts, opens, vocab)
 
+    def go_on(self, text: str, vocab: Vocab) -> list[int]:
+        """The tokens of what a model says after a prompt: as in a prompt, but nothing before it."""
+        found = (span for span in self.spans(text) if text[span.start : span.end] in self.reserved)
+        cuts = {span.start + 1 for span in found}
+        return _ordinary(text, 0, len(text), cuts, False, vocab)
+
     def _stands_apart(self, token: int, text: str, vocab: Vocab) -> bool:
         """Whether a template's marker has to be put in by its id.
 

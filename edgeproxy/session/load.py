@@ -16,6 +16,7 @@ from typing import get_args
 from edgeproxy.align import MAX_PATHS, align, doubts, match_pair
 from edgeproxy.core.cancel import Cancel, Flag
 from edgeproxy.core.check import one_of, whole
+from edgeproxy.core.memory_free import free_memory
 from edgeproxy.core.threads import Crew, Threads
 from edgeproxy.decode.drafted import Draft, Drafter
 from edgeproxy.decode.fuse import check_alpha, check_plausibility
@@ -26,12 +27,11 @@ from edgeproxy.llama import KvType, LlamaModel, Weights, check_kv_type
 from edgeproxy.prompts.formats import Format, make_format
 from edgeproxy.prompts.renderer import Renderer
 from edgeproxy.session.floor import Floor
-from edgeproxy.session.memory_free import free_memory
 from edgeproxy.session.memory_plan import Part, Plan, adapter_bytes
 from edgeproxy.session.model_files import ModelFiles, Progress
 from edgeproxy.session.session import Session
 from edgeproxy.session.speaker import SoloSpeaker, TrioSpeaker
-from edgeproxy.trios.find import Recipe, Role, choose_recipe
+from edgeproxy.trios.find import LoraChoice, Recipe, Role, choose_recipe
 
 SOLO_ROLES = ("base", "expert", "anti_expert", "tuned")
 
@@ -42,7 +42,7 @@ def load(
     base: str | Path | None = None,
     expert: str | Path | None = None,
     anti_expert: str | Path | None = None,
-    expert_lora: str | Path | None = None,
+    expert_lora: LoraChoice | None = None,
     prompts: Mapping[str, str] | None = None,
     alpha: float | None = None,
     plausibility: float | None = None,
@@ -58,9 +58,9 @@ def load(
 ) -> Session:
     """Load a trio by name, by the path of its manifest, or from three GGUF files.
 
-    With `trio` and a file, the file takes that role's place. `expert_lora` is a LoRA adapter: the
-    expert is then the anti-expert's weights, held once, with what it changes of them. `prompts`
-    names prompt formats for some roles, such as {"expert": "chatml"} (see `FORMATS`). `alpha` and
+    With `trio` and a file, the file takes that role's place. `expert_lora` is a LoRA adapter, or
+    several with the weight of each (see `Role`): the expert is then the anti-expert's weights, held
+    once, with what these change of them; one of weight 0 is left out. `prompts` names prompt formats for some roles, such as {"expert": "chatml"} (see `FORMATS`). `alpha` and
     `plausibility` default to the manifest's; `n_ctx` (tokens) to what the models were trained with,
     at most 4,096; `n_threads` to what is fastest while it runs (see `threads`). While `cancel`
     is set, loading stops with `Cancelled`, and replies end.
@@ -118,7 +118,7 @@ class _Loading:
         recipe, files = self.recipe, self.files
         parts = {name: Part.of(files.check(role)) for name, role in recipe.roles.items()}
         alone = {name: Part.of(files.check(self._role(name))) for name in solo}
-        adapters = adapter_bytes(recipe.roles.values())
+        adapters = adapter_bytes([*recipe.roles.values(), *map(self._role, solo)])
         plan = Plan(parts, self.n_ctx, self.kv_type, draft != "off", adapters)
         memory = plan.estimate()
         if not self.force:
@@ -206,7 +206,8 @@ class _Loading:
         part = Part(held.header, held.vocab, 0) if held else Part.of(self.files.check(found))
         if not self.force:
             plan = Plan({role: part}, self.n_ctx, self.kv_type)
-            plan.check_alone(role, part, held is not None, free_memory())
+            more = adapter_bytes([found]) if role not in self.recipe.roles else 0
+            plan.check_alone(role, part, held is not None, free_memory(), more)
         if held is None:
             self.files.try_format(role, found)
         weights = self.files.weights(role, found)
@@ -229,7 +230,7 @@ class _Loading:
             n_threads=n_threads,
             kv_type=self.kv_type,
             n_branches=n_branches,
-            adapter=self.files.adapter(name, role),
+            adapters=self.files.adapters(name, role),
             cancel=floor,
         )
 

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from edgeproxy.align import MAX_PATHS
+from edgeproxy.core.memory_free import Free
 from edgeproxy.core.vocab import Vocab, from_header
 from edgeproxy.decode.draft_length import LONGEST
 from edgeproxy.errors import OutOfMemoryError, UsageError
@@ -29,7 +30,6 @@ from edgeproxy.llama import (
     vocabulary_bytes,
     weights_bytes,
 )
-from edgeproxy.session.memory_free import Free
 from edgeproxy.trios.manifest import Role
 from edgeproxy.units import in_units
 
@@ -49,7 +49,7 @@ _LEAST_CONTEXT = 512
 class Estimate:
     """Bytes by part.
 
-    - `weights`: of each file once, and of an adapter.
+    - `weights`: of each file once, and of each adapter.
     - `kv`: the three KV caches, full.
     - `compute`: intermediate results of llama.cpp's, at a full context.
     - `rows`: rows of logits: llama.cpp's, copies of them, fused ones.
@@ -111,7 +111,7 @@ class Plan:
     """A trio as it is to be loaded: its parts by role, and the settings that take memory.
 
     `n_ctx` is in tokens; without it each model has its own. Where two roles are of one file, both
-    have the same part. `adapters` are the bytes of a LoRA expert's adapter. `alone` are the models
+    have the same part. `adapters` are the bytes of all LoRA adapters. `alone` are the models
     that will answer alone too, each in a context of its own.
     """
 
@@ -171,12 +171,14 @@ class Plan:
             2 * n_rows * n_vocab * _FLOAT,  # llama.cpp's and a copy
         )
 
-    def check_alone(self, name: str, part: Part, is_held: bool, free: Free | None) -> None:
+    def check_alone(
+        self, name: str, part: Part, is_held: bool, free: Free | None, adapters: int = 0
+    ) -> None:
         """Raise `OutOfMemoryError` where one model more, alone in a context, does not fit.
 
-        `is_held` says that its weights are in memory already.
+        `is_held` says that its weights are in memory already; its `adapters` take so many bytes.
         """
-        needed = sum(self._context_bytes(part))
+        needed = sum(self._context_bytes(part)) + adapters
         if not is_held:
             needed += weights_bytes(part.header) + _vocabulary(part)
         if free is None or needed <= free.bytes:
@@ -263,12 +265,12 @@ class Plan:
 
 
 def adapter_bytes(roles: Iterable[Role]) -> int:
-    """What the adapters of `roles` take; of one whose file is missing, nothing."""
-    sizes = 0
-    for role in roles:
+    """What the adapters of `roles` take, each once; of one whose file is missing, nothing."""
+    total = 0
+    for lora in {(role.path, lora): lora for role in roles for lora in role.applied}.values():
         with contextlib.suppress(OSError):
-            sizes += role.lora.path.stat().st_size if role.lora else 0
-    return sizes
+            total += lora.path.stat().st_size
+    return total
 
 
 def _vocabulary(part: Part) -> int:

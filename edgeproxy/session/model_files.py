@@ -14,6 +14,7 @@ from edgeproxy.llama import Adapter, Unloaded, Weights
 from edgeproxy.prompts.formats import try_format
 from edgeproxy.prompts.renderer import Renderer
 from edgeproxy.trios.find import Lora, Role
+from edgeproxy.trios.missing import check_here
 
 Progress = Callable[[str, float], None]
 """Called with a role's name and the share of its file that has been loaded, 0 to 1.
@@ -36,6 +37,7 @@ class ModelFiles:
     def check(self, role: Role) -> Unloaded:
         """The file of `role`, opened and validated, to be loaded later. Raises `ModelFileError`."""
         if role.path not in self._unloaded:
+            check_here(role, *role.applied)
             self._unloaded[role.path] = Unloaded(role.path)
         return self._unloaded[role.path]
 
@@ -65,15 +67,17 @@ class ModelFiles:
             )
         return self._weights[role.path]
 
-    def adapter(self, name: str, role: Role) -> Adapter | None:
-        """What is added to the weights of the role called `name`, if anything is."""
-        if role.lora is None:
-            return None
-        key = role.path, role.lora
-        if key not in self._adapters:
-            weights = self.weights(name, role)
-            self._adapters[key] = Adapter(weights, role.lora.path, role.lora.scale)
-        return self._adapters[key]
+    def adapters(self, name: str, role: Role) -> list[Adapter]:
+        """What is added to the weights of the role called `name`: adapters that change anything."""
+        weights = self.weights(name, role) if role.applied else None
+        found = []
+        for lora in role.applied:
+            assert weights is not None
+            key = role.path, lora
+            if key not in self._adapters:
+                self._adapters[key] = Adapter(weights, lora.path, lora.scale)
+            found.append(self._adapters[key])
+        return found
 
     def close(self) -> None:
         """Give all of it back. A second call does nothing."""

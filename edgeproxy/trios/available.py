@@ -46,8 +46,7 @@ class Listed:
     @property
     def _files(self) -> list[Role | Lora]:
         """The files of the three that answer."""
-        recipe = self.recipe
-        return [f for name, f in recipe.files.items() if name in recipe.roles] if recipe else []
+        return self.recipe.needed if self.recipe else []
 
 
 def shipped() -> list[Listed]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from edgeproxy.errors import ManifestError, StoreError, UsageError
+from edgeproxy.gguf import check_scale
 from edgeproxy.prompts.formats import FILE_OR_PLAIN
 from edgeproxy.trios.manifest import MANIFEST, ROLES, Lora, Recipe, Role, read_pullable, read_recipe
 from edgeproxy.trios.store import Store
@@ -15,11 +16,13 @@ __all__ = [
     "MANIFEST",
     "ROLES",
     "Lora",
+    "LoraChoice",
     "Recipe",
     "Role",
     "choose_recipe",
     "find_pullable",
     "find_recipe",
+    "loras_of",
     "pullable_names",
     "read_recipe",
     "recipe_of_files",
@@ -29,6 +32,16 @@ __all__ = [
 ]
 
 RECIPES = "recipes"
+
+LoraChoice = (
+    str
+    | Path
+    | Mapping[str, float]
+    | Mapping[Path, float]
+    | Sequence[tuple[str, float]]
+    | Sequence[tuple[Path, float]]
+)
+"""An adapter's path, or several with the weight of each."""
 
 
 def find_recipe(name: str) -> Recipe:
@@ -95,12 +108,12 @@ def choose_recipe(
     base: str | Path | None = None,
     expert: str | Path | None = None,
     anti_expert: str | Path | None = None,
-    expert_lora: str | Path | None = None,
+    expert_lora: LoraChoice | None = None,
     prompts: Mapping[str, str] | None = None,
 ) -> Recipe:
     """The recipe that these arguments name; a file takes its role's place in the trio.
 
-    With `expert_lora` the expert is the anti-expert with that adapter. `prompts` names formats for
+    With `expert_lora` the expert is the anti-expert with these adapters. `prompts` names formats for
     some of the roles. Raises `UsageError` when there is neither a trio nor all three models, when
     two experts are named, and for a role or a format that there is not.
     """
@@ -108,48 +121,60 @@ def choose_recipe(
     return recipe.with_prompts(prompts or {})
 
 
+def loras_of(chosen: LoraChoice) -> tuple[Lora, ...]:
+    """The adapters that `chosen` names. Raises `UsageError` for none, and an impossible weight."""
+    if isinstance(chosen, str | Path):
+        return (Lora(Path(chosen)),)
+    pairs = chosen.items() if isinstance(chosen, Mapping) else chosen
+    loras = tuple(Lora(Path(path), check_scale(float(weight))) for path, weight in pairs)
+    if not loras:
+        raise UsageError("expert_lora names no adapter: give a path, or paths and their weights")
+    return loras
+
+
 def _of_files_and_trio(
     trio: str | Path | Recipe | None,
     base: str | Path | None,
     expert: str | Path | None,
     anti_expert: str | Path | None,
-    expert_lora: str | Path | None,
+    expert_lora: LoraChoice | None,
 ) -> Recipe:
     files = {"base": base, "expert": expert, "anti_expert": anti_expert}
     given = {role: Path(path) for role, path in files.items() if path is not None}
-    lora = None if expert_lora is None else Lora(Path(expert_lora))
-    if lora is not None and "expert" in given:
+    loras = () if expert_lora is None else loras_of(expert_lora)
+    if loras and "expert" in given:
+        named = " and ".join(str(lora.path) for lora in loras)
         raise UsageError(
-            f"the expert is either {expert} or the anti-expert with the adapter {expert_lora}: "
+            f"the expert is either {expert} or the anti-expert with the adapter {named}: "
             "leave one of them out"
         )
     if trio is None:
-        missing = [role for role in files if role not in given and not (lora and role == "expert")]
+        missing = [role for role in files if role not in given and not (loras and role == "expert")]
         if missing:
             raise UsageError(
                 f"no model for {' and '.join(missing)}: name a trio, or give all three files"
             )
-        return recipe_of_files(given["base"], given.get("expert"), given["anti_expert"], lora)
+        return recipe_of_files(given["base"], given.get("expert"), given["anti_expert"], loras)
     recipe = trio if isinstance(trio, Recipe) else find_recipe(str(trio))
     own = {role: Role(path, recipe.roles[role].prompt) for role, path in given.items()}
     roles = {**recipe.roles, **own}
-    lora = lora or roles["expert"].lora
-    if lora is not None:
-        roles["expert"] = roles["anti_expert"].with_lora(lora, roles["expert"].prompt)
+    loras = loras or roles["expert"].loras
+    if loras:
+        roles["expert"] = roles["anti_expert"].with_loras(loras, roles["expert"].prompt)
     return recipe.with_roles(roles)
 
 
 def recipe_of_files(
-    base: Path, expert: Path | None, anti_expert: Path, lora: Lora | None = None
+    base: Path, expert: Path | None, anti_expert: Path, loras: Sequence[Lora] = ()
 ) -> Recipe:
     """A recipe for three files: base and anti-expert read plain text, the expert its own template.
 
     An expert without a template in its file reads plain text too. Without a file it is the
-    anti-expert, with `lora` where that is given.
+    anti-expert, with `loras` where these are given.
     """
-    role = Role(expert or anti_expert, prompt=FILE_OR_PLAIN, lora=lora)
+    role = Role(expert or anti_expert).with_loras(loras, FILE_OR_PLAIN)
     return Recipe(
-        name=f"{base.stem} + {(lora or role).path.stem}",
+        name=" + ".join([base.stem, *(file.path.stem for file in role.own_files)]),
         base=Role(base),
         expert=role,
         anti_expert=Role(anti_expert),

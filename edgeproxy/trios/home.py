@@ -8,6 +8,12 @@ import platformdirs
 
 from edgeproxy.files import own_folder
 
+BLOBS = "blobs"
+"""The folder in it with the model files of installed trios, named by their sha256."""
+
+LOCK = "lock"
+"""The file in it whose lock is held, for moments, by whoever changes anything there."""
+
 
 def home() -> Path | None:
     """The platform's data folder for edgeproxy, or the one that `EDGEPROXY_HOME` names.

@@ -19,7 +19,7 @@ from zlib import crc32
 
 from edgeproxy.gguf import TENSOR_TYPES
 
-ARCHITECTURES = ("llama", "qwen2", "phi2", "gemma2")
+ARCHITECTURES = ("llama", "qwen2", "qwen3", "phi2", "phi3", "gemma2", "gemma3")
 F32 = 0
 _NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q"}
 _U32, _I32, _F32, _BOOL, _STRING, _ARRAY = 4, 5, 6, 7, 8, 9
@@ -79,16 +79,30 @@ def size_of(shape: tuple[int, ...], kind: int) -> int:
     return prod(shape) // known.block * known.size if known else 0
 
 
-def draft(architecture: str = "llama", *, width: int = 32, weights: int = F32) -> Draft:
-    """A sound model of two blocks with a byte-level vocabulary, of one `weights` type."""
+def draft(
+    architecture: str = "llama",
+    *,
+    width: int = 32,
+    weights: int = F32,
+    layers: int = 2,
+    heads: int = 4,
+    shared: int | None = None,
+    head: int | None = None,
+) -> Draft:
+    """A sound model with a byte-level vocabulary, of one `weights` type.
+
+    `shared` heads of keys and values (2, phi2 as many as `heads`); a `head` has width / heads
+    numbers where it is not said.
+    """
     made = Draft()
-    heads, shared, forward = 4, 4 if architecture == "phi2" else 2, 2 * width
-    name = architecture
+    name, forward = architecture, 2 * width
+    shared = shared or (heads if name == "phi2" else 2)
     epsilon = "layer_norm_epsilon" if name == "phi2" else "layer_norm_rms_epsilon"
+    length = head or width // heads
     made.metadata = {
         "general.architecture": name,
         "general.name": "a test's model",
-        f"{name}.block_count": 2,
+        f"{name}.block_count": layers,
         f"{name}.context_length": 256,
         f"{name}.embedding_length": width,
         f"{name}.feed_forward_length": forward,
@@ -96,62 +110,79 @@ def draft(architecture: str = "llama", *, width: int = 32, weights: int = F32) -
         f"{name}.attention.head_count_kv": shared,
         f"{name}.attention.{epsilon}": 1e-5,
         f"{name}.rope.freq_base": 10000.0,
-        f"{name}.rope.dimension_count": width // heads,
+        f"{name}.rope.dimension_count": length,
         **byte_level_vocabulary(),
     }
+    if head or name in ("qwen3", "gemma2", "gemma3"):
+        made.metadata |= {
+            f"{name}.attention.key_length": length,
+            f"{name}.attention.value_length": length,
+        }
+    if name in ("gemma2", "gemma3"):
+        made.metadata[f"{name}.attention.sliding_window"] = 64
     if name == "gemma2":
         made.metadata |= {
-            "gemma2.attention.key_length": width // heads,
-            "gemma2.attention.value_length": width // heads,
-            "gemma2.attention.sliding_window": 64,
             "gemma2.attn_logit_softcapping": 50.0,
             "gemma2.final_logit_softcapping": 30.0,
         }
     words = len(made.metadata["tokenizer.ggml.tokens"])
-    kv = width // heads * shared
     shapes: dict[str, tuple[int, ...]] = {
         "token_embd.weight": (width, words),
         "output_norm.weight": (width,),
     }
-    if name != "gemma2":
+    if name not in ("gemma2", "gemma3"):
         shapes["output.weight"] = (width, words)
     if name == "llama":
-        shapes["rope_freqs.weight"] = (width // heads // 2,)
+        shapes["rope_freqs.weight"] = (length // 2,)
     if name == "phi2":
         shapes |= {"output_norm.bias": (width,), "output.bias": (words,)}
-    for block in range(2):
-        one: dict[str, tuple[int, ...]] = {
-            "attn_norm.weight": (width,),
-            "attn_output.weight": (width, width),
-            "ffn_up.weight": (width, forward),
-            "ffn_down.weight": (forward, width),
-        }
-        if name == "phi2":
-            one |= {
-                "attn_norm.bias": (width,),
-                "attn_output.bias": (width,),
-                "ffn_up.bias": (forward,),
-                "ffn_down.bias": (width,),
-                "attn_qkv.weight": (width, width + 2 * kv),
-                "attn_qkv.bias": (width + 2 * kv,),
-            }
-        else:
-            one |= {
-                "attn_q.weight": (width, width),
-                "attn_k.weight": (width, kv),
-                "attn_v.weight": (width, kv),
-                "ffn_norm.weight": (width,),
-                "ffn_gate.weight": (width, forward),
-            }
-        if name == "qwen2":
-            one |= {"attn_q.bias": (width,), "attn_k.bias": (kv,), "attn_v.bias": (kv,)}
-        if name == "gemma2":
-            one |= {"post_attention_norm.weight": (width,), "post_ffw_norm.weight": (width,)}
+    for block in range(layers):
+        one = _block(name, width, forward, heads * length, shared * length, length)
         shapes |= {f"blk.{block}.{key}": shape for key, shape in one.items()}
     made.tensors = {
         key: (shape, weights if len(shape) > 1 else F32) for key, shape in shapes.items()
     }
     return made
+
+
+def _block(
+    name: str, width: int, forward: int, q: int, kv: int, head: int
+) -> dict[str, tuple[int, ...]]:
+    """The tensors of a layer, whose queries are `q` numbers and whose keys are `kv`."""
+    one: dict[str, tuple[int, ...]] = {
+        "attn_norm.weight": (width,),
+        "attn_output.weight": (q, width),
+        "ffn_up.weight": (width, forward),
+        "ffn_down.weight": (forward, width),
+    }
+    if name in ("phi2", "phi3"):
+        one["attn_qkv.weight"] = (width, q + 2 * kv)
+    else:
+        one |= {
+            "attn_q.weight": (width, q),
+            "attn_k.weight": (width, kv),
+            "attn_v.weight": (width, kv),
+            "ffn_gate.weight": (width, forward),
+        }
+    if name == "phi2":
+        one |= {
+            "attn_norm.bias": (width,),
+            "attn_output.bias": (width,),
+            "ffn_up.bias": (forward,),
+            "ffn_down.bias": (width,),
+            "attn_qkv.bias": (q + 2 * kv,),
+        }
+    else:
+        one["ffn_norm.weight"] = (width,)
+    if name == "phi3":
+        one["ffn_up.weight"] = (width, 2 * forward)
+    if name == "qwen2":
+        one |= {"attn_q.bias": (q,), "attn_k.bias": (kv,), "attn_v.bias": (kv,)}
+    if name in ("qwen3", "gemma3"):
+        one |= {"attn_q_norm.weight": (head,), "attn_k_norm.weight": (head,)}
+    if name in ("gemma2", "gemma3"):
+        one |= {"post_attention_norm.weight": (width,), "post_ffw_norm.weight": (width,)}
+    return one
 
 
 MERGES = ("t h", "th e", "Ġ t", "Ġt h", "Ġth e", "i n", "e r", "a n", "an d")

@@ -72,6 +72,6 @@ def problems(store: Store, *needed: str) -> list[str]:
 
 def rubbish(store: Store) -> list[str]:
     """What is in the store without need, once nobody works on it."""
-    used = {role.path.name for name in store.names() for role in store.recipe(name).files.values()}
+    used = {role.path.name for name in store.names() for _, role in store.recipe(name).files}
     there = {path.name for path in store.blobs.iterdir()}
     return [*sorted(there - used), *(path.name for path in store.tmp.iterdir())]

@@ -37,7 +37,7 @@ ROWS = 20
 
 
 def rows(weights: Weights, change: Adapter | None = None) -> Logits:
-    model = LlamaModel(weights, n_ctx=64, adapter=change)
+    model = LlamaModel(weights, n_ctx=64, adapters=[change] if change else [])
     found: Logits = model.eval(TOKENS, ROWS).copy()
     model.close()
     return found
@@ -110,7 +110,7 @@ def test_one_context_has_it_and_the_other_has_not(tiny_file: Path, tmp_path: Pat
     path = adapter(read(tiny_file)).write(tmp_path / "lora.gguf")
     with Weights(tiny_file) as weights:
         change = Adapter(weights, path)
-        plain, changed = LlamaModel(weights, n_ctx=64), LlamaModel(weights, adapter=change)
+        plain, changed = LlamaModel(weights, n_ctx=64), LlamaModel(weights, adapters=[change])
         wanted = [rows(weights), rows(weights, change)]
         assert np.abs(wanted[0] - wanted[1]).max() > 0.1
         faults = []
@@ -142,7 +142,7 @@ def test_it_is_given_back_with_the_weights(tiny_file: Path, tmp_path: Path) -> N
         == own + change.n_bytes
         == own + sum(tensor.size for tensor in change.header.tensors)
     )
-    model = LlamaModel(weights, adapter=change)
+    model = LlamaModel(weights, adapters=[change])
     model.eval(TOKENS)
     weights.close()
     weights.close()
@@ -152,7 +152,7 @@ def test_it_is_given_back_with_the_weights(tiny_file: Path, tmp_path: Path) -> N
     with pytest.raises(EngineError, match="closed"):
         Adapter(weights, path)
     with pytest.raises(EngineError, match="closed"):
-        LlamaModel(weights, adapter=change)
+        LlamaModel(weights, adapters=[change])
 
 
 def test_an_adapter_of_other_weights_is_refused(tiny: Weights, tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_an_adapter_of_other_weights_is_refused(tiny: Weights, tmp_path: Path) -
     with Weights(tiny.path) as other:
         change = Adapter(other, path)
         with pytest.raises(UsageError, match="was loaded for"):
-            LlamaModel(tiny, adapter=change)
+            LlamaModel(tiny, adapters=[change])
         assert LlamaModel(tiny).eval([5]).shape == (1, 268)
 
 
@@ -169,13 +169,14 @@ def test_a_state_is_of_its_adapter(tiny: Weights, tmp_path: Path) -> None:
     one, other = (
         Adapter(tiny, adapter(header, seed=n).write(tmp_path / f"{n}.gguf")) for n in (1, 2)
     )
-    half = Adapter(tiny, tmp_path / "1.gguf", 0.5)
-    origins = [LlamaModel(tiny, adapter=a).origin() for a in (None, one, other, half, one)]
-    assert [origins.index(origin) for origin in origins] == [0, 1, 2, 3, 1]
+    half, none = (Adapter(tiny, tmp_path / "1.gguf", scale) for scale in (0.5, 0.0))
+    chosen = ([], [one], [other], [half], [one], [one, other], [none, one], [none])
+    origins = [LlamaModel(tiny, adapters=adapters).origin() for adapters in chosen]
+    assert [origins.index(origin) for origin in origins] == [0, 1, 2, 3, 1, 5, 1, 0]
     assert {**origins[0], "adapter": ""} == {**origins[1], "adapter": ""}
     (tmp_path / "2.gguf").write_bytes((tmp_path / "1.gguf").read_bytes())
     with pytest.raises(ModelFileError, match=r"2\.gguf: it was replaced"):
-        LlamaModel(tiny, adapter=other).origin()
+        LlamaModel(tiny, adapters=[other]).origin()
 
 
 # What is refused
@@ -360,7 +361,7 @@ with Weights(sys.argv[1]) as weights:
     for line in sys.stdin:
         try:
             change = Adapter(weights, Path(line.rstrip()))
-            model = LlamaModel(weights, n_ctx=64, adapter=change)
+            model = LlamaModel(weights, n_ctx=64, adapters=[change])
             model.eval([5, 6, 7])
             model.close()
             print(json.dumps("loaded"), flush=True)
@@ -419,7 +420,7 @@ def test_the_adapter_that_ships_answers_as_merged_weights(
     with Weights(floats) as weights, Weights(tmp_path / "merged.gguf") as other:
         tokens = weights.vocab.encode(text)[:200]
         plain, through, wanted = (
-            LlamaModel(owner, adapter=change)
+            LlamaModel(owner, adapters=[change] if change else [])
             for owner, change in ((weights, None), (weights, Adapter(weights, lora)), (other, None))
         )
         apart, changed = [], []

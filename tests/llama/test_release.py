@@ -77,7 +77,7 @@ def test_a_sampler_and_an_adapter_over_them(tiny_file: Path, tmp_path: Path) -> 
     weights = Weights(tiny_file)
     references = loaded(weights)
     change = Adapter(weights, adapter(weights.header).write(tmp_path / "lora.gguf"))
-    model = LlamaModel(weights, n_ctx=64, adapter=change)
+    model = LlamaModel(weights, n_ctx=64, adapters=[change])
     dry = Sampler(weights.vocab, Sampling(dry_multiplier=1.0), weights)
     dry(model.eval([5])[-1])
     del dry, model, change, weights

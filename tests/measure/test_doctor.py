@@ -14,9 +14,9 @@ from types import SimpleNamespace
 import pytest
 
 from edgeproxy.cli import main
+from edgeproxy.core.memory_free import Free
 from edgeproxy.measure import doctor as diagnose
 from edgeproxy.measure import machine
-from edgeproxy.session.memory_free import Free
 from edgeproxy.trios.store import Store
 from tests.helpers import store_trios
 

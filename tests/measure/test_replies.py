@@ -285,7 +285,9 @@ def test_a_run_is_what_replies_depend_on(tmp_path: Path) -> None:
         run(sampling=Sampling(logit_bias={3: 1.0}), alpha=1.0),
         run(replace(recipe, base=Role(tmp_path / "base", sha256="1" * 64)), alpha=1.0),
         run(replace(recipe, base=Role(tmp_path / "base", "chatml", sha256="0" * 64)), alpha=1.0),
-        run(replace(recipe, expert=pair.with_lora(Lora(tmp_path / "tuned"), "plain")), alpha=1.0),
+        run(
+            replace(recipe, expert=pair.with_loras([Lora(tmp_path / "tuned")], "plain")), alpha=1.0
+        ),
     ):
         assert module._differing(first, other)
     tuned = replace(recipe, tuned=Role(tmp_path / "tuned"))

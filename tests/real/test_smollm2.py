@@ -235,7 +235,7 @@ def adapted(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     header = read(smollm2)
     lora = adapter(header, size=0.6).write(tmp_path_factory.mktemp("lora") / "lora.gguf")
     role = Role(smollm2, "gguf")
-    recipe = Recipe("adapted", role, replace(role, lora=Lora(lora)), role, alpha=0.5)
+    recipe = Recipe("adapted", role, replace(role, loras=(Lora(lora),)), role, alpha=0.5)
     with edgeproxy.load(recipe, n_ctx=512, n_threads=1) as session:
         yield session
 

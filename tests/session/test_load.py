@@ -12,6 +12,7 @@ import pytest
 import edgeproxy
 from edgeproxy.align import ALIGNING
 from edgeproxy.core import threads
+from edgeproxy.core.memory_free import Free
 from edgeproxy.core.threads import Threads
 from edgeproxy.decode.sample import Sampling
 from edgeproxy.decode.trio import RoleTokens
@@ -30,7 +31,6 @@ from edgeproxy.llama import LlamaModel
 from edgeproxy.prompts.formats import Message
 from edgeproxy.session import load as loader
 from edgeproxy.session.load import load
-from edgeproxy.session.memory_free import Free
 from edgeproxy.session.model_files import ModelFiles
 from edgeproxy.session.session import Session
 from edgeproxy.trios.find import Recipe, Role, choose_recipe, recipe_of_files

@@ -58,10 +58,10 @@ def test_an_expert_may_be_an_adapter(tmp_path: Path) -> None:
     got, folder = read_text(tmp_path, MANIFEST), tmp_path.resolve()
     lora = Lora(folder / "sub" / "lora.gguf", 0.5, 123, DIGEST)
     assert got.anti_expert == Role(folder / "raw.gguf", size=7)
-    assert got.expert == Role(folder / "raw.gguf", "chatml", size=7, lora=lora)
-    assert got.files == {"base": got.base, "expert": lora, "anti_expert": got.anti_expert}
+    assert got.expert == Role(folder / "raw.gguf", "chatml", size=7, loras=(lora,))
+    assert got.files == [("base", got.base), ("expert", lora), ("anti_expert", got.anti_expert)]
     plain = read_text(tmp_path, MANIFEST.replace(", scale = 0.5", ""))
-    assert plain.expert.lora == replace(lora, scale=1.0)
+    assert plain.expert.loras == (replace(lora, scale=1.0),)
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.5])
@@ -105,13 +105,13 @@ def test_arguments_and_recipes() -> None:
     lora = Lora(Path("l"))
     recipe = Recipe("r", Role(Path("b")), Role(Path("e"), "chatml", 5), Role(Path("a"), "plain", 6))
     changed = choose_recipe(recipe, expert_lora="l")
-    assert changed == replace(recipe, expert=Role(Path("a"), "chatml", 6, lora=lora))
+    assert changed == replace(recipe, expert=Role(Path("a"), "chatml", 6, loras=(lora,)))
     # Another anti-expert is another expert's weights, and another expert needs no adapter.
     other = choose_recipe(changed, anti_expert="c")
-    assert other.expert == Role(Path("c"), "chatml", lora=lora)
+    assert other.expert == Role(Path("c"), "chatml", loras=(lora,))
     assert choose_recipe(changed, expert="f").expert == Role(Path("f"), "chatml")
     files = choose_recipe(base="b", anti_expert="a", expert_lora="l")
-    assert (files.name, files.expert) == ("b + l", Role(Path("a"), "auto", lora=lora))
+    assert (files.name, files.expert) == ("b + l", Role(Path("a"), "auto", loras=(lora,)))
 
 
 def test_two_experts_are_refused() -> None:
@@ -137,8 +137,8 @@ def test_a_store_keeps_the_adapter_beside_the_weights(tmp_path: Path) -> None:
             manifest = manifest.replace(f'"{name}"', f'"{name}"\nsha256 = "{sha256}"')
     store.install("small", manifest)
     recipe = store.recipe("small")
-    assert recipe.expert.lora is not None
-    assert recipe.expert.lora.path.read_bytes() == b"sub/lora.gguf"
+    assert len(recipe.expert.loras) == 1
+    assert recipe.expert.loras[0].path.read_bytes() == b"sub/lora.gguf"
     assert recipe.expert.path == recipe.anti_expert.path
     assert [finding.problem for finding in store.verify()] == [None] * 3
     assert len(store.remove("small")) == 3
@@ -201,8 +201,8 @@ def test_the_weights_of_the_pair_are_held_once(trio: Path) -> None:
     with load(trio, progress=lambda role, _share: seen.append(role)) as session:
         sizes = [sum(t.size for t in read(trio / f"{n}.gguf").tensors) for n in ("base", "raw")]
         recipe = session.recipe
-        assert recipe.expert.lora is not None
-        size = recipe.expert.lora.path.stat().st_size
+        assert len(recipe.expert.loras) == 1
+        size = recipe.expert.loras[0].path.stat().st_size
         assert session.memory.weights == sum(sizes) + size
         before = session.memory
         says(session, "expert")
@@ -214,10 +214,10 @@ def test_the_weights_of_the_pair_are_held_once(trio: Path) -> None:
 
 def test_a_scale_of_nothing_is_the_base_alone(trio: Path) -> None:
     recipe = read_recipe(trio)
-    assert recipe.expert.lora is not None
-    nothing = replace(recipe.expert.lora, scale=0.0)
+    assert len(recipe.expert.loras) == 1
+    nothing = replace(recipe.expert.loras[0], scale=0.0)
     # The prompts must be the same too.
-    expert = replace(recipe.expert, lora=nothing, prompt="plain")
+    expert = replace(recipe.expert, loras=(nothing,), prompt="plain")
     with load(replace(recipe, expert=expert, plausibility=0.0)) as session:
         assert_same_reply(says(session), says(session, "base"), rows_of(session, "Hello"))
 
@@ -274,12 +274,13 @@ def test_show_names_the_adapter_and_its_rank(
     code, out, _ = run(capsys, "show", trio / "trio.toml")
     assert code == 0
     assert "expert lora        " in out
-    assert "rank 4, alpha 8, scale 1: 15 matrices changed" in out
+    assert "rank 4, alpha 8, weight 1: 15 matrices changed" in out
     code, out, _ = run(capsys, "show", trio / "trio.toml", "--json")
     found = json.loads(out)["models"]["expert"]
     assert found["file"] == str((trio / "raw.gguf").resolve())
-    assert found["lora"]["file"] == str((trio / "sub" / "lora.gguf").resolve())
-    assert (found["lora"]["rank"], found["lora"]["scale"]) == (4, 1.0)
+    (lora,) = found["loras"]
+    assert lora["file"] == str((trio / "sub" / "lora.gguf").resolve())
+    assert (lora["name"], lora["rank"], lora["scale"]) == ("lora", 4, 1.0)
 
 
 def test_run_and_stats(trio: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -322,9 +323,9 @@ def test_a_recipe_may_name_an_adapter_on_a_hub() -> None:
     text = text.replace('"base.gguf"\n', f'"base.gguf"\n{place}')
     text = text.replace('"raw.gguf"\n', f'"raw.gguf"\n{place}')
     got = parse_recipe(text.encode(), Path("x.toml"), lambda table: Path(table.string("file")))
-    assert got.expert.lora is not None
-    assert got.expert.lora.source is not None
-    assert got.expert.lora.source.file == "sub/lora.gguf"
+    assert len(got.expert.loras) == 1
+    assert got.expert.loras[0].source is not None
+    assert got.expert.loras[0].source.file == "sub/lora.gguf"
 
 
 # Memory
@@ -346,7 +347,7 @@ weights = Weights(first)
 models.append(LlamaModel(weights, n_ctx=512))
 for path in rest:
     if "lora" in path:
-        models.append(LlamaModel(weights, n_ctx=512, adapter=Adapter(weights, path)))
+        models.append(LlamaModel(weights, n_ctx=512, adapters=[Adapter(weights, path)]))
     else:
         others.append(Weights(path))
         models.append(LlamaModel(others[-1], n_ctx=512))

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 import edgeproxy
+from edgeproxy.core.memory_free import peak_memory
 from edgeproxy.llama import Weights
-from edgeproxy.session.memory_free import peak_memory
 from edgeproxy.session.memory_plan import BAR, Estimate
 from tests.helpers.near import NEAR_QUANTISED, assert_near
 from tools.models.random_trio import Shape, write_trio
@@ -28,7 +28,7 @@ CHILD = """
 import json, sys
 from dataclasses import asdict
 import edgeproxy
-from edgeproxy.session.memory_free import peak_memory
+from edgeproxy.core.memory_free import peak_memory
 with edgeproxy.load(sys.argv[1], n_threads=1) as session:
     # A prompt that fills a batch, and a reply; one thread is the same on a busy machine.
     said = list(session.chat("Hello! " * 40, max_tokens=24))
@@ -113,7 +113,7 @@ def test_mapped_or_read_a_model_says_the_same(large: Path) -> None:
 def test_the_peak_is_this_processes_own() -> None:
     """On Linux `getrusage` would tell the parent's."""
     held = b"x" * PARENT
-    code = "from edgeproxy.session.memory_free import peak_memory; print(peak_memory())"
+    code = "from edgeproxy.core.memory_free import peak_memory; print(peak_memory())"
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert 0 < int(child.stdout) < PARENT / 2
     assert (peak_memory() or 0) > len(held)

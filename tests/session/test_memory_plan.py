@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 import edgeproxy
+from edgeproxy.core.memory_free import Free
 from edgeproxy.errors import ModelFileError, OutOfMemoryError, UsageError
 from edgeproxy.llama import LlamaModel, Weights, compute_bytes, kv_type_for
 from edgeproxy.llama.kv import KvType
 from edgeproxy.session import load as loader
-from edgeproxy.session.memory_free import Free
 from edgeproxy.session.memory_plan import Part, Plan
 from tests.helpers.gguf_files import draft
 from tools.measure.memory import BAR, measure

@@ -175,6 +175,7 @@ KEYS = {
     "A model": set(read.ROLE_KEYS),
     "An expert that is an adapter": set(read.ADAPTED_KEYS),
     "The adapter": set(read.LORA_KEYS),
+    "Several experts": set(read.EXPERTS_KEYS),
     "Memory": set(read.MEMORY_KEYS),
 }
 
@@ -200,9 +201,9 @@ def test_the_manifests_defaults_are_the_readers(tmp_path: Path) -> None:
     assert said["name"] == said["base"] == "required"
     said = {row[0].strip("`"): row[2] for row in rows(text, "A model")}
     assert said["prompt"].strip("`") == recipe.base.prompt
-    assert recipe.expert.lora is not None
+    assert len(recipe.expert.loras) == 1
     said = {row[0].strip("`"): row[2] for row in rows(text, "The adapter")}
-    assert float(said["scale"].strip("`")) == recipe.expert.lora.scale
+    assert float(said["scale"].strip("`")) == recipe.expert.loras[0].scale
 
 
 def test_the_manifests_examples_are_read_without_a_complaint(tmp_path: Path) -> None:

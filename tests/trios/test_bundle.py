@@ -87,7 +87,7 @@ def test_a_bundle_holds_the_trio_its_texts_and_each_model_once(made: Path, recip
     assert trio.texts == {"LICENSE": b"Anyone may use this.\n"}
     assert {role.sha256 for role in trio.recipe.roles.values()} == hashes
     assert trio.recipe.expert.prompt == "chatml"
-    assert [role.name for role in trio.recipe.roles.values()] == [
+    assert [role.file_name for role in trio.recipe.roles.values()] == [
         "base.gguf",
         "expert.gguf",
         "anti-expert.gguf",
@@ -178,8 +178,8 @@ def test_an_expert_that_is_an_adapter(tmp_path: Path) -> None:
     assert len(manifest.of("model")) == 3
     assert installed(tmp_path / "lora.bundle", Store()) == [False]
     found = Store().recipe("adapted").expert
-    assert found.lora is not None
-    assert (found.lora.name, found.name) == ("l.gguf", "anti-expert.gguf")
+    assert len(found.loras) == 1
+    assert (found.loras[0].file_name, found.file_name) == ("l.gguf", "anti-expert.gguf")
     create([find_recipe("adapted")], tmp_path / "again")
     assert (tmp_path / "again").read_bytes() == (tmp_path / "lora.bundle").read_bytes()
     # One that is for another model is refused on either side.
@@ -188,7 +188,7 @@ def test_an_expert_that_is_an_adapter(tmp_path: Path) -> None:
     (tmp_path / "lora" / "l.gguf").write_bytes(wrong)
     refused([read_recipe(path)], tmp_path / "x", ModelFileError, "l.gguf: ")
     altered = Altered.of((tmp_path / "lora.bundle").read_bytes())
-    old, size = found.lora.sha256, found.lora.size
+    old, size = found.loras[0].sha256, found.loras[0].size
     assert old is not None
     altered.put_model(wrong, old)
     text = altered.data["trios/adapted/trio.toml"].decode()

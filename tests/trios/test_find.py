@@ -202,7 +202,10 @@ def test_a_link_out_of_the_folder_is_its_owners_own(tmp_path: Path) -> None:
     (folder / "sub").symlink_to(outside.parent)
     recipe = read_recipe(write(folder, GOOD))
     assert recipe.base.path == recipe.anti_expert.path == outside.resolve()
-    assert (recipe.base.name, recipe.anti_expert.name) == ("base.gguf", "anti-expert.gguf")
+    assert (recipe.base.file_name, recipe.anti_expert.file_name) == (
+        "base.gguf",
+        "anti-expert.gguf",
+    )
     assert recipe.expert.path == outside.resolve().with_name("expert.gguf")
 
 

@@ -50,7 +50,7 @@ def test_an_installed_trio_is_found_and_its_files_are_blobs(
     recipe = store.recipe("mine")
     base, expert, anti_expert = files_of("mine")
     assert [r.path.read_bytes() for r in recipe.roles.values()] == [base, expert, anti_expert]
-    assert (recipe.base.name, recipe.base.path) == ("x.gguf", store.blob(sha256(base)))
+    assert (recipe.base.file_name, recipe.base.path) == ("x.gguf", store.blob(sha256(base)))
     assert (store.trios / "mine" / "LICENCE.txt").read_bytes() == LICENCE["LICENCE.txt"]
     assert not any(role.path.stat().st_mode & 0o222 for role in recipe.roles.values())
     assert list(store.tmp.iterdir()) == []
@@ -309,8 +309,8 @@ def test_a_recipe_is_written_as_it_was_read(factbook: Path, tmp_path: Path) -> N
     (tmp_path / "trio.toml").write_text(to_toml(recipe), "utf-8")
     again = read_recipe(tmp_path)
     assert again.description == recipe.description
-    assert [(r.name, r.sha256, r.size) for r in again.files.values()] == [
-        (r.name, r.sha256, r.size) for r in recipe.files.values()
+    assert [(r.file_name, r.sha256, r.size) for _, r in again.files] == [
+        (r.file_name, r.sha256, r.size) for _, r in recipe.files
     ]
     assert [r.prompt for r in again.roles.values()] == [r.prompt for r in recipe.roles.values()]
     assert to_toml(again) == to_toml(recipe)

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from edgeproxy.errors import StoreError
-from edgeproxy.trios.store import Store, disk, incoming
+from edgeproxy.trios import disk
+from edgeproxy.trios.store import Store, incoming
 from tests.helpers.store_trios import (
     LICENCE,
     files_of,

@@ -19,8 +19,8 @@ from typing import Any
 
 import edgeproxy
 from edgeproxy.cli.ui.progress import Working
+from edgeproxy.core.memory_free import peak_memory
 from edgeproxy.errors import EdgeproxyError
-from edgeproxy.session.memory_free import peak_memory
 from tools.command import add_json, at_least, make_parser, run
 
 BAR = 0.10

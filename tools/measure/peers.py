@@ -35,6 +35,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from edgeproxy.cli.ui.progress import Working
+from edgeproxy.core.memory_free import peak_memory
 from edgeproxy.decode.drafted import Draft
 from edgeproxy.decode.sample import Sampling
 from edgeproxy.decode.trio import RoleTokens
@@ -50,7 +51,6 @@ from edgeproxy.measure.bench import PROMPTS, Reply, _figures
 from edgeproxy.measure.machine import machine
 from edgeproxy.prompts.formats import Message, encode, make_format
 from edgeproxy.session.load import load
-from edgeproxy.session.memory_free import peak_memory
 from edgeproxy.session.session import Session
 from edgeproxy.trios.find import Recipe, find_recipe
 from tools.command import add_json, at_least, make_parser

@@ -35,7 +35,7 @@ from edgeproxy.cli.ui.output import say
 from edgeproxy.cli.ui.progress import Working, working
 from edgeproxy.errors import Cancelled, EdgeproxyError
 from edgeproxy.files import CHUNK, hash_file
-from edgeproxy.trios.store.disk import lock, regular_size, remove_tree
+from edgeproxy.trios.disk import lock, regular_size, remove_tree
 from edgeproxy.units import in_units
 
 

@@ -60,7 +60,7 @@ def opened(
                 base=models.base,
                 expert=models.expert,
                 anti_expert=models.anti_expert,
-                expert_lora=models.expert_lora,
+                expert_lora=models.expert_lora or None,
                 prompts=models.prompts,
                 alpha=models.alpha,
                 plausibility=models.plausibility,

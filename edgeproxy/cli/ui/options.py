@@ -6,6 +6,7 @@ Each flag's default is None, "not given": then the trio's manifest decides, or t
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -34,7 +35,7 @@ class Models:
     base: Path | None = None
     expert: Path | None = None
     anti_expert: Path | None = None
-    expert_lora: Path | None = None
+    expert_lora: Sequence[tuple[Path, float]] = ()
     prompts: Mapping[str, str] = field(default_factory=dict)
     alpha: float | None = None
     plausibility: float | None = None
@@ -49,7 +50,7 @@ class Models:
     @property
     def name(self) -> str | None:
         """The trio asked for: the one that ships where no file was given either."""
-        files = (self.base, self.expert, self.anti_expert, self.expert_lora)
+        files = (self.base, self.expert, self.anti_expert, *self.expert_lora)
         return DEFAULT_TRIO if self.trio is None and not any(files) else self.trio
 
 
@@ -81,15 +82,39 @@ class Reply:
 
 _PATH = click.Path(path_type=Path)
 
+_WEIGHTED = re.compile(r"(.+)=([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)", re.DOTALL)
+
+
+def _weighted(_context: click.Context, option: click.Parameter, given: Sequence[str]) -> Any:
+    """FILE or FILE=WEIGHT, ... -> each file and its weight; other signs "=" belong to the file."""
+    from edgeproxy.errors import UsageError
+    from edgeproxy.gguf import check_scale
+
+    chosen = []
+    for each in given:
+        found = _WEIGHTED.fullmatch(each)
+        path, weight = (found[1], float(found[2])) if found else (each, 1.0)
+        try:
+            chosen.append((Path(path), check_scale(weight)))
+        except UsageError as error:
+            raise click.BadParameter(f"{each!r}: {error}", param=option) from None
+    return tuple(chosen)
+
+
+lora_option = click.option(
+    "--expert-lora",
+    multiple=True,
+    metavar="FILE[=WEIGHT]",
+    callback=_weighted,
+    help="GGUF file of a LoRA adapter: the expert is the anti-expert with it. Several add up, each "
+    "by its weight. [default weight: 1]",
+)
+
 _FILES = (
     click.option("--base", type=_PATH, help="GGUF file of the large untuned model."),
     click.option("--expert", type=_PATH, help="GGUF file of the small tuned model."),
     click.option("--anti-expert", type=_PATH, help="GGUF file of the small untuned model."),
-    click.option(
-        "--expert-lora",
-        type=_PATH,
-        help="GGUF file of a LoRA adapter: the expert is the anti-expert with it.",
-    ),
+    lora_option,
 )
 _TRIO = click.option(
     "--trio", metavar="TRIO", help=f"Name of a trio, or its trio.toml. [default: {DEFAULT_TRIO}]"

@@ -47,7 +47,7 @@ def describe(recipe: Recipe) -> dict[str, Any]:
 def _model(role: Role) -> dict[str, Any]:
     source = role.source
     return {
-        "name": role.name,
+        "name": role.file_name,
         "repo": source.repo if source else None,
         "revision": source.revision if source else None,
         "file": source.file if source else None,

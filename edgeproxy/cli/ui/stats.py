@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from edgeproxy.session.memory_free import peak_memory
+from edgeproxy.core.memory_free import peak_memory
 
 if TYPE_CHECKING:
     from edgeproxy.align import Cost

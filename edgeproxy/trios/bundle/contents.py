@@ -38,12 +38,12 @@ def read_trios(bundle: Bundle, folder: Path) -> list[BundledTrio]:
     there = {file.sha256: file.size for file in bundle.manifest.of("model")}
     wanted: set[str] = set()
     for trio in trios:
-        for role in trio.recipe.files.values():
+        for _, role in trio.recipe.files:
             if role.sha256 not in there:
-                raise bundle.error(f"{role.name} of the trio {trio.recipe.name} is not in it")
+                raise bundle.error(f"{role.file_name} of the trio {trio.recipe.name} is not in it")
             if role.size != there[role.sha256]:
                 raise bundle.error(
-                    f"the manifest of {trio.recipe.name} gives {role.name} another size than it has"
+                    f"the manifest of {trio.recipe.name} gives {role.file_name} another size than it has"
                 )
             wanted.add(role.sha256)
     spare = sorted(set(there) - wanted)
@@ -85,8 +85,8 @@ def check_models(bundle: Bundle, trios: Iterable[BundledTrio]) -> None:
         for role in trio.recipe.roles.values():
             if role.sha256 not in headers:
                 headers[role.sha256] = checked(role.sha256, read_inside)
-            if role.lora:
-                checked(role.lora.sha256, read_adapter_inside, headers[role.sha256])
+            for lora in role.loras:
+                checked(lora.sha256, read_adapter_inside, headers[role.sha256])
 
 
 class Report:

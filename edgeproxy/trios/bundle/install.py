@@ -15,6 +15,7 @@ from edgeproxy.files import ByteProgress
 from edgeproxy.trios.bundle.contents import BundledTrio, Report, check_models, read_trios, rest
 from edgeproxy.trios.bundle.manifest import File
 from edgeproxy.trios.bundle.reader import Bundle
+from edgeproxy.trios.manifest import to_toml
 from edgeproxy.trios.store import Incoming, Store
 
 
@@ -38,7 +39,7 @@ def install(
     trios = read_trios(bundle, store.blobs)
     there = [_is_there(trio, store, replace) for trio in trios]
     new = [trio for trio, is_there in zip(trios, there, strict=True) if not is_there]
-    wanted = {role.sha256 for trio in new for role in trio.recipe.files.values()}
+    wanted = {role.sha256 for trio in new for _, role in trio.recipe.files}
     missing = {
         file
         for file in bundle.manifest.of("model")
@@ -74,7 +75,7 @@ def _is_there(trio: BundledTrio, store: Store, replace: bool) -> bool:
         installed = store.recipe(name)
     except StoreError:
         return False  # a damaged one is made whole
-    if installed == trio.recipe:
+    if to_toml(installed) == to_toml(trio.recipe):  # wherever its files lie
         return True
     if not replace:
         raise StoreError(

@@ -13,13 +13,14 @@ from importlib.metadata import distribution
 from pathlib import Path
 from typing import NamedTuple
 
-from edgeproxy.errors import BundleError, ManifestError, UsageError
+from edgeproxy.errors import BundleError, UsageError
 from edgeproxy.files import ByteProgress, hash_file
 from edgeproxy.gguf import Header, read, read_adapter
 from edgeproxy.trios.bundle.manifest import MAX_TEXT, RECIPE, File, check_path, in_order
 from edgeproxy.trios.find import shipped_folders
-from edgeproxy.trios.manifest import Lora, Recipe, Role, read_recipe, to_toml
-from edgeproxy.trios.store import Store, naming
+from edgeproxy.trios.manifest import Lora, Recipe, Role, to_toml
+from edgeproxy.trios.missing import check_here
+from edgeproxy.trios.store import naming
 
 # Whoever passes models on passes these on too.
 _TEXTS = re.compile(r"(licen[cs]e|copying|notice|readme)([._-][\w.-]*)?", re.IGNORECASE | re.ASCII)
@@ -46,9 +47,7 @@ def gather(
     for recipe in recipes:
         _check_name(recipe.name)
     recipes = [_with_sizes(recipe) for recipe in recipes]
-    files = [
-        file for recipe in recipes for file in (*recipe.roles.values(), *recipe.files.values())
-    ]
+    files = [file for recipe in recipes for role in recipe.roles.values() for file in role.files]
     unknown = [file.path for file in files if file.sha256 is None]
     hashes = _hash_all([*unknown, *wheels], progress)
     sources = {}
@@ -92,12 +91,15 @@ def _hash_all(paths: Iterable[Path], progress: ByteProgress | None) -> dict[Path
 def _with_sizes(recipe: Recipe) -> Recipe:
     """`recipe` as it is carried, without the tuned model; its files are sound ones."""
 
+    check_here(*(file for role in recipe.roles.values() for file in role.files))
+
     def sized(role: Role) -> Role:
         header = read(role.path)
-        lora = role.lora
-        if lora:
-            lora = replace(lora, size=_size(lora, read_adapter(lora.path, header).header))
-        return replace(role, size=_size(role, header), lora=lora)
+        loras = (
+            replace(lora, size=_size(lora, read_adapter(lora.path, header).header))
+            for lora in role.loras
+        )
+        return replace(role, size=_size(role, header), loras=tuple(loras))
 
     return replace(recipe, tuned=None).with_roles(
         {name: sized(role) for name, role in recipe.roles.items()}
@@ -116,10 +118,8 @@ def _size(of: Role | Lora, header: Header) -> int:
 
 def _with_hashes(recipe: Recipe, hashes: Mapping[Path, str]) -> Recipe:
     def hashed(role: Role) -> Role:
-        lora = role.lora
-        if lora:
-            lora = replace(lora, sha256=lora.sha256 or hashes[lora.path])
-        return replace(role, sha256=role.sha256 or hashes[role.path], lora=lora)
+        loras = (replace(lora, sha256=lora.sha256 or hashes[lora.path]) for lora in role.loras)
+        return replace(role, sha256=role.sha256 or hashes[role.path], loras=tuple(loras))
 
     return recipe.with_roles({name: hashed(role) for name, role in recipe.roles.items()})
 
@@ -129,15 +129,18 @@ def _of_trio(recipe: Recipe) -> Iterator[Source]:
     yield text(where + RECIPE, to_toml(recipe).encode("utf-8"))
     for name, content in _texts(recipe).items():
         yield text(check_path(where + name), content)
-    for file in recipe.files.values():
+    for _, file in recipe.files:
         assert file.size is not None
         assert file.sha256 is not None
         yield Source(File(f"models/{file.sha256}", file.size, file.sha256), file.path)
 
 
 def _texts(recipe: Recipe) -> dict[str, bytes]:
-    """Licences and descriptions that lie in a trio's own folder."""
-    folder = _own_folder(recipe)
+    """Licences and descriptions that lie in a trio's own folder.
+
+    Texts beside a user's models elsewhere, as in a folder of downloads, may be anything.
+    """
+    folder = recipe.folder
     if folder is None:
         return {}
     found = {
@@ -148,21 +151,6 @@ def _texts(recipe: Recipe) -> dict[str, bytes]:
     if folder.parent in shipped_folders() and "LICENSE" not in found:
         found["LICENSE"] = _own_licence()
     return found
-
-
-def _own_folder(recipe: Recipe) -> Path | None:
-    """The folder that is this trio's: an installed one's, or that of a `trio.toml` with its models.
-
-    Texts that lie beside a user's models elsewhere, as in a folder of downloads, may be anything.
-    """
-    store, folder = Store(), recipe.base.path.parent
-    if store.holds(recipe.base.path):
-        return store.trios / recipe.name
-    try:
-        there = read_recipe(folder)
-    except ManifestError:
-        return None
-    return folder if there.base.path == recipe.base.path else None
 
 
 def _own_licence() -> bytes:

@@ -1,15 +1,18 @@
 """TOML -> `Recipe`. Unknown keys are errors, and no path leaves the manifest's folder.
 
-A link in that folder may lead out of it: no manifest makes one, so it is its owner's own.
+A link in that folder may lead out of it: no manifest makes one, so it is its owner's own. By size
+and sha256 a manifest can name a file elsewhere too, but only one that its reader has added himself.
 
-May touch: the manifest that it is given, read only.
+May touch: the manifest that it is given, and the list of known files, read only.
 """
 
 from __future__ import annotations
 
 import math
+import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ from edgeproxy.errors import ManifestError, UsageError
 from edgeproxy.files import open_regular
 from edgeproxy.gguf import check_scale
 from edgeproxy.prompts.formats import check_format_name
+from edgeproxy.trios.known_files import KnownFiles
 from edgeproxy.trios.manifest.recipe import MANIFEST, ROLES, Footprint, Lora, Recipe, Role, Source
 from edgeproxy.trios.manifest.table import Table
 
@@ -33,13 +37,15 @@ MAX_BYTES = 1 << 20
 
 RECIPE_KEYS = (
     *("name", "description", "licence", "alpha", "plausibility", "temperature"),
-    *("verified", "memory", *ROLES, "tuned"),
+    *("verified", "memory", *ROLES, "experts", "tuned"),
 )
 FILE_KEYS = ("file", "size", "sha256", "repo", "revision", "licence", "approximate_size")
 ROLE_KEYS = (*FILE_KEYS, "prompt", "architecture", "vocabulary", "blocks")
-LORA_KEYS = (*FILE_KEYS, "scale")
+LORA_KEYS = (*FILE_KEYS, "scale", "name")
+EXPERTS_KEYS = (*FILE_KEYS, "weight", "name")
 ADAPTED_KEYS = ("lora", "prompt")
 MEMORY_KEYS = ("bytes", "context")
+_ADAPTER = r"[^\x00-\x1f\x7f-\x9f]{1,64}"
 _PART = r"[A-Za-z0-9][\w.-]{0,95}"
 _REPO = rf"(?!.*(\.\.|--|\.git$)){_PART}(/{_PART})?"
 _HUB_PATH = r"(?!.*(^|/)\.{0,2}(/|$))[\w.+=@,() /-]{1,255}"
@@ -48,14 +54,16 @@ _HUB_PATH = r"(?!.*(^|/)\.{0,2}(/|$))[\w.+=@,() /-]{1,255}"
 def read_recipe(path: str | Path) -> Recipe:
     """The recipe in a manifest, or in a folder that holds one; its files are in the same folder.
 
-    One of these may be a link to a file elsewhere; then the role's path is that file's. Raises
-    `ManifestError` for a missing or malformed one, an unknown key, a value of the wrong type, or a
-    path that leads out of the manifest's folder by itself.
+    One of these may be a link to a file elsewhere; then the role's path is that file's. One that is
+    missing there, and of which the manifest gives size and sha256, is looked up among the
+    `KnownFiles`. Raises `ManifestError` for a missing or malformed manifest, an unknown key, a
+    value of the wrong type, or a path that leads out of the manifest's folder by itself.
     """
     path = Path(path)
     if path.is_dir():
         path = path / MANIFEST
-    return parse_recipe(read_manifest(path), path, _in_folder)
+    recipe = parse_recipe(read_manifest(path), path, _in_folder)
+    return replace(recipe, folder=path.parent.resolve() if path.name == MANIFEST else None)
 
 
 def read_pullable(path: str | Path) -> Recipe:
@@ -98,7 +106,7 @@ def parse_recipe(data: bytes, path: Path, place: Place) -> Recipe:
         raise ManifestError(f"{path}: this is not valid TOML ({error})") from None
     table = Table(path, "", content)
     base, anti_expert = (_role(table.table(name), place) for name in ("base", "anti_expert"))
-    expert = _expert(table.table("expert"), place, anti_expert)
+    expert = _expert(table, place, anti_expert)
     recipe = Recipe(
         name=table.string("name"),
         base=base,
@@ -111,23 +119,49 @@ def parse_recipe(data: bytes, path: Path, place: Place) -> Recipe:
         temperature=table.number("temperature", 0.0, _check_temperature),
         verified=table.flag("verified", False),
         memory=_footprint(table.table("memory")) if "memory" in table else None,
-        tuned=_role(table.table("tuned"), place) if "tuned" in table else None,
+        tuned=_adapted(table.table("tuned"), place, base, "base") if "tuned" in table else None,
     )
     table.refuse_others(RECIPE_KEYS)
     return recipe
 
 
 def _expert(table: Table, place: Place, anti_expert: Role) -> Role:
-    """The expert: a file of its own, or an adapter for the anti-expert's."""
+    """The expert of a manifest: a file of its own, or one or more adapters for the anti-expert's."""
+    if "experts" not in table:
+        return _adapted(table.table("expert"), place, anti_expert, "anti-expert")
+    prompt = "plain"
+    if "expert" in table:
+        expert = table.table("expert")
+        for key in ("file", "lora"):
+            if key in expert:
+                expert.fail(f"{key} is of no use beside [[experts]]: they are the expert")
+        prompt = _prompt(expert)
+        expert.refuse_others(("prompt",))
+    loras = [_lora(each, place, "weight", EXPERTS_KEYS) for each in table.tables("experts")]
+    try:
+        return anti_expert.with_loras(loras, prompt)
+    except UsageError as error:
+        table.fail(f"experts: {error}")
+
+
+def _adapted(table: Table, place: Place, of: Role, whose: str) -> Role:
+    """A model with a file of its own, or with an adapter for the weights of the model `of`."""
     if "lora" not in table:
         return _role(table, place)
     if "file" in table:
-        table.fail("file is of no use beside lora: the weights are the anti-expert's")
-    prompt, of_lora = _prompt(table), table.table("lora")
-    lora = Lora(scale=of_lora.number("scale", 1.0, check_scale), **_file(of_lora, place))
-    of_lora.refuse_others(LORA_KEYS)
+        table.fail(f"file is of no use beside lora: the weights are the {whose}'s")
+    prompt = _prompt(table)
+    lora = _lora(table.table("lora"), place, "scale", LORA_KEYS)
     table.refuse_others(ADAPTED_KEYS)
-    return anti_expert.with_lora(lora, prompt)
+    return of.with_loras([lora], prompt)
+
+
+def _lora(table: Table, place: Place, weight: str, keys: tuple[str, ...]) -> Lora:
+    """The adapter of a table, whose key `weight` says how much of it is added."""
+    name = table.match("name", _ADAPTER, "a name of 1 to 64 characters, none of them a control")
+    scale = table.number(weight, 1.0, check_scale)
+    table.refuse_others(keys)
+    return Lora(scale=scale, name=name or "", **_file(table, place))
 
 
 def _role(table: Table, place: Place) -> Role:
@@ -208,7 +242,10 @@ def _in_folder(table: Table) -> Path:
         table.fail(
             "file must stay in the manifest's folder; move it there, or make a link to it there"
         )
-    return path
+    size, sha256 = table.count("size", "a number of bytes", least=0), sha256_of(table)
+    if size is None or sha256 is None or os.path.lexists(path):
+        return path
+    return KnownFiles().find(sha256, size) or path
 
 
 def _on_hub(table: Table) -> Path:

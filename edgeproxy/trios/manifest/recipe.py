@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edgeproxy.errors import UsageError
@@ -32,7 +32,11 @@ class Footprint:
 
 @dataclass(frozen=True)
 class Lora:
-    """A LoRA adapter: its file, as a `Role` has one, and how much of it is added to the weights."""
+    """A LoRA adapter: its file, as a `Role` has one, and how much of it is added to the weights.
+
+    `scale` is its weight: 1 as it was trained, 0 left out. `name` is what a person calls it: the
+    file's name without its suffix, where nobody says.
+    """
 
     path: Path
     scale: float = 1.0
@@ -42,11 +46,21 @@ class Lora:
     source: Source | None = None
     licence: str = ""
     approximate_size: int | None = None
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            object.__setattr__(self, "name", self.usual_name)
 
     @property
-    def name(self) -> str:
+    def file_name(self) -> str:
         """The file's name as a person knows it."""
         return self.file or self.path.name
+
+    @property
+    def usual_name(self) -> str:
+        """Its name where nobody says another."""
+        return Path(self.file_name).stem
 
 
 @dataclass(frozen=True)
@@ -55,8 +69,15 @@ class Role:
 
     `file` is what a person calls it, where its path does not say that. `size` is in bytes and
     exact; `approximate_size` is what is known where it is not. `architecture`, `vocabulary` (tokens
-    in the file) and `blocks` are what the file's header has to say. An expert with `lora` is that
-    change of the anti-expert's weights, and the rest is said of the anti-expert's file.
+    in the file) and `blocks` are what the file's header has to say.
+
+    With `loras` the model is that change of the weights in its file, which is another role's: the
+    anti-expert's for an expert, the base's for a tuned base. Each matrix W of the file becomes
+
+        W + sum_i scale_i * alpha_i / rank_i * B_i A_i
+
+    with the alpha, rank and matrices of adapter i: task arithmetic (Ilharco et al. 2022,
+    arXiv 2212.04089) with LoRA adapters as the task vectors.
     """
 
     path: Path
@@ -70,23 +91,47 @@ class Role:
     architecture: str | None = None
     vocabulary: int | None = None
     blocks: int | None = None
-    lora: Lora | None = None
+    loras: tuple[Lora, ...] = ()
 
     @property
-    def name(self) -> str:
+    def file_name(self) -> str:
         """The file's name as a person knows it."""
         return self.file or self.path.name
 
-    def with_lora(self, lora: Lora, prompt: str) -> Role:
-        """The expert that is this model with an adapter."""
-        return replace(self, lora=lora, prompt=prompt)
+    @property
+    def applied(self) -> tuple[Lora, ...]:
+        """The adapters that change anything: one whose scale is 0 is as if it were not there."""
+        return tuple(lora for lora in self.loras if lora.scale)
+
+    @property
+    def own_files(self) -> tuple[Role | Lora, ...]:
+        """The files that are this role's and no other's: its adapters where it has some."""
+        return self.loras or (self,)
+
+    @property
+    def files(self) -> tuple[Role | Lora, ...]:
+        """All files that make it: the weights, then the adapters."""
+        return (self, *self.loras)
+
+    def with_loras(self, loras: Iterable[Lora], prompt: str) -> Role:
+        """The model that is this one with these adapters.
+
+        Raises `UsageError` where two of them have one name.
+        """
+        chosen = tuple(loras)
+        names = [lora.name for lora in chosen]
+        for name in names:
+            if names.count(name) > 1:
+                raise UsageError(f"two adapters are called {name!r}; give them different names")
+        return replace(self, loras=chosen, prompt=prompt)
 
 
 @dataclass(frozen=True)
 class Recipe:
     """What a trio is made of. `tuned` is the base tuned directly, kept only for measuring.
 
-    `verified` says whether somebody has pulled these very files and let them answer.
+    `verified` says whether somebody has pulled these very files and let them answer. `folder` is
+    the trio's own, with its `trio.toml`, where there is one; recipes may differ in it and be equal.
     """
 
     name: str
@@ -101,6 +146,7 @@ class Recipe:
     temperature: float = 0.0
     verified: bool = False
     memory: Footprint | None = None
+    folder: Path | None = field(default=None, compare=False)
 
     @property
     def roles(self) -> Mapping[str, Role]:
@@ -137,7 +183,17 @@ class Recipe:
         )
 
     @property
-    def files(self) -> Mapping[str, Role | Lora]:
-        """Each role's own file: an adapter where it is one, and `tuned` where there is that."""
-        own = {name: role.lora or role for name, role in self.roles.items()}
-        return {**own, "tuned": self.tuned} if self.tuned else own
+    def files(self) -> list[tuple[str, Role | Lora]]:
+        """Each role's own files, with its name: `tuned`'s too where there is that."""
+        models = {**self.roles, "tuned": self.tuned} if self.tuned else self.roles
+        return [(name, file) for name, role in models.items() for file in role.own_files]
+
+    @property
+    def tuned_is_here(self) -> bool:
+        """Whether there is a tuned model, and all its files are."""
+        return self.tuned is not None and all(file.path.exists() for file in self.tuned.files)
+
+    @property
+    def needed(self) -> list[Role | Lora]:
+        """The files without which it cannot answer: the tuned model is for measuring only."""
+        return [file for role in self.roles.values() for file in role.own_files]

@@ -74,6 +74,15 @@ class Table:
         content = self._get(key, (dict,), "a table", None)
         return Table(self.path, f"{self.where}{key}.", content)
 
+    def tables(self, key: str) -> list[Table]:
+        """The tables of the array at `key`, of which there must be at least one."""
+        content = self._get(key, (list,), f"tables, each under [[{key}]]", None)
+        if not content or not all(isinstance(each, dict) for each in content):
+            self.fail(f"{key} must be tables, each under [[{key}]]")
+        return [
+            Table(self.path, f"{self.where}{key}[{n}].", each) for n, each in enumerate(content, 1)
+        ]
+
     def refuse_others(self, known: Iterable[str]) -> None:
         """Raise `ManifestError` for a key that is not among `known`."""
         unknown = sorted(set(self.content) - set(known))

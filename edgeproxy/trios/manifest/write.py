@@ -14,7 +14,10 @@ def to_toml(recipe: Recipe) -> str:
     tables |= {name: _role(role) for name, role in recipe.roles.items()}
     if recipe.tuned:
         tables["tuned"] = _role(recipe.tuned)
-    return "\n".join("".join(_table(name, content)) for name, content in tables.items())
+    written = ["".join(_table(f"[{name}]" if name else "", of)) for name, of in tables.items()]
+    several = recipe.expert.loras if len(recipe.expert.loras) > 1 else ()
+    written += ["".join(_table("[[experts]]", _lora(lora, "weight"))) for lora in several]
+    return "\n".join(written)
 
 
 def _settings(recipe: Recipe) -> dict[str, object]:
@@ -32,9 +35,10 @@ def _settings(recipe: Recipe) -> dict[str, object]:
 
 
 def _role(role: Role) -> dict[str, object]:
-    if role.lora:
-        scale = role.lora.scale if role.lora.scale != 1.0 else None
-        return {"lora": _file(role.lora) | {"scale": scale}, "prompt": role.prompt}
+    if len(role.loras) == 1:
+        return {"lora": _lora(role.loras[0], "scale"), "prompt": role.prompt}
+    if role.loras:  # they have tables of their own
+        return {"prompt": role.prompt}
     return _file(role) | {
         "architecture": role.architecture,
         "vocabulary": role.vocabulary,
@@ -43,12 +47,20 @@ def _role(role: Role) -> dict[str, object]:
     }
 
 
+def _lora(lora: Lora, weight: str) -> dict[str, object]:
+    """An adapter, and how much of it, under the key `weight`."""
+    return _file(lora) | {
+        weight: lora.scale if lora.scale != 1.0 else None,
+        "name": lora.name if lora.name != lora.usual_name else None,
+    }
+
+
 def _file(of: Role | Lora) -> dict[str, object]:
     source = of.source
     return {
         "repo": source.repo if source else None,
         "revision": source.revision if source else None,
-        "file": source.file if source else of.name,
+        "file": source.file if source else of.file_name,
         "sha256": of.sha256,
         "size": of.size,
         "approximate_size": of.approximate_size,
@@ -56,9 +68,9 @@ def _file(of: Role | Lora) -> dict[str, object]:
     }
 
 
-def _table(name: str, content: Mapping[str, object]) -> Iterator[str]:
-    if name:
-        yield f"[{name}]\n"
+def _table(heading: str, content: Mapping[str, object]) -> Iterator[str]:
+    if heading:
+        yield f"{heading}\n"
     for key, value in _given(content):
         yield f"{key} = {_value(value)}\n"
 

@@ -24,7 +24,7 @@ def check_file(role: Role, path: Path) -> Header:
     try:
         header = read(path)
     except ModelFileError as error:
-        raise HubError(f"{role.name}: the hub's file is damaged: {error.what}") from None
+        raise HubError(f"{role.file_name}: the hub's file is damaged: {error.what}") from None
     for what, has, wanted in (
         ("architecture", header.architecture, role.architecture),
         ("vocabulary", len(header.metadata["tokenizer.ggml.tokens"]), role.vocabulary),
@@ -32,7 +32,7 @@ def check_file(role: Role, path: Path) -> Header:
     ):
         if wanted is not None and has != wanted:
             raise HubError(
-                f"{role.name}: the hub's file holds another model: {what} is {has}, and should be "
+                f"{role.file_name}: the hub's file holds another model: {what} is {has}, and should be "
                 f"{wanted}; nothing was installed"
             )
     return header
@@ -69,7 +69,7 @@ def _completed(name: str, role: Role, header: Header, vocab: Vocab, renderer: Re
         prompt = FROM_FILE if vocab.chat_template else "plain"
     try:
         by_name = f'--{name.replace("_", "-")}-prompt chatml, or prompt = "chatml" in a recipe'
-        try_format(prompt, vocab, role.name, renderer, by_name)
+        try_format(prompt, vocab, role.file_name, renderer, by_name)
     except UsageError as error:
         raise UsageError(f"{error}; nothing was installed") from None
     return replace(

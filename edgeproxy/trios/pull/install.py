@@ -76,7 +76,7 @@ def pull(
     with store.hold(w.sha256 for w in files):
         for each in files:
             origins[each.sha256] = _bring(each, store, hub, watch, sleep)
-            watch.finished(each.role.name, each.size, origins[each.sha256])
+            watch.finished(each.role.file_name, each.size, origins[each.sha256])
             for name, role in recipe.roles.items():
                 if wanted[name].sha256 == each.sha256:
                     headers[name] = check_file(role, store.blob(each.sha256))
@@ -84,7 +84,7 @@ def pull(
             name: replace(
                 each.role,
                 path=store.blob(each.sha256),
-                file=each.role.name,
+                file=each.role.file_name,
                 sha256=each.sha256,
             )
             for name, each in wanted.items()
@@ -115,7 +115,7 @@ def _locate(role: Role, store: Store, hub: Hub, watch: Watch, sleep: Sleep) -> W
     """Find out where a role's file can be had, asking the hub only for what is not here."""
     source, sha256, size = role.source, role.sha256, role.size
     if source is None:
-        raise HubError(f"{role.name}: the recipe does not say where on a hub it is")
+        raise HubError(f"{role.file_name}: the recipe does not say where on a hub it is")
     if sha256 and store.has(sha256):
         blob, there = store.blob(sha256), store.blob(sha256).stat().st_size
         # Whose size is wrong, the recipe's or the file's, its hash tells.
@@ -127,15 +127,15 @@ def _locate(role: Role, store: Store, hub: Hub, watch: Watch, sleep: Sleep) -> W
         found = _hash(cached, role, watch)
         if found == (sha256 or found):
             return Wanted(role, source, found, there, cached)
-        watch.noted(f"{role.name}: its copy in the hub's cache is damaged, and not used")
+        watch.noted(f"{role.file_name}: its copy in the hub's cache is damaged, and not used")
     if hub.offline:
-        raise hub.is_offline(role.name)
+        raise hub.is_offline(role.file_name)
     remote = look(hub, source, watch, sleep)
     refuse_another(source, remote, size, sha256)
     known = sha256 or remote.sha256
     if known is None:
         raise HubError(
-            f"{role.name}: the hub does not say its sha256; give it, as #sha256=DIGITS or in the "
+            f"{role.file_name}: the hub does not say its sha256; give it, as #sha256=DIGITS or in the "
             "recipe"
         )
     return Wanted(role, source, known, remote.size)
@@ -143,12 +143,12 @@ def _locate(role: Role, store: Store, hub: Hub, watch: Watch, sleep: Sleep) -> W
 
 def _hash(path: Path, role: Role, watch: Watch) -> str:
     size = path.stat().st_size
-    return hash_file(path, lambda done: watch.checking(role.name, done, size))
+    return hash_file(path, lambda done: watch.checking(role.file_name, done, size))
 
 
 def _bring(wanted: Wanted, store: Store, hub: Hub, watch: Watch, sleep: Sleep) -> Origin:
     """Have a file in the store; where it came from."""
-    name, size = wanted.role.name, wanted.size
+    name, size = wanted.role.file_name, wanted.size
     origin: Origin = "cache" if wanted.cached else "hub"
     with store.incoming(
         wanted.sha256,

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeproxy.files import ByteProgress, hash_file
+from edgeproxy.trios import disk
 from edgeproxy.trios.manifest import Lora, Recipe, Role
-from edgeproxy.trios.store import disk
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def check(recipes: Iterable[Recipe], progress: ByteProgress | None = None) -> li
     parts = [
         (recipe.name, name, role)
         for recipe in recipes
-        for name, role in recipe.files.items()
+        for name, role in recipe.files
         # The tuned model is for measuring only, and a trio may come without it.
         if name in recipe.roles or role.path.exists()
     ]
@@ -65,7 +65,7 @@ def _hash(
 ) -> str | OSError:
     def heard(done: int) -> None:
         if progress:
-            progress(role.name, before + done, total)
+            progress(role.file_name, before + done, total)
 
     try:
         if disk.regular_size(role.path) is None:
@@ -89,4 +89,4 @@ def _finding(trio: str, name: str, role: Role | Lora, found: str | OSError) -> F
             problem = f"its sha256 is right, but its manifest is wrong: {problem}"
     elif role.sha256 is None:
         problem = f"its manifest gives no sha256 to compare with; it has {found}"
-    return Finding(trio, name, role.name, role.path, size, problem, wrong)
+    return Finding(trio, name, role.file_name, role.path, size, problem, wrong)

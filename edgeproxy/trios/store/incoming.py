@@ -11,7 +11,7 @@ from pathlib import Path
 
 from edgeproxy.errors import StoreError
 from edgeproxy.files import CHUNK, sync_folder
-from edgeproxy.trios.store import disk
+from edgeproxy.trios import disk
 
 
 class Incoming:

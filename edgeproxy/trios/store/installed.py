@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from edgeproxy.errors import ManifestError, StoreError
 from edgeproxy.files import ByteProgress
-from edgeproxy.trios.home import home
+from edgeproxy.trios import disk
+from edgeproxy.trios.home import BLOBS, home
+from edgeproxy.trios.known_files import KnownFiles
 from edgeproxy.trios.manifest import MANIFEST, Lora, Recipe, Role, parse_recipe
 from edgeproxy.trios.manifest.read import sha256_of
 from edgeproxy.trios.manifest.table import Table
-from edgeproxy.trios.store import disk, naming
+from edgeproxy.trios.missing import of_what
+from edgeproxy.trios.store import naming
 from edgeproxy.trios.store.check import Finding, check
 
 
@@ -34,7 +38,7 @@ class Installed:
     @property
     def blobs(self) -> Path:
         """The folder of model files."""
-        return self.root / "blobs"
+        return self.root / BLOBS
 
     @property
     def trios(self) -> Path:
@@ -59,7 +63,7 @@ class Installed:
                 return []
 
     def recipe(self, name: str, whole: bool = True) -> Recipe:
-        """The installed trio called `name`; its roles' paths are blobs.
+        """The installed trio called `name`; its roles' paths are blobs, or known files elsewhere.
 
         Raises `StoreError` where there is none, where its manifest is damaged, or (unless `whole`
         is False) where a model file is missing or has another size.
@@ -67,6 +71,7 @@ class Installed:
         self._check_installed(name)
         path = self.trios / name / MANIFEST
         again = f"install it again: edgeproxy pull {name}, or edgeproxy bundle install"
+        there = "; or, where you have that file elsewhere: edgeproxy add FILE"
         try:
             recipe = parse_recipe(path.read_bytes(), path, self._place)
         except OSError as error:
@@ -77,8 +82,8 @@ class Installed:
             raise StoreError(f"{path}: this is the manifest of {recipe.name!r}; {again}")
         problem = self._lacks(recipe) if whole else None
         if problem:
-            raise StoreError(f"the trio {name} is not whole: {problem}; {again}")
-        return recipe
+            raise StoreError(f"the trio {name} is not whole: {problem}; {again}{there}")
+        return replace(recipe, folder=self.trios / name)
 
     def has(self, sha256: str, size: int | None = None) -> bool:
         """Whether the file with that hash is here (and has that size)."""
@@ -110,7 +115,7 @@ class Installed:
         sha256 = sha256_of(table)
         if sha256 is None:
             table.fail("sha256 is missing, by which an installed trio's files are found")
-        return self.blobs / sha256
+        return KnownFiles(self._root).find(sha256) or self.blobs / sha256
 
     def _check_installed(self, name: str) -> None:
         if name not in self.names():
@@ -123,11 +128,10 @@ class Installed:
         def wrong(role: Role | Lora) -> str | None:
             size = disk.regular_size(role.path)
             if size is None:
-                return f"its file {role.name} is missing"
+                return f"its file {role.file_name} is missing{of_what(role)}"
             if role.size not in (None, size):
-                return f"its file {role.name} has {size:,} bytes instead of {role.size:,}"
+                return f"its file {role.file_name} has {size:,} bytes instead of {role.size:,}"
             return None
 
-        files = (file for name, file in recipe.files.items() if name in recipe.roles)
         with disk.telling(self.blobs):
-            return next(filter(None, map(wrong, files)), None)
+            return next(filter(None, map(wrong, recipe.needed)), None)

@@ -10,8 +10,10 @@ from typing import NamedTuple
 
 from edgeproxy.errors import StoreError
 from edgeproxy.files import sync_folder, write_new
+from edgeproxy.trios import disk
+from edgeproxy.trios.home import LOCK
 from edgeproxy.trios.manifest import MANIFEST, parse_recipe
-from edgeproxy.trios.store import disk, naming, work
+from edgeproxy.trios.store import naming, work
 from edgeproxy.trios.store.incoming import Incoming
 from edgeproxy.trios.store.installed import Installed
 
@@ -102,7 +104,7 @@ class Store(Installed):
         recipe = parse_recipe(data, Path(MANIFEST), self._place)
         if recipe.name != name:
             raise StoreError(f"the manifest of {name} calls it {recipe.name!r}; they must agree")
-        if not {role.sha256 for role in recipe.files.values()} <= naming.hashes_in(data):
+        if not {file.sha256 for _, file in recipe.files} <= naming.hashes_in(data):
             raise StoreError(f"the manifest of {name} spells a sha256 with escapes; write it plain")
         with self._changing():
             problem = self._lacks(recipe)
@@ -158,7 +160,7 @@ class Store(Installed):
         """The store's lock, held; `OSError`s become `StoreError`s."""
         with disk.telling(self.root):
             disk.make_folders(self.root)
-            with disk.lock(self.root / "lock"):
+            with disk.lock(self.root / LOCK):
                 yield
 
     def _take_up(self, name: str) -> work.Work | None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeproxy.trios.store import disk
+from edgeproxy.trios import disk
 from edgeproxy.trios.store.naming import hashes_in
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What the store does to a disk: locks, folders that last, free space."""
+"""What the home folder needs of a disk: locks, folders that last, free space."""
 
 from __future__ import annotations
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from edgeproxy.session import memory_free as memory
-from edgeproxy.session.memory_free import free_memory
+from edgeproxy.core import memory_free as memory
+from edgeproxy.core.memory_free import free_memory
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux's files")
 

@@ -1,0 +1,230 @@
+"""A decoder-only transformer in PyTorch over a GGUF file, in the file's own names and layout.
+
+Nothing is renamed or permuted: module `blk.3.attn_q` holds the tensor `blk.3.attn_q.weight`. So what
+is trained here is called as llama.cpp calls it. Norms, rotary embeddings and sums of blocks are
+computed in float32, matrices in the dtype that was asked.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - as everybody calls it
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from edgeproxy.core.cancel import Cancel
+from edgeproxy.gguf import Header, open_model
+from edgeproxy.tune.architectures import Architecture, Numbers, architecture_of, numbers_of
+from edgeproxy.tune.rotary import Rotary, factors_name, rotary_of
+from edgeproxy.tune.weights import Progress, read_weights
+
+DEFAULT_N_CTX = 4096
+"""As `edgeproxy run` makes contexts; some models turn positions otherwise in longer ones."""
+
+
+class Linear(nn.Module):  # type: ignore[misc]
+    """x W^T + bias, and with a LoRA + alpha / rank (x A^T) B^T: W itself is never changed, nor copied.
+
+    `weight` is (outputs, inputs), `lora_a` (rank, inputs) and `lora_b` (outputs, rank).
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        super().__init__()
+        self.register_buffer("weight", weight)
+        self.register_buffer("bias", bias)
+        self.register_parameter("lora_a", None)
+        self.register_parameter("lora_b", None)
+        self.alpha = 0.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., inputs) -> (..., outputs), in the dtype of the weight."""
+        found = F.linear(x, self.weight, self.bias)
+        if self.lora_a is None:
+            return found
+        small = F.linear(x, self.lora_a.to(x.dtype)) * (self.alpha / len(self.lora_a))
+        return found + F.linear(small, self.lora_b.to(x.dtype))
+
+
+class Norm(nn.Module):  # type: ignore[misc]
+    """By root mean square (Zhang and Sennrich 2019, arXiv 1910.07467), or LayerNorm; in float32."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, epsilon: float, is_rms: bool) -> None:
+        super().__init__()
+        self.register_buffer("weight", weight)
+        self.register_buffer("bias", bias)
+        self.epsilon, self.is_rms = epsilon, is_rms
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., width) -> the same shape, in float32."""
+        if self.is_rms:
+            return F.rms_norm(x.float(), self.weight.shape, self.weight, self.epsilon)
+        return F.layer_norm(x.float(), self.weight.shape, self.weight, self.bias, self.epsilon)
+
+
+class Block(nn.Module):  # type: ignore[misc]
+    """One layer; its modules are the tensors of the file that begin with `blk.N.`."""
+
+    def __init__(
+        self, weights: dict[str, Tensor], known: Architecture, numbers: Numbers, window: int
+    ) -> None:
+        super().__init__()
+        self.known, self.numbers, self.window = known, numbers, window
+        for key, weight in weights.items():
+            name, _, kind = key.rpartition(".")
+            if kind == "weight":
+                bias = weights.get(f"{name}.bias")
+                self.add_module(
+                    name,
+                    Norm(weight, bias, numbers.epsilon, known.is_rms)
+                    if weight.dim() == 1
+                    else Linear(weight, bias),
+                )
+
+    def forward(self, x: Tensor, rotary: Rotary, cos: Tensor, sin: Tensor) -> Tensor:
+        """(batch, length, width) in float32 -> the same."""
+        dtype = self.attn_output.weight.dtype
+        read = self.attn_norm(x).to(dtype)
+        said = self._after("post_attention_norm", self._attention(read, rotary, cos, sin))
+        if self.known.parallel:
+            return x + said + self._feed_forward(read)
+        x = x + said
+        return x + self._after("post_ffw_norm", self._feed_forward(self.ffn_norm(x).to(dtype)))
+
+    def _after(self, name: str, x: Tensor) -> Tensor:
+        """What the norm called `name` makes of x, where there is one."""
+        return getattr(self, name)(x) if hasattr(self, name) else x
+
+    def _attention(self, x: Tensor, rotary: Rotary, cos: Tensor, sin: Tensor) -> Tensor:
+        numbers = self.numbers
+        q, k, v = (part.unflatten(-1, (-1, numbers.head)) for part in self._projected(x))
+        q = rotary.turn(self._after("attn_q_norm", q), cos, sin).to(x.dtype)
+        k = rotary.turn(self._after("attn_k_norm", k), cos, sin).to(x.dtype)
+        # Queries share keys and values in groups of neighbours.
+        group = numbers.heads // numbers.shared
+        q, k, v = (part.transpose(1, 2) for part in (q, k, v))
+        if group > 1:
+            k, v = (part.repeat_interleave(group, 1) for part in (k, v))
+        return self.attn_output(self._attend(q, k, v).transpose(1, 2).flatten(-2))
+
+    def _projected(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Queries, keys and values of all heads."""
+        if not hasattr(self, "attn_qkv"):
+            return self.attn_q(x), self.attn_k(x), self.attn_v(x)
+        shared = self.numbers.shared * self.numbers.head
+        return self.attn_qkv(x).split((self.numbers.heads * self.numbers.head, shared, shared), -1)
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """What each token takes of itself and those before it; all (batch, heads, length, head)."""
+        length, cap = q.shape[2], self.numbers.soft_cap
+        is_windowed = 0 < self.window < length
+        if not (is_windowed or cap):
+            return F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=self.numbers.scale)
+        seen = torch.ones(length, length, dtype=torch.bool).tril()
+        if is_windowed:
+            seen = seen.triu(1 - self.window)
+        if not cap:
+            return F.scaled_dot_product_attention(q, k, v, attn_mask=seen, scale=self.numbers.scale)
+        scores = cap * torch.tanh((q @ k.mT).float() * (self.numbers.scale / cap))
+        return scores.masked_fill(~seen, -torch.inf).softmax(-1).to(v.dtype) @ v
+
+    def _feed_forward(self, x: Tensor) -> Tensor:
+        up = self.ffn_up(x)
+        if hasattr(self, "ffn_gate"):
+            return self.ffn_down(self._activated(self.ffn_gate(x)) * up)
+        if up.shape[-1] == self.ffn_down.weight.shape[1]:
+            return self.ffn_down(self._activated(up))
+        gate, up = up.chunk(2, -1)
+        return self.ffn_down(self._activated(gate) * up)
+
+    def _activated(self, x: Tensor) -> Tensor:
+        """SiLU, or GELU as it is approximated with tanh (Hendrycks and Gimpel 2016)."""
+        return F.silu(x) if self.known.activation == "silu" else F.gelu(x, approximate="tanh")
+
+
+class Network(nn.Module):  # type: ignore[misc]
+    """A decoder over a GGUF file's `weights` in the file's own names and layout.
+
+    `checkpointing` keeps only what goes into each block for the backward pass and computes the rest
+    again: a third slower, and a long text takes a fraction of the memory. May be set at any time.
+    """
+
+    def __init__(self, header: Header, weights: dict[str, Tensor], n_ctx: int) -> None:
+        super().__init__()
+        self.header = header
+        self.known, self.numbers = architecture_of(header), numbers_of(header)
+        self.checkpointing = False
+        self.register_buffer("token_embd", weights["token_embd.weight"])
+        # The output may be the embedding: one tensor, once in memory.
+        output = weights.get("output.weight", self.token_embd)
+        self.output = Linear(output, weights.get("output.bias"))
+        self.output_norm = Norm(
+            weights["output_norm.weight"],
+            weights.get("output_norm.bias"),
+            self.numbers.epsilon,
+            self.known.is_rms,
+        )
+        self.blk = nn.ModuleList(
+            Block(_inside(weights, f"blk.{n}."), self.known, self.numbers, window)
+            for n, window in enumerate(self.numbers.windows)
+        )
+        factors = weights.get(factors_name(header, n_ctx))
+        self._rotaries = {
+            is_local: rotary_of(header, self.known, self.numbers.head, factors, is_local=is_local)
+            for is_local in (False, True)
+        }
+
+    def hidden(self, tokens: Tensor) -> Tensor:
+        """(batch, length) of int64 -> (batch, length, width) in float32, after the last norm.
+
+        Each row of `tokens` is a text of its own from its first token on. Shorter ones are padded on
+        the right with any token: no token sees what comes after it.
+        """
+        x = F.embedding(tokens, self.token_embd).float()
+        if self.known.scaled:
+            x = x * self.numbers.width**0.5
+        turns = {key: (one, *one.at(tokens.shape[1])) for key, one in self._rotaries.items()}
+        for block in self.blk:
+            turn = turns[block.window > 0]
+            if self.checkpointing and torch.is_grad_enabled():
+                x = checkpoint(block, x, *turn, use_reentrant=False, preserve_rng_state=False)
+            else:
+                x = block(x, *turn)
+        return self.output_norm(x)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """(..., width), rows of `hidden`'s result -> (..., n_vocab) in float32."""
+        found = self.output(hidden.to(self.output.weight.dtype)).float()
+        cap = self.numbers.final_soft_cap
+        return cap * torch.tanh(found / cap) if cap else found
+
+
+def load_network(
+    path: str | os.PathLike[str],
+    dtype: torch.dtype = torch.bfloat16,
+    progress: Progress | None = None,
+    cancel: Cancel | None = None,
+    *,
+    n_ctx: int = DEFAULT_N_CTX,
+) -> Network:
+    """The model in the GGUF file at `path`, its matrices of `dtype`, with nothing to train yet.
+
+    It takes its parameters times the size of `dtype`, and little more while it is read. `n_ctx` is
+    the context, in tokens, in which llama.cpp will run it. Raises `ModelFileError` for an unsound
+    file, `UsageError` for an architecture or a type that is not known here, and `Cancelled`.
+    """
+    with open_model(Path(path)) as file:
+        architecture_of(file.header)
+        weights = dict(read_weights(file, dtype, progress, cancel))
+        file.check_unchanged()
+        return Network(file.header, weights, n_ctx)
+
+
+def _inside(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(prefix): weight
+        for name, weight in weights.items()
+        if name.startswith(prefix)
+    }
