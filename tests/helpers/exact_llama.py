@@ -12,6 +12,7 @@ from edgeproxy.core.model import Logits
 from edgeproxy.gguf import TENSOR_TYPES
 from edgeproxy.llama import MAX_ROWS, Adapter, LlamaModel, Weights
 from edgeproxy.llama import context as llama_context
+from edgeproxy.llama import params as llama_params
 from tests.helpers.gguf_files import F32
 
 
@@ -25,6 +26,7 @@ def exact_logits(
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(llama_context, "kv_type_for", lambda header, kind: TENSOR_TYPES[F32])
+        patch.setattr(llama_params, "flash_attention", lambda kind, n_ctx: 0)
         with Weights(path) as weights:
             change = Adapter(weights, adapter) if adapter else None
             model = LlamaModel(weights, n_ctx=n_ctx, adapter=change)
