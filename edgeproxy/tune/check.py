@@ -25,15 +25,15 @@ from edgeproxy.tune.lora import parameters
 from edgeproxy.tune.network import Network
 from edgeproxy.tune.tokens import Tokens
 
-EXAMPLES = 8
+EXAMPLES, LOOKED_AT = 8, 200
 PLACES = MAX_ROWS
 """Of an example's reply so many tokens are compared: what llama.cpp computes in one evaluation."""
 PLAUSIBLE = 100
 """At each place the tokens with the largest logits: so many without the adapter and with it."""
 TEXTS = 4
 TEXT_TOKENS = 32
-LEADING = 16
-"""A token that is not among llama.cpp's best ones is no near miss."""
+LEADING = 64
+"""So many of llama.cpp's best tokens are kept at each place of a reply."""
 REPORT = (
     "this is a fault of edgeproxy's and not of your examples: please report it, with the model's "
     "name"
@@ -68,7 +68,8 @@ class Probe:
 
 def probes(examples: Sequence[Tokens]) -> list[Probe]:
     """A few of the shorter examples, each up to some tokens of its first reply."""
-    by_length = sorted(filter(_has_reply, examples), key=lambda example: len(example.ids))
+    step = max(1, len(examples) // LOOKED_AT)
+    by_length = sorted(filter(_has_reply, examples[::step]), key=len)
     shorter = by_length[: max(EXAMPLES, len(by_length) // 2)]
     step = max(1, len(shorter) // EXAMPLES)
     return [_probe(example) for example in shorter[::step][:EXAMPLES]]
@@ -190,7 +191,7 @@ def _llama(
         adapted = plain
         if change is not None:
             adapted = LlamaModel(
-                weights, n_ctx=n_ctx, n_threads=threads, adapter=change, cancel=cancel
+                weights, n_ctx=n_ctx, n_threads=threads, adapters=[change], cancel=cancel
             )
         yield plain, adapted
 
@@ -218,7 +219,7 @@ def _gather(rows: Sequence[Rows], seen: Sequence[NDArray[np.intp]]) -> Rows:
 
 @dataclass(frozen=True)
 class _Reply:
-    """What llama.cpp wrote, greedily: for each token its best ones, best first, and their logits."""
+    """What llama.cpp wrote, greedily; for each token its best ones, best first, and their logits."""
 
     probe: Probe
     best: list[NDArray[np.intp]]
@@ -232,7 +233,7 @@ def _reply(model: LlamaModel, context: list[int]) -> _Reply:
     ids, unread = [*context], context
     while len(best) < TEXT_TOKENS:
         row = model.eval(unread)[-1]
-        leading = plausible(row[None], LEADING)[0]
+        leading = np.sort(plausible(row[None], LEADING)[0])
         leading = leading[np.argsort(-row[leading], kind="stable")]
         best.append(leading)
         logits.append(row[leading])
@@ -244,7 +245,10 @@ def _reply(model: LlamaModel, context: list[int]) -> _Reply:
 
 
 def _differences(network: Network, reply: _Reply) -> list[float]:
-    """Of each token of a reply that PyTorch would not choose: by how much, infinite for no miss."""
+    """Of each token of a reply that PyTorch would not choose: by how much another one is better.
+
+    In PyTorch or in llama.cpp, where it is more.
+    """
     rows = _torch_rows(network, reply.probe)
     gaps = []
     for row, best, logits in zip(rows, reply.best, reply.logits, strict=True):
@@ -252,6 +256,6 @@ def _differences(network: Network, reply: _Reply) -> list[float]:
         if ours == theirs:
             continue
         at = np.flatnonzero(best == ours)
-        there = float(logits[0] - logits[at[0]]) if len(at) else np.inf
-        gaps.append(max(float(row[ours] - row[theirs]), there))
+        there = logits[0] - logits[at[0] if len(at) else -1]
+        gaps.append(float(max(row[ours] - row[theirs], there)))
     return gaps

@@ -1,4 +1,4 @@
-"""Whether what tuning needs is installed: PyTorch and gguf, which nothing else of edgeproxy does."""
+"""Whether what tuning needs is installed: PyTorch and gguf. Nothing else of edgeproxy needs them."""
 
 from __future__ import annotations
 

@@ -1,0 +1,201 @@
+"""How much memory a tuning takes, told from the model's header before any weights are read.
+
+What the backward pass needs is counted from `network.py`, tensor by tensor; a test compares the
+sum with what a process held at most.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from typing import NamedTuple
+
+from edgeproxy.core.memory_free import Free
+from edgeproxy.errors import OutOfMemoryError
+from edgeproxy.gguf import Header
+from edgeproxy.gguf.header import Tensor
+from edgeproxy.tune.architectures import numbers_of
+from edgeproxy.tune.loss import CHUNK
+from edgeproxy.tune.settings import Dtype, Settings
+from edgeproxy.units import in_units
+
+PROCESS = 330_000_000
+"""Bytes of a process that has trained a tiny model: Python, PyTorch, this package."""
+
+_SIZES: dict[Dtype, int] = {"bfloat16": 2, "float32": 4}
+_FLOAT = 4
+_PER_TRAINED = 6 * _FLOAT
+"""Bytes a number of A and B: itself, its gradient, two moments, the best one, and one on its way
+into a checkpoint."""
+_PER_LOGIT = 4
+"""Times the bytes of a chunk: logits, their logarithms, their gradients, and both in a matrix's
+dtype on their way."""
+_LOOSE = 1.15
+"""What the allocator loses between tensors of changing sizes."""
+_LEAST_MICRO = 128
+_SMALL_RANK = 4
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Bytes by part.
+
+    - `weights`: the model's, in the dtype of its matrices.
+    - `trained`: A and B, and what AdamW, the best and a checkpoint hold of them.
+    - `activations`: what the backward pass needs of the longest pass through the network.
+    - `logits`: a chunk of them.
+    - `process`: what a process takes without a model.
+    """
+
+    weights: int
+    trained: int
+    activations: int
+    logits: int
+    process: int = PROCESS
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return sum(getattr(self, field.name) for field in fields(self))
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What goes through the network at once: rows of `length` tokens, `tokens` in all.
+
+    With `checkpointing` a block keeps only what goes into it, and computes the rest again.
+    """
+
+    tokens: int
+    length: int
+    checkpointing: bool = False
+
+    @classmethod
+    def longest(cls, settings: Settings, length: int) -> Pass:
+        """The largest that there can be, of examples of at most `length` tokens."""
+        return cls(min(max(settings.micro_tokens, length), max(1, settings.batch) * length), length)
+
+
+class Fit(NamedTuple):
+    """How a tuning fits the memory that is free, and what it takes then."""
+
+    settings: Settings
+    checkpointing: bool
+    estimate: Estimate
+
+
+def estimate(header: Header, dtype: Dtype, rank: int, largest: Pass) -> Estimate:
+    """The bytes that tuning the model of `header` takes. Raises `UsageError`, `ModelFileError`."""
+    size = _SIZES[dtype]
+    linears = list(_linears(header))
+    n_trained = sum(rank * sum(tensor.shape) for tensor in linears)
+    blocks = len(numbers_of(header).windows)
+    per_block = math.ceil(_LOOSE * _block(header, size, largest))
+    kept = blocks * per_block
+    if largest.checkpointing:
+        kept = blocks * _FLOAT * numbers_of(header).width * largest.tokens + per_block
+    return Estimate(
+        weights=size * header.n_params,
+        trained=(_PER_TRAINED + size) * n_trained,
+        activations=kept,
+        logits=_PER_LOGIT * CHUNK,
+    )
+
+
+def fitting(
+    header: Header,
+    settings: Settings,
+    dtype: Dtype,
+    length: int,
+    free: Free | None,
+    *,
+    is_forced: bool = False,
+) -> Fit:
+    """How to tune with examples of at most `length` tokens in the memory that is `free`.
+
+    As the settings say, else with fewer tokens at once, else with checkpointing, which takes a
+    third more time. Raises `OutOfMemoryError`, unless it `is_forced`, where that is not enough;
+    what is not known is no reason to refuse.
+    """
+    found = [
+        _fit(header, way, dtype, length, again)
+        for again in (False, True)
+        for way in _ways(settings)
+    ]
+    for fit in found:
+        if free is None or fit.estimate.total <= free.bytes:
+            return fit
+    if is_forced:
+        return found[-1]
+    assert free is not None
+    least = found[-1].estimate
+    raise OutOfMemoryError(
+        f"tuning {header.path} takes {in_units(least.total)} of memory at least "
+        f"({in_units(least.weights)} of weights, {in_units(least.trained)} of what is trained, "
+        f"{in_units(least.activations)} for the longest example, of {length:,} tokens), and "
+        f"{free.limit} {in_units(free.bytes)}: {_remedies(header, settings, dtype, length, free)}"
+    )
+
+
+def _ways(settings: Settings) -> Iterator[Settings]:
+    yield settings
+    tokens = settings.micro_tokens // 2
+    while tokens >= _LEAST_MICRO:
+        yield replace(settings, micro_tokens=tokens)
+        tokens //= 2
+
+
+def _fit(header: Header, settings: Settings, dtype: Dtype, length: int, again: bool) -> Fit:
+    largest = replace(Pass.longest(settings, length), checkpointing=again)
+    return Fit(settings, again, estimate(header, dtype, settings.rank, largest))
+
+
+def _remedies(header: Header, settings: Settings, dtype: Dtype, length: int, free: Free) -> str:
+    found = []
+    *_, smallest = _ways(settings)
+
+    def fits(way: Settings, dtype: Dtype, length: int) -> bool:
+        return _fit(header, way, dtype, length, True).estimate.total <= free.bytes
+
+    if dtype == "float32" and fits(smallest, "bfloat16", length):
+        found.append("hold the weights in half of it, which is slow here (--dtype bfloat16)")
+    if settings.rank > _SMALL_RANK and fits(replace(smallest, rank=_SMALL_RANK), dtype, length):
+        found.append(f"train less (--rank {_SMALL_RANK})")
+    shorter = length
+    while shorter > _LEAST_MICRO and not fits(smallest, dtype, shorter):
+        shorter //= 2
+    if shorter < length and fits(smallest, dtype, shorter):
+        found.append(f"leave out examples of more than {shorter:,} tokens")
+    found.append("tune a smaller model")
+    return f"{', or '.join(found)}; or close other programs, or try it anyway (--force)"
+
+
+def _block(header: Header, size: int, largest: Pass) -> int:
+    """What one block keeps of a pass until its backward pass, with matrices of `size` bytes."""
+    numbers = numbers_of(header)
+    attention = numbers.heads * numbers.head
+    inner = max(tensor.shape[0] for tensor in _linears(header) if "ffn_down" in tensor.name)
+    per_token = (
+        # Two norms in float32, the input of each among it, and what they give to matrices.
+        2 * (3 * _FLOAT + size) * numbers.width
+        # Queries, keys and values for each head, the answer, and that in another order.
+        + 5 * size * attention
+        + _FLOAT * numbers.heads
+        # The gate before and after its activation, up, and their product.
+        + 4 * size * inner
+    )
+    scores = 0
+    if numbers.soft_cap:
+        # Capped scores cannot be computed piece by piece: before, after, and as probabilities.
+        scores = (2 * _FLOAT + size) * numbers.heads * largest.length
+    return (per_token + scores) * largest.tokens
+
+
+def _linears(header: Header) -> Iterator[Tensor]:
+    """The matrices of the blocks, each of which gets an A and a B."""
+    return (
+        tensor
+        for tensor in header.tensors
+        if tensor.name.startswith("blk.") and len(tensor.shape) == 2
+    )
