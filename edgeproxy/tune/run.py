@@ -105,6 +105,7 @@ class _Walk:
         tries = probes(data.held_out or data.training)
         self._watch.doing("comparing with llama.cpp before training")
         check_untuned(network, asked.model, tries, self._stop)
+        self._watch.doing("finding out how many threads are fastest")
         trained = train(
             network,
             data.training,
