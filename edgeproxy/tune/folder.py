@@ -128,8 +128,10 @@ class Folder:
             )
         return found
 
-    def keep(self, record: Mapping[str, Any], is_finished: bool) -> ModelFile:
+    def keep(self, record: Mapping[str, Any], is_finished: bool) -> Mapping[str, Any]:
         """Let the adapter that was checked take its place, and write down how it came about.
+
+        Returns the record with the adapter's own file in it.
 
         Raises `TuningError` where the disk refuses; the checkpoint is still there then.
         """

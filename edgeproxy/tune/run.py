@@ -29,6 +29,7 @@ from edgeproxy.prompts.formats import FORMATS, FROM_FILE, Turns, check_format_na
 from edgeproxy.prompts.markers import markers_of
 from edgeproxy.prompts.renderer import Renderer
 from edgeproxy.trios.known_files import KnownFiles
+from edgeproxy.trios.store.naming import check_trio
 from edgeproxy.tune import words
 from edgeproxy.tune.architectures import architecture_of, numbers_of
 from edgeproxy.tune.check import check_adapter, check_untuned, probes
@@ -84,6 +85,8 @@ class _Walk:
     def walk(self) -> Tuned:
         """From the files to the adapter and the trio."""
         asked, folder = self._asked, self._folder
+        if asked.name is not None:
+            check_trio(asked.name)
         header = read(asked.model)
         architecture_of(header)
         folder.make(asked.resume)
@@ -133,7 +136,7 @@ class _Walk:
                 "result": _of_result(trained),
                 "check": asdict(check),
             }
-            folder.keep(record, is_finished=trained.ending in FINISHED)
+            record = folder.keep(record, is_finished=trained.ending in FINISHED)
         finally:
             folder.drop()
         return self._finish(record, prompt, is_new=True)
@@ -204,7 +207,7 @@ class _Walk:
             "prompt": prompt,
             **{name: hash_file(path) if path else None for name, path in files.items()},
             "columns": list(asked.columns) if asked.columns else None,
-            "longest example": n_ctx,
+            "max_tokens": n_ctx,
             **settings.deciding(),
         }
 
