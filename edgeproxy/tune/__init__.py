@@ -1,1 +1,1 @@
-"""Tuning on this machine: a small GGUF model and a person's examples become an adapter and a trio."""
+"""A small GGUF model and a person's examples become an adapter and a trio, on this machine."""

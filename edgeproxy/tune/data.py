@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from edgeproxy.core.cancel import Cancel
 from edgeproxy.core.check import number, whole
 from edgeproxy.errors import PromptError, UsageError
+from edgeproxy.llama.tokenizer import MAX_BYTES
 from edgeproxy.tune.encoding import Encoder
 from edgeproxy.tune.examples import ExamplesFile
 from edgeproxy.tune.records import Columns
@@ -86,8 +87,10 @@ def read_data(
     """Read the examples at `path`, and hold out a `share` of them, or those of `validation`.
 
     At least one is held out and at most `MAX_HELD_OUT`. An example of which a sequence has more
-    than `max_tokens` is left out. `columns` and `skip_bad` as for `ExamplesFile`. Raises
-    `UsageError` naming what is wrong, also where nothing is left to train with, and `Cancelled`.
+    than `max_tokens`, or whose text is too long to tokenise at once, is left out. `columns` and
+    `skip_bad` are as for `ExamplesFile`; so are lines that the prompt format or the vocabulary
+    refuses. Raises `UsageError` naming what is wrong, also where nothing is left to train with,
+    and `Cancelled`.
     """
     whole("max_tokens", max_tokens, 2)
     whole("seed", seed)
@@ -131,6 +134,9 @@ class _Reading:
         )
         n_too_long = 0
         for example in file:
+            if sum(len(message.content.encode()) for message in example.messages) > MAX_BYTES:
+                n_too_long += 1
+                continue
             try:
                 sequences = self._encoder.tokens(example.messages)
             except PromptError as error:
@@ -140,7 +146,7 @@ class _Reading:
                 n_too_long += 1
                 continue
             for tokens in sequences:
-                self._collected.add(tokens.ids, tokens.is_reply)
+                self._collected.add(tokens)
                 self._example_of.append(len(self._questions))
             self._questions.append(_question_number(example.question, self._seed))
         n_kept = len(self._questions)

@@ -155,7 +155,7 @@ def _turn(
     name = next((turn[key] for key in role_keys if key in turn), None)
     role = roles.get(name.lower()) if isinstance(name, str) else None
     if role is None:
-        raise UsageError(f"there is a message of {name!r}; roles are {', '.join(roles)}")
+        raise UsageError(f"there is a message of {_shown(name)}; roles are {', '.join(roles)}")
     for calls in ("tool_calls", "function_call"):
         if turn.get(calls):
             raise UsageError(f"a message has {calls}, which are not learnt")
@@ -170,7 +170,7 @@ def _turn(
 def _part(part: object) -> str:
     kind = part.get("type") if isinstance(part, dict) else None
     if not isinstance(part, dict) or kind != "text":
-        raise UsageError(f"a message has a part of the type {kind!r}; only text is learnt")
+        raise UsageError(f"a message has a part of the type {_shown(kind)}; only text is learnt")
     return _text(part.get("text"), "a part's text")
 
 
@@ -199,9 +199,14 @@ def _checked(said: Said) -> tuple[Message, ...]:
     return tuple(messages)
 
 
+def _shown(name: object) -> str:
+    """A name of a file's in a message, however long and whatever it is."""
+    return repr(name[:40]) if isinstance(name, str) else "no name"
+
+
 def _listed(fields: Fields) -> str:
     """The keys of a record, of which there may be many, and long ones."""
-    keys = [repr(key[:40]) for key in list(fields)[:8]]
+    keys = [_shown(key) for key in list(fields)[:8]]
     return ("the keys " + ", ".join(keys)) if keys else "no keys"
 
 

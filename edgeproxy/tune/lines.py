@@ -52,12 +52,12 @@ class Lines:
         return self._file.peek(1)
 
     def read(self) -> bytes:
-        """The next line with its end; nothing at the end of the file."""
+        """The next line with its end, without UTF-8's mark; nothing at the end of the file."""
         line = self._file.readline(MAX_LINE + 1)
         self._done += len(line)
         self.number += bool(line)
         if len(line) <= MAX_LINE:
-            return line
+            return line.removeprefix(codecs.BOM_UTF8) if self.number == 1 else line
         while line and not line.endswith(b"\n"):
             line = self._file.readline(MAX_LINE)
             self._done += len(line)

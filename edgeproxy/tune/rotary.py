@@ -32,25 +32,11 @@ class Rotary:
 
     steps: Any
     magnitude: float
-    adjacent: bool
 
     def at(self, length: int) -> tuple[Tensor, Tensor]:
         """Cosines and sines, each (length, pairs), of the positions 0 to `length`, in float32."""
         angles = torch.outer(torch.arange(length, dtype=torch.float32), self.steps)
         return angles.cos() * self.magnitude, angles.sin() * self.magnitude
-
-    def turn(self, heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """`heads`, (batch, length, heads, head), turned; in float32."""
-        heads, n = heads.float(), 2 * len(self.steps)
-        cos, sin = cos[:, None], sin[:, None]
-        turned, rest = heads[..., :n], heads[..., n:]
-        if self.adjacent:
-            a, b = turned.unflatten(-1, (-1, 2)).unbind(-1)
-            found = torch.stack((a * cos - b * sin, a * sin + b * cos), -1).flatten(-2)
-        else:
-            a, b = turned.chunk(2, -1)
-            found = torch.cat((a * cos - b * sin, a * sin + b * cos), -1)
-        return torch.cat((found, rest), -1) if rest.shape[-1] else found
 
 
 def rotary_of(
@@ -83,7 +69,7 @@ def rotary_of(
         magnitude *= 1.0 - 0.1 * math.log(scale)
     else:
         steps = steps * scale
-    return Rotary(steps.float(), magnitude, known.adjacent)
+    return Rotary(steps.float(), magnitude)
 
 
 def factors_name(header: Header, n_ctx: int) -> str:

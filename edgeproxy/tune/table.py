@@ -49,7 +49,7 @@ class Table:
             if wanted and all(header.count(name) == 1 for name in wanted):
                 return header, delimiter
             longest = max(longest, header, key=len)
-        names = ", ".join(name[:40] for name in longest[:8]) or "none"
+        names = ", ".join(repr(name[:40]) for name in longest[:8]) or "none"
         lacking = (
             f"a column {columns[0]} and a column {columns[1]}"
             if columns

@@ -51,7 +51,7 @@ class TokenSet(Sequence[Tokens]):
         """A set of these sequences."""
         collected = Collector()
         for tokens in sequences:
-            collected.add(tokens.ids, tokens.is_reply)
+            collected.add(tokens)
         return collected.token_set()
 
     def __len__(self) -> int:
@@ -100,11 +100,11 @@ class Collector:
     def __len__(self) -> int:
         return len(self._starts)
 
-    def add(self, ids: Iterable[int], is_reply: Iterable[bool]) -> None:
+    def add(self, tokens: Tokens) -> None:
         """Add a sequence."""
         self._starts.append(len(self._ids))
-        self._ids.extend(ids)
-        self._is_reply.extend(is_reply)
+        self._ids.frombytes(tokens.ids.astype(np.int32).tobytes())
+        self._is_reply += tokens.is_reply.astype(np.bool_).tobytes()
         self._ends.append(len(self._ids))
 
     def token_set(self) -> TokenSet:
