@@ -1,11 +1,13 @@
-"""AdamW on A and B, and its state by their names, as a checkpoint holds it."""
+"""AdamW on A and B, and its state by their names, as a checkpoint holds it.
+
+PyTorch's own takes seconds and 80 MB to import, for compilers that nobody here asks for.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,8 +15,9 @@ from edgeproxy.tune.checkpoint import Arrays
 
 _LONGEST_GRADIENT = 1.0
 """A longer gradient, all of A and B taken together, is shortened to this."""
-_BETAS = (0.9, 0.99)
-"""The second is less than the usual 0.999, which remembers more steps than most tunings have."""
+_FIRST, _SECOND = 0.9, 0.99
+"""How much of the moments stays. The usual 0.999 remembers more steps than most tunings have."""
+_EPSILON = 1e-8
 
 
 class Optimizer:
@@ -24,60 +27,62 @@ class Optimizer:
     """
 
     def __init__(self, trained: Mapping[str, Tensor]) -> None:
-        self.trained = trained
-        self._adamw = torch.optim.AdamW(
-            list(trained.values()), betas=_BETAS, weight_decay=0.0, fused=True
-        )
+        self._trained = trained
+        self._step = 0
+        self._first = {name: torch.zeros_like(tensor) for name, tensor in trained.items()}
+        self._second = {name: torch.zeros_like(tensor) for name, tensor in trained.items()}
 
     def step(self, rate: float) -> bool:
         """Follow the gradients at this learning rate, and forget them.
 
         False where they are not finite: nothing is changed then.
         """
-        length = torch.nn.utils.clip_grad_norm_(self.trained.values(), _LONGEST_GRADIENT).item()
-        is_finite = math.isfinite(length)
-        if is_finite:
-            for group in self._adamw.param_groups:
-                group["lr"] = rate
-            self._adamw.step()
+        gradients = {n: t.grad for n, t in self._trained.items() if t.grad is not None}
+        length = math.sqrt(sum(float(gradient.square().sum()) for gradient in gradients.values()))
+        if math.isfinite(length):
+            self._step += 1
+            shortened = min(1.0, _LONGEST_GRADIENT / max(length, _EPSILON))
+            with torch.no_grad():
+                for name, gradient in gradients.items():
+                    self._follow(name, gradient * shortened, rate)
         self.forget()
-        return is_finite
+        return math.isfinite(length)
+
+    def _follow(self, name: str, gradient: Tensor, rate: float) -> None:
+        first = self._first[name].lerp_(gradient, 1 - _FIRST)
+        second = self._second[name].lerp_(gradient.square(), 1 - _SECOND)
+        # The moments begin at zero, which is made up for.
+        deviation = (second / (1 - _SECOND**self._step)).sqrt_().add_(_EPSILON)
+        self._trained[name].addcdiv_(first, deviation, value=-rate / (1 - _FIRST**self._step))
 
     def forget(self) -> None:
         """Forget the gradients."""
-        self._adamw.zero_grad()
+        for tensor in self._trained.values():
+            tensor.grad = None
 
     def moments(self) -> tuple[Arrays, Arrays]:
-        """The first and second moments, by name; zeros before the first step. Views, no copies."""
-        states = {name: self._adamw.state.get(tensor) for name, tensor in self.trained.items()}
-        first, second = (
-            {
-                name: state[key].numpy() if state else np.zeros(self.trained[name].shape, "f4")
-                for name, state in states.items()
-            }
-            for key in ("exp_avg", "exp_avg_sq")
-        )
-        return first, second
+        """The first and second moments, by name. They change with the next step."""
+        return numbers(self._first), numbers(self._second)
 
     def restore(self, step: int, first: Arrays, second: Arrays) -> None:
         """Go on as after `step` steps that left these moments."""
-        if step == 0:
-            return
-        for name, tensor in self.trained.items():
-            self._adamw.state[tensor] = {
-                "step": torch.tensor(float(step)),
-                "exp_avg": torch.tensor(first[name]),
-                "exp_avg_sq": torch.tensor(second[name]),
-            }
+        self._step = step
+        fill(self._first, first)
+        fill(self._second, second)
+
+
+def numbers(tensors: Mapping[str, Tensor]) -> Arrays:
+    """The numbers of `tensors`, by name. They change with them."""
+    return {name: tensor.detach().numpy() for name, tensor in tensors.items()}
 
 
 def copied(tensors: Mapping[str, Tensor]) -> Arrays:
-    """The numbers of `tensors`, by name, that do not change with them."""
-    return {name: tensor.detach().numpy().copy() for name, tensor in tensors.items()}
+    """The numbers of `tensors` as they are now, by name."""
+    return {name: array.copy() for name, array in numbers(tensors).items()}
 
 
-def fill(tensors: Mapping[str, Tensor], numbers: Arrays) -> None:
-    """Put `numbers` into the `tensors` of the same names."""
+def fill(tensors: Mapping[str, Tensor], found: Arrays) -> None:
+    """Put the numbers that were `found` into the `tensors` of the same names."""
     with torch.no_grad():
         for name, tensor in tensors.items():
-            tensor.copy_(torch.from_numpy(numbers[name]))
+            tensor.copy_(torch.from_numpy(found[name]))

@@ -22,7 +22,7 @@ from edgeproxy.tune.held_out import FORWARD_SHARE, HeldOut
 from edgeproxy.tune.lora import parameters
 from edgeproxy.tune.loss import backward
 from edgeproxy.tune.network import Network
-from edgeproxy.tune.optimizer import Optimizer, copied, fill
+from edgeproxy.tune.optimizer import Optimizer, copied, fill, numbers
 from edgeproxy.tune.pace import Pace
 from edgeproxy.tune.progress import Ending, Plan, Progress, Trained
 from edgeproxy.tune.settings import Settings, rate_share
@@ -33,7 +33,7 @@ from edgeproxy.units import duration
 Heard = Callable[[Plan | Progress], None]
 Clock = Callable[[], float]
 
-_EVERY, _SHARE = 30.0, 50.0
+EVERY, SHARE = 30.0, 50.0
 """A checkpoint is written so many seconds after the last, and so many times what that took."""
 
 _TRIAL_TOKENS = 256
@@ -100,7 +100,7 @@ class _Run:
         self._pace = Pace(clock, 60.0 * settings.minutes if settings.minutes else math.inf)
         self._written, self._wait = (
             clock(),
-            _EVERY,
+            EVERY,
         )  # when a checkpoint was, and seconds to the next
         self._network, self._training, self._settings = network, training, settings
         self._path, self._heard = path, heard
@@ -266,13 +266,12 @@ class _Run:
             return
         begun = self._clock()
         position = replace(self._position, seconds=self._pace.seconds)
-        numbers = {name: tensor.detach().numpy() for name, tensor in self._trained.items()}
-        moments = self._optimizer.moments()
-        Checkpoint(self._origin, self._way, position, numbers, *moments, self._best).write(
-            self._path
-        )
+        first, second = self._optimizer.moments()
+        trained = numbers(self._trained)
+        state = Checkpoint(self._origin, self._way, position, trained, first, second, self._best)
+        state.write(self._path)
         self._written = self._clock()
-        self._wait = max(_EVERY, _SHARE * (self._written - begun))
+        self._wait = max(EVERY, SHARE * (self._written - begun))
 
     def _tell(self, rate: float) -> None:
         position, pace = self._position, self._pace

@@ -35,11 +35,11 @@ def main() -> None:
         for step in at:
             root = Path(folder) / f"home{step}"
             shutil.copytree(stocked, root)
-            status = _child(partial(_install, bundle, root, kill_at=step))
+            status = child(partial(_install, bundle, root, kill_at=step))
             if not os.WIFSIGNALED(status):
                 wrong.append(f"step {step}: it was not killed")
             complete += _check(root, f"killed at step {step}", wrong)
-            status = _child(partial(_install, bundle, root))
+            status = child(partial(_install, bundle, root))
             if status != 0:
                 wrong.append(f"step {step}: the second try ended with {status}")
             if not _check(root, f"repeated after step {step}", wrong):
@@ -58,7 +58,7 @@ def _steps(bundle: Path, stocked: Path, folder: Path) -> int:
     with Bundle(bundle) as opened:
         install(opened, Store(folder / "first"))
     _check(folder / "first", "first", [])
-    _child(partial(_install, bundle, folder / "counted", count=folder / "steps"))
+    child(partial(_install, bundle, folder / "counted", count=folder / "steps"))
     return int((folder / "steps").read_text())
 
 
@@ -79,7 +79,7 @@ def _install(bundle: Path, root: Path, kill_at: int = 0, count: Path | None = No
         count.write_text(str(seen))
 
 
-def _child(work: Callable[[], None]) -> int:
+def child(work: Callable[[], None]) -> int:
     """The status that a forked child ends with, after `work`."""
     child = os.fork()
     if child == 0:

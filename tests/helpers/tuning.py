@@ -1,15 +1,18 @@
 """A network of a few hundred numbers and examples for it, which train in milliseconds.
 
-`python -m tests.helpers.tuning CHECKPOINT OUT [KILL_AT]` trains one, going on where a checkpoint
-is there, and writes A and B to OUT; it kills itself (SIGKILL) at its step KILL_AT of file work.
+`python -m tests.helpers.tuning FOLDER KILLS` trains one in FOLDER, keeping a checkpoint after every
+step, is killed (SIGKILL) KILLS times on the way, each time goes on, and compares what comes out with
+a tuning that was let alone. Prints JSON: after how many steps it was killed, and what went wrong.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +20,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from edgeproxy.tune import train as loop
+from edgeproxy.tune.checkpoint import Checkpoint
 from edgeproxy.tune.lora import add_lora, parameters
 from edgeproxy.tune.network import Linear
 from edgeproxy.tune.settings import Settings
 from edgeproxy.tune.tokens import Tokens
-from edgeproxy.tune.train import train
+from tests.helpers.killing import child
 
 N_VOCAB, WIDTH = 32, 16
 
@@ -79,30 +84,66 @@ def toy(count: int, seed: int = 0) -> list[Tokens]:
     return found
 
 
+SETTINGS = Settings(epochs=4, rate=0.01, rank=4, batch=4, threads=1, micro_tokens=24)
+
+
 def main() -> None:
     """Do as the arguments say."""
-    checkpoint, out, *kill = sys.argv[1:]
-    seen = 0
+    folder, kills = Path(sys.argv[1]), int(sys.argv[2])
+    torch.set_num_threads(1)
+    loop.EVERY = loop.SHARE = 0.0
+    wrong: list[str] = []
+    if child(partial(_train, folder, "whole")) != 0:
+        wrong.append("it cannot be trained at all")
+    whole = dict(np.load(folder / "whole.out.npz"))
+    moments = int(whole.pop("moments"))
+    steps = []
+    # Amid a step, an evaluation, and each moment of the work on a file.
+    for kill in (1, 4, 7, *(moments // kills + n for n in range(kills - 3))):
+        if not os.WIFSIGNALED(child(partial(_train, folder, "killed", kill))):
+            wrong.append(f"{kill}: it was not killed")
+        path = folder / "killed.npz"
+        steps.append(Checkpoint.read(path).position.step if path.exists() else 0)
+    if child(partial(_train, folder, "killed")) != 0:
+        wrong.append("it did not go on")
+    killed = dict(np.load(folder / "killed.out.npz"))
+    killed.pop("moments")
+    for name in whole.keys() | killed.keys():
+        if not np.array_equal(whole[name], killed[name]):
+            wrong.append(f"{name} is another")
+    print(json.dumps({"steps": steps, "wrong": wrong}))
 
-    def step(event: str, _: object) -> None:
-        nonlocal seen
-        if event in ("open", "os.rename"):
-            seen += 1
-            if seen == int(kill[0]):
-                os.kill(os.getpid(), signal.SIGKILL)
 
-    network = tiny()
-    if kill:
-        sys.addaudithook(step)
-    path = Path(checkpoint)
-    trained = train(
-        network, toy(60), toy(20, 1), SETTINGS, model="m", checkpoint=path, resume=path.exists()
+def _train(folder: Path, name: str, kill_at: int = 0) -> None:
+    moments = 0
+
+    def moment() -> bool:
+        nonlocal moments
+        moments += 1
+        if moments == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return False
+
+    def hook(event: str, arguments: tuple[object, ...]) -> None:
+        if event in ("open", "os.rename") and str(arguments[0]).startswith(str(folder)):
+            moment()
+
+    sys.addaudithook(hook)
+    network, path = tiny(), folder / f"{name}.npz"
+    trained = loop.train(
+        network,
+        toy(60),
+        toy(20, 1),
+        SETTINGS,
+        model="m",
+        checkpoint=path,
+        resume=path.exists(),
+        is_stopping=moment,
     )
-    numbers = {name: tensor.detach().numpy() for name, tensor in parameters(network).items()}
-    np.savez(out, steps=trained.steps, best=trained.best_step, **numbers)
+    found = {key: tensor.detach().numpy() for key, tensor in parameters(network).items()}
+    best = {"steps": trained.steps, "best_step": trained.best_step, "best_loss": trained.best_loss}
+    np.savez(folder / f"{name}.out.npz", moments=moments, **best, **found)
 
-
-SETTINGS = Settings(epochs=4, rate=0.01, rank=4, batch=4, threads=1, micro_tokens=24)
 
 if __name__ == "__main__":
     main()

@@ -20,6 +20,8 @@ from edgeproxy.tune.settings import Settings
 from tests.helpers.disks import small_disk
 from tests.helpers.tuning import example, toy
 
+KILLS = 10
+
 
 def made(size: int = 4, step: int = 7) -> Checkpoint:
     def arrays(start: float) -> dict[str, Any]:
@@ -176,27 +178,13 @@ def test_a_place_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
         made().write(tmp_path / "none" / "tuning.npz")
 
 
-KILLS = 10
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
 def test_killed_at_ten_points_it_ends_with_the_same_bits(tmp_path: Path) -> None:
-    def child(name: str, *kill: int) -> int:
-        checkpoint, out = tmp_path / f"{name}.npz", tmp_path / f"{name}.out.npz"
-        command = [sys.executable, "-m", "tests.helpers.tuning", str(checkpoint), str(out)]
-        done = subprocess.run(
-            [*command, *map(str, kill)], capture_output=True, text=True, check=False
-        )
-        assert done.returncode == (-9 if kill else 0), done.stderr
-        return int(np.load(out)["steps"]) if not kill else 0
-
-    assert child("whole") == 60
-    # One tuning, killed again and again, each time a little further on.
-    for kill in range(KILLS):
-        child("killed", 5 + 9 * kill % 40)
-    assert child("killed") == 60
-    whole, killed = (dict(np.load(tmp_path / f"{name}.out.npz")) for name in ("whole", "killed"))
-    assert whole.keys() == killed.keys()
-    assert all(np.array_equal(whole[name], killed[name]) for name in whole)
-    assert not list(tmp_path.glob(".edgeproxy-*"))
+    command = [sys.executable, "-m", "tests.helpers.tuning", str(tmp_path), str(KILLS)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["wrong"] == []
+    assert len(set(found["steps"])) >= KILLS - 2
+    assert 30 < found["steps"][-1] < 60
