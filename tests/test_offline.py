@@ -24,6 +24,10 @@ QUICK = ["--max-tokens", "4"]
 LINES: dict[str, list[list[str]]] = {
     "chat": [["chat", *QUICK], ["chat", "--trio", "factbook-phi", *QUICK]],
     "run": [["run", "Hello", *QUICK], ["run", "Hello", "--trio", "nothing-like-it"]],
+    "add": [
+        ["add", "{base}"],
+        ["add", "mine", "--base", "{base}", "--expert", "{base}", "--anti-expert", "{base}"],
+    ],
     "ls": [["ls"], ["ls", "--all"]],
     "show": [["show"]],
     "verify": [["verify"]],
@@ -101,7 +105,9 @@ def test_a_verb_opens_no_socket(
     line: list[str], factbook: Path, bundle: Path, tmp_path: Path
 ) -> None:
     questions = factbook.parent / "questions.jsonl"
-    arguments = [word.format(questions=questions, bundle=bundle, folder=tmp_path) for word in line]
+    places = {"questions": questions, "bundle": bundle, "folder": tmp_path}
+    places["base"] = factbook.parent / "base.gguf"
+    arguments = [word.format(**places) for word in line]
     done, seen = run(without_network(), RUN, arguments, tmp_path)
     assert seen == ""
     fails = "nothing-like-it" in line or line[0] == "rm"

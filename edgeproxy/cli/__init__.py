@@ -33,6 +33,7 @@ VERBS = {
     "run": "Answer one prompt.",
     "tune": "Make an expert out of examples and a small model.",
     "pull": "Fetch a trio's models from a hub, and install it.",
+    "add": "Use model files that are here already, where they lie.",
     "ls": "List the trios that are here.",
     "show": "Tell what a trio is made of.",
     "verify": "Read every byte of the models again and compare the hashes.",

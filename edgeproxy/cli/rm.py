@@ -15,6 +15,7 @@ from edgeproxy.cli.ui.output import is_terminal, say, write, write_json
 from edgeproxy.errors import UsageError
 
 if TYPE_CHECKING:
+    from edgeproxy.trios.manifest import Recipe
     from edgeproxy.trios.store import Store
 
 
@@ -35,7 +36,8 @@ Examples:
 def command(names: tuple[str, ...], yes: bool, leftovers: bool, as_json: bool) -> int | None:
     """Remove each installed TRIO, and those of its files that no other trio uses.
 
-    What unfinished pulls and installs have left goes too, unless they are still under way.
+    Files that were added where they lie stay there. What unfinished pulls and installs have left
+    goes too, unless they are still under way.
     """
     from edgeproxy.trios.store import Store
     from edgeproxy.units import in_units
@@ -84,8 +86,19 @@ def _agreed(names: list[str], store: Store) -> bool:
 
     if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
         raise UsageError("there is no terminal to ask at; --yes removes without asking")
-    sizes = {listed.name: listed.size for listed in installed(store)}
-    trios = [f"{name} ({in_units(sizes.get(name) or 0)})" for name in names]
+    recipes = {listed.name: listed.recipe for listed in installed(store)}
+    trios = [_in_words(name, recipes[name], store) for name in names]
     rubbish = store.rubbish()
     left = [f"what unfinished work has left ({in_units(rubbish)})"] if rubbish or not names else []
     return click.confirm(f"Remove {' and '.join([*trios, *left])}?", err=True)
+
+
+def _in_words(name: str, recipe: Recipe | None, store: Store) -> str:
+    """A trio, the bytes of its files in the store, and whether others stay where they lie."""
+    from edgeproxy.trios import disk
+    from edgeproxy.units import in_units
+
+    paths = {file.path for file in recipe.needed} if recipe else set()
+    own = {path for path in paths if store.holds(path)}
+    size = in_units(sum(disk.regular_size(path) or 0 for path in own))
+    return f"{name} ({size}{'; your own files stay' if own < paths else ''})"

@@ -82,7 +82,10 @@ def describe(recipe: Recipe) -> dict[str, Any]:
 def _model(role: Role, header: Header) -> dict[str, Any]:
     from edgeproxy.gguf import can_rewind
 
-    loras = {"loras": [_lora(lora, header) for lora in role.loras]} if role.loras else {}
+    loras = [_lora(lora, header) for lora in role.loras]
+    adapted: dict[str, Any] = {"loras": loras} if loras else {}
+    if len(loras) == 1:
+        adapted["lora"] = loras[0]
     return {
         "name": role.file_name,
         "file": str(role.path),
@@ -94,7 +97,7 @@ def _model(role: Role, header: Header) -> dict[str, Any]:
         "vocabulary": len(header.metadata["tokenizer.ggml.tokens"]),
         "prompt": role.prompt,
         "can_rewind": can_rewind(header),
-        **loras,
+        **adapted,
     }
 
 
@@ -103,8 +106,8 @@ def _lora(lora: Lora, model: Header) -> dict[str, Any]:
 
     adapter = read_adapter(lora.path, model)
     return {
-        "name": lora.name,
-        "file_name": lora.file_name,
+        "name": lora.file_name,
+        "called": lora.name,
         "file": str(lora.path),
         "size": adapter.header.file_size,
         "rank": adapter.ranks[1],
@@ -165,7 +168,7 @@ def _as_text(found: dict[str, Any]) -> list[str]:
     for name, model in found["models"].items():
         lines.append(f"{_spoken(name) + ' file':<18} {_file(model)}")
         for lora in model.get("loras", ()):
-            lines.append(f"{_spoken(name) + ' lora':<18} {lora['name']}: {_lora_file(lora)}")
+            lines.append(f"{_spoken(name) + ' lora':<18} {lora['called']}: {_file(lora)}")
             lines.append(f"{'':<18} {_lora_in_words(lora)}")
         if not model["can_rewind"]:
             lines.append(f"{_spoken(name) + ' reads':<18} {_from_the_start(model)}")
@@ -191,10 +194,6 @@ def _file(model: dict[str, Any]) -> str:
     """Where the file is; its name too, where that is not the end of its path."""
     name, path = model["name"], model["file"]
     return path if path.endswith(name) else f"{name}: {path}"
-
-
-def _lora_file(lora: dict[str, Any]) -> str:
-    return _file({"name": lora["file_name"], "file": lora["file"]})
 
 
 def _from_the_start(model: dict[str, Any]) -> str:

@@ -1,11 +1,13 @@
 """`edgeproxy verify`: whether the models are still, byte for byte, what their manifests say.
 
-May touch: the model files, read only; a damaged one of the store's is moved aside.
+May touch: the model files, read only; a damaged one of the store's is moved aside, and one that
+was noted where it lies is struck from the list of known files.
 """
 
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -26,15 +28,17 @@ if TYPE_CHECKING:
     epilog="""\b
 Examples:
   edgeproxy verify
-  edgeproxy verify factbook qwen2.5-7b --json""",
+  edgeproxy verify factbook qwen2.5-7b --json
+  edgeproxy verify models/mine/trio.toml""",
 )
 @click.argument("names", metavar="[TRIO]...", nargs=-1)
 @json_option
 def command(names: tuple[str, ...], as_json: bool) -> int:
     """Read every file of each TRIO (or of all that are here) again and compare its sha256.
 
-    Exit code 1 says that something is wrong. A damaged file of an installed trio is put aside, so
-    that pulling or installing the trio again gets a sound one.
+    A TRIO is a name, or the path of a trio.toml. Exit code 1 says that something is wrong. A
+    damaged file of an installed trio is put aside, so that pulling or installing the trio again
+    gets a sound one.
     """
     from edgeproxy.trios.available import installed, shipped
     from edgeproxy.trios.store import Store, check
@@ -55,28 +59,47 @@ def command(names: tuple[str, ...], as_json: bool) -> int:
 
 
 def _chosen(names: tuple[str, ...], there: list[Listed]) -> list[Listed]:
-    known = {listed.name for listed in there}
+    from edgeproxy.trios.available import Listed
+    from edgeproxy.trios.find import find_recipe
+
+    known, at_paths = {listed.name for listed in there}, []
     for name in names:
-        if name not in known:
+        if name in known:
+            continue
+        if Path(name).is_dir() or Path(name).suffix == ".toml":
+            at_paths.append(Listed(name, "path", find_recipe(name)))
+        else:
             raise ManifestError(
                 f"there is no trio called {name!r} here (there are: {', '.join(sorted(known))})"
             )
-    return [listed for listed in there if not names or listed.name in names]
+    return [listed for listed in there if not names or listed.name in names] + at_paths
 
 
 def _told(finding: Finding, store: Store) -> str:
-    """What to say of a file; a wrong one of the store's is put aside first."""
+    """What to say of a file; a wrong one is put aside first, or forgotten where it is a user's."""
     from edgeproxy.errors import StoreError
+    from edgeproxy.trios.find import shipped_folders
+    from edgeproxy.trios.known_files import KnownFiles
 
     if finding.problem is None:
         return "sound"
-    again = "install edgeproxy again"
+    again, known = "put the right file there, or type edgeproxy add FILE", KnownFiles()
     if store.holds(finding.path):
-        again = f"edgeproxy pull {finding.trio}, or install its bundle again"
+        again = (
+            f"edgeproxy pull {finding.trio}, or install its bundle again, or edgeproxy add FILE "
+            "where you have it"
+        )
         if finding.wrong:
             # Another trio's file may be the same, and the store may be read only.
             with contextlib.suppress(StoreError):
                 again = f"put aside as {store.set_aside(finding.path.name)}; {again}"
+    elif known.holds(finding.path):
+        again = "put the right file there, and: edgeproxy add FILE"
+        if finding.wrong:
+            with contextlib.suppress(StoreError):
+                known.forget(finding.path)  # by size and time it is still the one that was noted
+    elif any(finding.path.is_relative_to(folder.resolve()) for folder in shipped_folders()):
+        again = "install edgeproxy again"
     return f"{finding.problem}; {again}"
 
 

@@ -23,7 +23,7 @@ from edgeproxy.gguf.adapter import (
     read_adapter_inside,
 )
 from edgeproxy.gguf.architectures import can_rewind
-from edgeproxy.gguf.file import ModelFile, fingerprint, open_model, read, read_inside
+from edgeproxy.gguf.file import ModelFile, fingerprint, open_model, read, read_any, read_inside
 from edgeproxy.gguf.header import TENSOR_TYPES, Header, Tensor, TensorType
 
 __all__ = [
@@ -41,5 +41,6 @@ __all__ = [
     "read",
     "read_adapter",
     "read_adapter_inside",
+    "read_any",
     "read_inside",
 ]

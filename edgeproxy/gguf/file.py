@@ -104,6 +104,20 @@ def read(path: str | os.PathLike[str], *, vocab_only: bool = False) -> Header:
         return file.header
 
 
+def read_any(path: str | os.PathLike[str]) -> Header:
+    """The header of the GGUF file at `path`: validated for a model; of an adapter, well formed.
+
+    Raises `ModelFileError`.
+    """
+
+    def check(file: ModelFile) -> None:
+        if file.header.text("general.type", "model") != "adapter":
+            _check(file.header)
+
+    with open_checked(Path(path), check) as file:
+        return file.header
+
+
 def read_inside(file: FileIO, path: Path, size: int) -> Header:
     """The validated header of a model of `size` bytes, at the position at which `file` stands.
 

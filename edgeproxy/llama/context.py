@@ -260,9 +260,10 @@ class LlamaModel(Stateful):
             ctypes.memmove(self._rows_address + row * size, pointer, size)
             # The largest is NaN if any is NaN, and -inf if nothing is finite.
             if not math.isfinite(out[row].max()):
+                changed = (self._adapters or (self._weights,))[0]
                 raise LogitsError(
-                    f"{(self._adapters or (self._weights,))[0].path}: the model answered with logits that "
-                    "are not numbers; its weights are damaged, so get the file again"
+                    f"{changed.path}: the model answered with logits that are not numbers; its "
+                    "weights are damaged, so get the file again"
                 )
         return out
 

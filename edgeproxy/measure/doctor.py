@@ -264,7 +264,7 @@ def _remedy(trio: Mapping[str, Any]) -> str:
     """What to do about a trio whose files are missing or damaged."""
     name = trio["trio"]
     if trio["origin"] == "path":
-        return "put the right files there, or correct the manifest"
+        return "put the right files there, or type edgeproxy add FILE, or correct the manifest"
     if not trio["missing"]:
         return f"see: edgeproxy verify {name}"
     if trio["origin"] == "shipped":

@@ -60,10 +60,12 @@ def load(
 
     With `trio` and a file, the file takes that role's place. `expert_lora` is a LoRA adapter, or
     several with the weight of each (see `Role`): the expert is then the anti-expert's weights, held
-    once, with what these change of them; one of weight 0 is left out. `prompts` names prompt formats for some roles, such as {"expert": "chatml"} (see `FORMATS`). `alpha` and
-    `plausibility` default to the manifest's; `n_ctx` (tokens) to what the models were trained with,
-    at most 4,096; `n_threads` to what is fastest while it runs (see `threads`). While `cancel`
-    is set, loading stops with `Cancelled`, and replies end.
+    once, with what these change of them; one of weight 0 is left out.
+
+    `prompts` names prompt formats for some roles, such as {"expert": "chatml"} (see `FORMATS`).
+    `alpha` and `plausibility` default to the manifest's; `n_ctx` (tokens) to what the models were
+    trained with, at most 4,096; `n_threads` to what is fastest while it runs (see `threads`). While
+    `cancel` is set, loading stops with `Cancelled`, and replies end.
 
     `kv_type` "q8_0" halves what a long context takes of memory, nearly without a loss.
 

@@ -10,6 +10,7 @@ from edgeproxy.errors import ManifestError, StoreError, UsageError
 from edgeproxy.gguf import check_scale
 from edgeproxy.prompts.formats import FILE_OR_PLAIN
 from edgeproxy.trios.manifest import MANIFEST, ROLES, Lora, Recipe, Role, read_pullable, read_recipe
+from edgeproxy.trios.manifest.recipe import is_adapter_name
 from edgeproxy.trios.store import Store
 
 __all__ = [
@@ -113,9 +114,9 @@ def choose_recipe(
 ) -> Recipe:
     """The recipe that these arguments name; a file takes its role's place in the trio.
 
-    With `expert_lora` the expert is the anti-expert with these adapters. `prompts` names formats for
-    some of the roles. Raises `UsageError` when there is neither a trio nor all three models, when
-    two experts are named, and for a role or a format that there is not.
+    With `expert_lora` the expert is the anti-expert with these adapters. `prompts` names formats
+    for some of the roles. Raises `UsageError` when there is neither a trio nor all three models,
+    when two experts are named, and for a role or a format that there is not.
     """
     recipe = _of_files_and_trio(trio, base, expert, anti_expert, expert_lora)
     return recipe.with_prompts(prompts or {})
@@ -125,11 +126,31 @@ def loras_of(chosen: LoraChoice) -> tuple[Lora, ...]:
     """The adapters that `chosen` names. Raises `UsageError` for none, and an impossible weight."""
     if isinstance(chosen, str | Path):
         return (Lora(Path(chosen)),)
-    pairs = chosen.items() if isinstance(chosen, Mapping) else chosen
-    loras = tuple(Lora(Path(path), check_scale(float(weight))) for path, weight in pairs)
-    if not loras:
+    pairs = [*(chosen.items() if isinstance(chosen, Mapping) else chosen)]
+    if not pairs:
         raise UsageError("expert_lora names no adapter: give a path, or paths and their weights")
-    return loras
+    names = _names_of([Path(path) for path, _ in pairs])
+    return tuple(
+        Lora(Path(path), check_scale(float(weight)), name=name)
+        for name, (path, weight) in zip(names, pairs, strict=True)
+    )
+
+
+def _names_of(paths: Sequence[Path]) -> list[str]:
+    """A name for each adapter: its file's, with its folder's before it where two have the same.
+
+    Raises `UsageError` for a file that is given twice.
+    """
+    for path in paths:
+        if sum(path.absolute() == other.absolute() for other in paths) > 1:
+            raise UsageError(f"the adapter {path} is given twice; add its weights up")
+    stems = [path.stem for path in paths]
+    with_folder = [f"{path.absolute().parent.name}/{path.stem}" for path in paths]
+    if len(set(stems)) == len(stems):
+        return stems
+    if len(set(with_folder)) == len(with_folder) and all(map(is_adapter_name, with_folder)):
+        return with_folder
+    return [f"adapter {n}" for n in range(1, len(paths) + 1)]
 
 
 def _of_files_and_trio(

@@ -41,7 +41,8 @@ def remedy(file: Role | Lora) -> str:
     elif problem := known.problem:
         said = f"{problem}; or "
     else:
-        said = "if you have it elsewhere, "
+        said = "get it with edgeproxy pull, or, " if file.source else ""
+        said += "if you have it elsewhere, "
     return f"{said}type edgeproxy add FILE, or put it, or a link to it, there"
 
 

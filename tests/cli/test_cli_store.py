@@ -154,7 +154,8 @@ def test_verify_finds_what_is_damaged_and_puts_it_aside(run: Run, store: Store) 
     found = json.loads(out)
     assert (code, found["sound"]) == (1, False)
     assert [f["problem"] for f in found["files"] if f["name"] == "y.gguf"] == [
-        "it is missing; edgeproxy pull mine, or install its bundle again"
+        "it is missing; edgeproxy pull mine, or install its bundle again, or edgeproxy add FILE "
+        "where you have it"
     ]
     install(store, "mine")
     assert run("verify", "mine")[0] == 0

@@ -28,8 +28,8 @@ def exact_logits(
         patch.setattr(llama_context, "kv_type_for", lambda header, kind: TENSOR_TYPES[F32])
         patch.setattr(llama_params, "flash_attention", lambda kind, n_ctx: 0)
         with Weights(path) as weights:
-            change = Adapter(weights, adapter) if adapter else None
-            model = LlamaModel(weights, n_ctx=n_ctx, adapters=[change] if change else [])
+            changes = [Adapter(weights, adapter)] if adapter else []
+            model = LlamaModel(weights, n_ctx=n_ctx, adapters=changes)
             rows = [
                 model.eval(tokens[at : at + MAX_ROWS], len(tokens[at : at + MAX_ROWS])).copy()
                 for at in range(0, len(tokens), MAX_ROWS)

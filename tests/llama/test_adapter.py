@@ -164,13 +164,61 @@ def test_an_adapter_of_other_weights_is_refused(tiny: Weights, tmp_path: Path) -
         assert LlamaModel(tiny).eval([5]).shape == (1, 268)
 
 
+def test_two_adapters_are_the_model_with_both_merged(tiny_file: Path, tmp_path: Path) -> None:
+    """W + sum_i scale_i * alpha_i / rank_i * B_i A_i, of ranks and matrices of their own."""
+    header = read(tiny_file)
+    one = adapter(header, rank=4, kind=F32, seed=1)
+    two = adapter(header, matrices(header)[3:], rank=2, kind=F32, seed=2)
+    paths = [one.write(tmp_path / "1.gguf"), two.write(tmp_path / "2.gguf")]
+    merged(tiny_file, one, tmp_path / "half.gguf", 0.7)
+    both = merged(tmp_path / "half.gguf", two, tmp_path / "both.gguf", 0.5)
+    with Weights(tiny_file) as weights, Weights(both) as other:
+        first, second = (Adapter(weights, *of) for of in zip(paths, (0.7, 0.5), strict=True))
+        model = LlamaModel(weights, n_ctx=64, adapters=[first, second])
+        found, wanted = model.eval(TOKENS, ROWS), rows(other)
+        assert np.abs(found - wanted).max() < 5 * NEAR
+        assert np.abs(rows(weights, first) - wanted).max() > 0.05
+        assert np.abs(rows(weights, second) - wanted).max() > 0.05
+        swapped = LlamaModel(weights, n_ctx=64, adapters=[second, first]).eval(TOKENS, ROWS)
+        assert np.allclose(swapped, found, rtol=0, atol=NEAR)
+
+
+def test_a_scale_of_0_is_as_if_it_were_not_there(tiny: Weights, tmp_path: Path) -> None:
+    """Bit for bit: the same work is done, in the same order."""
+    header = read(tiny.path)
+    paths = [adapter(header, seed=n).write(tmp_path / f"{n}.gguf") for n in (1, 2)]
+    one, none = Adapter(tiny, paths[0]), Adapter(tiny, paths[1], 0.0)
+    for with_it, without in (([none], []), ([one, none], [one]), ([none, one], [one])):
+        found, wanted = (
+            LlamaModel(tiny, n_ctx=64, adapters=of).eval(TOKENS, ROWS).copy()
+            for of in (with_it, without)
+        )
+        assert np.array_equal(found, wanted)
+
+
+def test_one_adapter_twice_is_refused(tiny: Weights, tmp_path: Path) -> None:
+    """llama.cpp would count it once."""
+    change = Adapter(tiny, adapter(read(tiny.path)).write(tmp_path / "lora.gguf"))
+    with pytest.raises(UsageError, match=r"lora\.gguf: this adapter is given twice"):
+        LlamaModel(tiny, n_ctx=64, adapters=[change, change])
+
+
 def test_a_state_is_of_its_adapter(tiny: Weights, tmp_path: Path) -> None:
     header = read(tiny.path)
     one, other = (
         Adapter(tiny, adapter(header, seed=n).write(tmp_path / f"{n}.gguf")) for n in (1, 2)
     )
     half, none = (Adapter(tiny, tmp_path / "1.gguf", scale) for scale in (0.5, 0.0))
-    chosen = ([], [one], [other], [half], [one], [one, other], [none, one], [none])
+    chosen: tuple[list[Adapter], ...] = (
+        [],
+        [one],
+        [other],
+        [half],
+        [one],
+        [one, other],
+        [none, one],
+        [none],
+    )
     origins = [LlamaModel(tiny, adapters=adapters).origin() for adapters in chosen]
     assert [origins.index(origin) for origin in origins] == [0, 1, 2, 3, 1, 5, 1, 0]
     assert {**origins[0], "adapter": ""} == {**origins[1], "adapter": ""}

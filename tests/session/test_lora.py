@@ -280,7 +280,9 @@ def test_show_names_the_adapter_and_its_rank(
     assert found["file"] == str((trio / "raw.gguf").resolve())
     (lora,) = found["loras"]
     assert lora["file"] == str((trio / "sub" / "lora.gguf").resolve())
-    assert (lora["name"], lora["rank"], lora["scale"]) == ("lora", 4, 1.0)
+    assert (lora["name"], lora["called"]) == ("lora.gguf", "lora")
+    assert (lora["rank"], lora["scale"]) == (4, 1.0)
+    assert found["lora"] == lora
 
 
 def test_run_and_stats(trio: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -128,6 +128,20 @@ def test_an_example_is_what_the_verb_prints(
 
 
 @pytest.mark.weights
+def test_the_examples_of_add_are_what_it_prints(
+    factbook: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("EDGEPROXY_HOME", str(tmp_path / "home"))
+    base, raw, lora = (factbook.parent / f"{n}.gguf" for n in ("base", "anti-expert", "lora"))
+    trio = ("mine", "--base", base, "--anti-expert", raw, "--expert-lora", lora)
+    for heading, line in (("add", ["add", base]), ("add, of a trio", ["add", *trio])):
+        assert list(differences(examples()[heading], printed(capsys, *line), heading)) == []
+
+
+@pytest.mark.weights
 def test_the_example_of_show_is_what_it_prints(
     factbook: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

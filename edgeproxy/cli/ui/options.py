@@ -101,20 +101,18 @@ def _weighted(_context: click.Context, option: click.Parameter, given: Sequence[
     return tuple(chosen)
 
 
-lora_option = click.option(
-    "--expert-lora",
-    multiple=True,
-    metavar="FILE[=WEIGHT]",
-    callback=_weighted,
-    help="GGUF file of a LoRA adapter: the expert is the anti-expert with it. Several add up, each "
-    "by its weight. [default weight: 1]",
-)
-
 _FILES = (
     click.option("--base", type=_PATH, help="GGUF file of the large untuned model."),
     click.option("--expert", type=_PATH, help="GGUF file of the small tuned model."),
     click.option("--anti-expert", type=_PATH, help="GGUF file of the small untuned model."),
-    lora_option,
+    click.option(
+        "--expert-lora",
+        multiple=True,
+        metavar="FILE[=WEIGHT]",
+        callback=_weighted,
+        help="GGUF file of a LoRA adapter: the expert is the anti-expert with it. Several add up, "
+        "each by its weight, which is 1 where none is given.",
+    ),
 )
 _TRIO = click.option(
     "--trio", metavar="TRIO", help=f"Name of a trio, or its trio.toml. [default: {DEFAULT_TRIO}]"
@@ -142,7 +140,7 @@ def _prompts(_context: click.Context, option: click.Parameter, given: Sequence[s
     return chosen
 
 
-_SETTINGS = (
+_ANSWERING = (
     click.option(
         "--prompt",
         "prompts",
@@ -165,6 +163,11 @@ _SETTINGS = (
         help="Drop tokens that the expert gives less than BETA of its best one's probability; "
         "0 is off.",
     ),
+)
+"""How the models of a trio answer: what its manifest may say too."""
+
+_SETTINGS = (
+    *_ANSWERING,
     click.option("--ctx", type=click.IntRange(1, 1 << 20), metavar="N", help="Context in tokens."),
     click.option(
         "--threads",
@@ -245,6 +248,11 @@ def model_options(*, trio_flag: bool = True) -> Callable[[Command], Command]:
     """
     flags = (_TRIO, *_FILES, *_SETTINGS) if trio_flag else _SETTINGS
     return _gather("models", Models, flags)
+
+
+def files_options() -> Callable[[Command], Command]:
+    """Give a verb the flags that a trio of files is made with; it is called with `models`."""
+    return _gather("models", Models, (*_FILES, *_ANSWERING))
 
 
 def reply_options(max_tokens: int) -> Callable[[Command], Command]:

@@ -43,7 +43,8 @@ def read_trios(bundle: Bundle, folder: Path) -> list[BundledTrio]:
                 raise bundle.error(f"{role.file_name} of the trio {trio.recipe.name} is not in it")
             if role.size != there[role.sha256]:
                 raise bundle.error(
-                    f"the manifest of {trio.recipe.name} gives {role.file_name} another size than it has"
+                    f"the manifest of {trio.recipe.name} gives {role.file_name} another size than "
+                    "it has"
                 )
             wanted.add(role.sha256)
     spare = sorted(set(there) - wanted)

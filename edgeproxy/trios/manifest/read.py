@@ -22,7 +22,16 @@ from edgeproxy.files import open_regular
 from edgeproxy.gguf import check_scale
 from edgeproxy.prompts.formats import check_format_name
 from edgeproxy.trios.known_files import KnownFiles
-from edgeproxy.trios.manifest.recipe import MANIFEST, ROLES, Footprint, Lora, Recipe, Role, Source
+from edgeproxy.trios.manifest.recipe import (
+    ADAPTER_NAME,
+    MANIFEST,
+    ROLES,
+    Footprint,
+    Lora,
+    Recipe,
+    Role,
+    Source,
+)
 from edgeproxy.trios.manifest.table import Table
 
 if sys.version_info >= (3, 11):
@@ -45,7 +54,6 @@ LORA_KEYS = (*FILE_KEYS, "scale", "name")
 EXPERTS_KEYS = (*FILE_KEYS, "weight", "name")
 ADAPTED_KEYS = ("lora", "prompt")
 MEMORY_KEYS = ("bytes", "context")
-_ADAPTER = r"[^\x00-\x1f\x7f-\x9f]{1,64}"
 _PART = r"[A-Za-z0-9][\w.-]{0,95}"
 _REPO = rf"(?!.*(\.\.|--|\.git$)){_PART}(/{_PART})?"
 _HUB_PATH = r"(?!.*(^|/)\.{0,2}(/|$))[\w.+=@,() /-]{1,255}"
@@ -126,7 +134,7 @@ def parse_recipe(data: bytes, path: Path, place: Place) -> Recipe:
 
 
 def _expert(table: Table, place: Place, anti_expert: Role) -> Role:
-    """The expert of a manifest: a file of its own, or one or more adapters for the anti-expert's."""
+    """The expert of a manifest: a file of its own, or adapters for the anti-expert's."""
     if "experts" not in table:
         return _adapted(table.table("expert"), place, anti_expert, "anti-expert")
     prompt = "plain"
@@ -158,7 +166,7 @@ def _adapted(table: Table, place: Place, of: Role, whose: str) -> Role:
 
 def _lora(table: Table, place: Place, weight: str, keys: tuple[str, ...]) -> Lora:
     """The adapter of a table, whose key `weight` says how much of it is added."""
-    name = table.match("name", _ADAPTER, "a name of 1 to 64 characters, none of them a control")
+    name = table.match("name", ADAPTER_NAME, "a name of 1 to 64 characters, none of them a control")
     scale = table.number(weight, 1.0, check_scale)
     table.refuse_others(keys)
     return Lora(scale=scale, name=name or "", **_file(table, place))

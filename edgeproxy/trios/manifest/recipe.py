@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,6 +12,13 @@ from edgeproxy.prompts.formats import check_format_name
 
 MANIFEST = "trio.toml"
 ROLES = ("base", "expert", "anti_expert")
+ADAPTER_NAME = r"[^\x00-\x1f\x7f-\x9f]{1,64}"
+"""What a person may call an adapter: characters of any language, none of them a control."""
+
+
+def is_adapter_name(text: str) -> bool:
+    """Whether an adapter may be called `text`."""
+    return bool(re.fullmatch(ADAPTER_NAME, text))
 
 
 @dataclass(frozen=True)

@@ -135,8 +135,8 @@ def _locate(role: Role, store: Store, hub: Hub, watch: Watch, sleep: Sleep) -> W
     known = sha256 or remote.sha256
     if known is None:
         raise HubError(
-            f"{role.file_name}: the hub does not say its sha256; give it, as #sha256=DIGITS or in the "
-            "recipe"
+            f"{role.file_name}: the hub does not say its sha256; give it, as #sha256=DIGITS or in "
+            "the recipe"
         )
     return Wanted(role, source, known, remote.size)
 
