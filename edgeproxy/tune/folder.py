@@ -131,18 +131,18 @@ class Folder:
     def keep(self, record: Mapping[str, Any], is_finished: bool) -> Mapping[str, Any]:
         """Let the adapter that was checked take its place, and write down how it came about.
 
-        Returns the record with the adapter's own file in it.
-
-        Raises `TuningError` where the disk refuses; the checkpoint is still there then.
+        Returns the record with the adapter's own file in it. Raises `TuningError` where the disk
+        refuses; the checkpoint is still there then.
         """
         with self.telling():
-            made = ModelFile(self.adapter, self.unchecked.stat().st_size, hash_file(self.unchecked))
             self.unchecked.replace(self.adapter)
+            made = self.made()
             own = {"file": self.adapter.name, "size": made.size, "sha256": made.sha256}
-            _write(self.record, json.dumps({**record, "adapter": own}, indent=2) + "\n")
+            record = {**record, "adapter": own}
+            _write(self.record, json.dumps(record, indent=2) + "\n")
             if is_finished:
                 self.checkpoint.unlink(missing_ok=True)
-        return made
+        return record
 
     def made(self) -> ModelFile:
         """The adapter that is there."""
