@@ -17,7 +17,7 @@ import click
 from edgeproxy.cli.ui.interrupt import on_interrupt
 from edgeproxy.cli.ui.options import json_option
 from edgeproxy.cli.ui.output import say, write_json
-from edgeproxy.errors import UsageError
+from edgeproxy.errors import Cancelled, UsageError
 
 if TYPE_CHECKING:
     from edgeproxy.tune.request import Tuned
@@ -136,7 +136,7 @@ Needs PyTorch and gguf: pip install 'edgeproxy[tune]'""",
     type=click.Choice(("bfloat16", "float32")),
     help="What the weights are held in. [default: what is fastest]",
 )
-@click.option("--resume", is_flag=True, help="Go on with a tuning that was cut short.")
+@click.option("--resume", is_flag=True, help="Go on with what was cut short, if anything was.")
 @click.option("--force", is_flag=True, help="Tune also what takes more memory than is free.")
 @click.option("-q", "--quiet", is_flag=True, help="Tell only what is wrong.")
 @json_option
@@ -161,6 +161,7 @@ def command(
     check_extra()
 
     from edgeproxy.cli.ui.tuning import Shown
+    from edgeproxy.tune.folder import CHECKPOINTS
     from edgeproxy.tune.request import Request, Stop
     from edgeproxy.tune.run import tune
 
@@ -172,6 +173,11 @@ def command(
     try:
         with on_interrupt(stop.press):
             tuned = tune(request, watch, stop)
+    except (Cancelled, KeyboardInterrupt):
+        watch.clear()
+        if any(folder.glob(CHECKPOINTS)):
+            say("what was trained is kept; the same command with --resume goes on from there")
+        raise
     finally:
         watch.clear()
     if as_json:
@@ -192,10 +198,12 @@ def _as_json(tuned: Tuned) -> Mapping[str, Any]:
 def _say_what_is_next(tuned: Tuned, needs_base: bool) -> None:
     folder = shlex.quote(str(tuned.folder)) if sys.platform != "win32" else f'"{tuned.folder}"'
     files = ", ".join(path.name for path in (tuned.adapter, tuned.manifest) if path)
-    say(f"{'written' if tuned.is_new else 'there':<9} {folder}: {files}, and how it was made")
-    if tuned.manifest is None:
-        if needs_base:
-            say(f"{'next':<9} the same command with --base LARGE.gguf makes a trio of it, at once")
-        return
-    say(f"{'next':<9} edgeproxy chat --trio {folder}")
-    say(f"{'':<9} edgeproxy fit {folder} QUESTIONS.jsonl")
+    if tuned.is_new:
+        say(f"{'written':<9} {folder}: {files}, and how it was made")
+    else:
+        say(f"{'there':<9} {folder} has the result of this very tuning: {files}")
+    if tuned.manifest is not None:
+        say(f"{'next':<9} edgeproxy chat --trio {folder}")
+        say(f"{'':<9} edgeproxy fit {folder} QUESTIONS.jsonl")
+    elif needs_base:
+        say(f"{'next':<9} the same command with --base LARGE.gguf makes a trio of it, at once")

@@ -35,8 +35,8 @@ TEXT_TOKENS = 32
 LEADING = 64
 """So many of llama.cpp's best tokens are kept at each place of a reply."""
 REPORT = (
-    "this is a fault of edgeproxy's and not of your examples: please report it, with the model's "
-    "name"
+    "no adapter was written; this is a fault of edgeproxy's and not of your examples: please report "
+    "it, with the model's name"
 )
 
 
@@ -93,12 +93,17 @@ def check_untuned(
 
     The network has no adapter yet, or one that changes nothing. Minutes are spent on it afterwards.
     """
-    torch_rows = [_torch_rows(network, probe) for probe in tries]
-    seen = [plausible(rows, PLAUSIBLE) for rows in torch_rows]
+    if not tries:
+        return
+    own, seen = [], []
+    for probe in tries:
+        rows = _torch_rows(network, probe)
+        seen.append(plausible(rows, PLAUSIBLE))
+        own.append(_those(rows, seen[-1]))
     with _llama(model, None, tries, cancel) as (llama, _):
-        llama_rows = _gather([_llama_rows(llama, probe) for probe in tries], seen)
-    own = _gather(torch_rows, seen)
-    _refuse(agreement((llama_rows, llama_rows), (own, own)), [], f"{model}: ")
+        theirs = _llama_rows(llama, tries, seen)
+    ours = np.concatenate(own)
+    _refuse(agreement((theirs, theirs), (ours, ours)), [], f"{model}: ")
 
 
 def check_adapter(
@@ -106,7 +111,7 @@ def check_adapter(
     model: Path,
     adapter: Path,
     tries: Sequence[Probe],
-    progress: Callable[[str], None] | None = None,
+    progress: Callable[[str], None] = lambda _: None,
     cancel: Cancel | None = None,
 ) -> Check:
     """Compare the `network`, as it was trained, with `model` and the file `adapter` in llama.cpp.
@@ -114,28 +119,29 @@ def check_adapter(
     Raises `TuningError` where they differ by more than rounding, `ModelFileError` and `EngineError`
     as loading does, `Cancelled` when asked to stop.
     """
-    tell = progress or (lambda what: None)
-    tell("comparing with llama.cpp: the logits of PyTorch")
-    tuned = [_torch_rows(network, probe) for probe in tries]
-    with without_adapter(network):
-        untuned = [_torch_rows(network, probe) for probe in tries]
-    seen = [_plausible(*pair) for pair in zip(untuned, tuned, strict=True)]
-    own = _gather(untuned, seen), _gather(tuned, seen)
-    del untuned, tuned
-    tell("comparing with llama.cpp: its logits")
+    untuned, tuned, seen = [], [], []
+    for number, probe in enumerate(tries, start=1):
+        progress(f"comparing with llama.cpp: PyTorch reads, {number} of {len(tries)}")
+        with_it = _torch_rows(network, probe)
+        with without_adapter(network):
+            without = _torch_rows(network, probe)
+        seen.append(_plausible(without, with_it))
+        untuned.append(_those(without, seen[-1]))
+        tuned.append(_those(with_it, seen[-1]))
+    progress("comparing with llama.cpp: it reads")
     with _llama(model, adapter, tries, cancel) as (plain, adapted):
-        theirs = (
-            _gather([_llama_rows(plain, probe) for probe in tries], seen),
-            _gather([_llama_rows(adapted, probe) for probe in tries], seen),
-        )
-        tell("comparing with llama.cpp: its replies")
-        replies = [_reply(adapted, probe.context) for probe in tries[:TEXTS]]
-    tell("comparing with llama.cpp: replies")
-    found = agreement(theirs, own)
-    closest = [_differences(network, reply) for reply in replies]
-    gaps = [gap for of_reply in closest for gap in of_reply]
+        theirs = _llama_rows(plain, tries, seen), _llama_rows(adapted, tries, seen)
+        replies = []
+        for number, probe in enumerate(tries[:TEXTS], start=1):
+            progress(f"comparing with llama.cpp: it replies, {number} of {len(tries[:TEXTS])}")
+            replies.append(_reply(adapted, probe.context))
+    found = agreement(theirs, (np.concatenate(untuned), np.concatenate(tuned)))
+    gaps = []
+    for number, reply in enumerate(replies, start=1):
+        progress(f"comparing with llama.cpp: PyTorch reads replies, {number} of {len(replies)}")
+        gaps += _differences(network, reply)
     _refuse(found, gaps, "")
-    written = sum(len(reply.probe.ids) - reply.probe.first for reply in replies)
+    written = sum(len(reply.best) for reply in replies)
     return Check(found, len(replies), written, len(gaps))
 
 
@@ -196,11 +202,16 @@ def _llama(
         yield plain, adapted
 
 
-def _llama_rows(model: LlamaModel, probe: Probe) -> Rows:
-    """llama.cpp's logits for each predicted token, shape (predicted tokens, vocabulary)."""
-    _forget(model)
-    rows: Rows = model.eval(probe.ids[:-1], len(probe.ids) - probe.first).copy()
-    return rows
+def _llama_rows(
+    model: LlamaModel, tries: Sequence[Probe], seen: Sequence[NDArray[np.intp]]
+) -> Rows:
+    """llama.cpp's logits of the tokens `seen` at each predicted token of all `tries`."""
+    found = []
+    for probe, tokens in zip(tries, seen, strict=True):
+        _forget(model)
+        rows = model.eval(probe.ids[:-1], len(probe.ids) - probe.first)
+        found.append(_those(rows, tokens))
+    return np.concatenate(found)
 
 
 def _forget(model: LlamaModel) -> None:
@@ -212,14 +223,15 @@ def _plausible(untuned: Rows, tuned: Rows) -> NDArray[np.intp]:
     return np.concatenate([plausible(untuned, PLAUSIBLE), plausible(tuned, PLAUSIBLE)], axis=1)
 
 
-def _gather(rows: Sequence[Rows], seen: Sequence[NDArray[np.intp]]) -> Rows:
-    parts = [np.take_along_axis(of, at, axis=1) for of, at in zip(rows, seen, strict=True)]
-    return np.concatenate(parts)
+def _those(rows: Rows, tokens: NDArray[np.intp]) -> Rows:
+    """Of each row the logits of these tokens."""
+    found: Rows = np.take_along_axis(rows, tokens, axis=1)
+    return found
 
 
 @dataclass(frozen=True)
 class _Reply:
-    """What llama.cpp wrote, greedily; for each token its best ones, best first, and their logits."""
+    """What llama.cpp wrote, greedily; of each token its best ones, best first, and their logits."""
 
     probe: Probe
     best: list[NDArray[np.intp]]

@@ -34,10 +34,13 @@ ANTI_EXPERT_PROMPT = "plain"
 
 The expert reads what it was tuned with."""
 
+CHECKPOINTS = "*.checkpoint.npz"
+
 _MAX_RECORD = 1 << 20
 _ADAPTERS = {"expert": "adapter", "tuned": "tuned"}
 _RECORDS = {"expert": "tuning.json", "tuned": "tuned.json"}
-_FINISHED = ("epochs", "no better")
+FINISHED = ("epochs", "no better")
+"""How a tuning ends that has nothing to go on to."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ class Folder:
         self.unchecked = path / f"{_ADAPTERS[kind]}.unchecked.gguf"
         self.record = path / _RECORDS[kind]
         self.manifest = path / MANIFEST
+        self._is_new = False
 
     def make(self, resume: bool) -> None:
         """Make the folder, and find out whether it can be written to, before minutes are spent.
@@ -70,6 +74,7 @@ class Folder:
         Raises `UsageError` where it cannot, or holds what is no tuning's or an unfinished one's.
         """
         try:
+            self._is_new = not self.path.exists()
             self.path.mkdir(parents=True, exist_ok=True)
             with contextlib.suppress(_Tried), replacing(self.checkpoint):
                 raise _Tried
@@ -104,7 +109,7 @@ class Folder:
                 f"{self.adapter} was tuned otherwise ({differing}); name another folder with -o, "
                 "or remove it to tune anew"
             )
-        if record.get("result", {}).get("ending") in _FINISHED:
+        if record.get("result", {}).get("ending") in FINISHED:
             return record
         if resume and self.checkpoint.exists():
             return None
@@ -168,10 +173,12 @@ class Folder:
             )
             raise TuningError(f"{self.path}: {reason(error)}{kept}") from None
 
-    def drop(self) -> None:
-        """Remove an adapter that was not found sound."""
+    def tidy(self) -> None:
+        """Remove an adapter that was not found sound, and a new folder in which nothing came."""
         with contextlib.suppress(OSError):
             self.unchecked.unlink(missing_ok=True)
+            if self._is_new:
+                self.path.rmdir()
 
 
 class _Tried(Exception):

@@ -1,8 +1,9 @@
-"""Whether what tuning needs is installed: PyTorch and gguf. Nothing else of edgeproxy needs them."""
+"""Whether what tuning needs is installed: PyTorch and gguf, which nothing else here does."""
 
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from importlib.util import find_spec
 
 from edgeproxy.errors import TuningError
@@ -14,9 +15,10 @@ PROCESSORS_BUILD = "https://download.pytorch.org/whl/cpu"
 
 
 def check_extra() -> None:
-    """Raise `TuningError` with the command to type, where a package is missing. Imports none."""
+    """Raise `TuningError` with the command to type, where a package is missing or broken."""
     missing = [name for module, name in NEEDED.items() if find_spec(module) is None]
     if not missing:
+        _check_loadable()
         return
     there = " ".join((" and ".join(missing), "is" if len(missing) == 1 else "are"))
     command, sizes = INSTALL, "about 200 MB to download, 900 MB on the disk"
@@ -26,3 +28,14 @@ def check_extra() -> None:
     raise TuningError(
         f"tuning needs PyTorch and gguf, and {there} not installed: {command} ({sizes})"
     )
+
+
+def _check_loadable() -> None:
+    for module, name in NEEDED.items():
+        try:
+            import_module(module)
+        except (ImportError, OSError) as error:
+            raise TuningError(
+                f"tuning needs {name}, which is installed and cannot be loaded ({error}); install "
+                "it again"
+            ) from None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
 from importlib.metadata import version
@@ -17,7 +17,6 @@ from typing import Any
 import torch
 
 from edgeproxy import __version__
-from edgeproxy.core.check import whole
 from edgeproxy.core.memory_free import free_memory
 from edgeproxy.core.vocab import Vocab
 from edgeproxy.errors import Cancelled, ModelFileError
@@ -32,11 +31,12 @@ from edgeproxy.trios.known_files import KnownFiles
 from edgeproxy.trios.store.naming import check_trio
 from edgeproxy.tune import words
 from edgeproxy.tune.architectures import architecture_of, numbers_of
-from edgeproxy.tune.check import check_adapter, check_untuned, probes
+from edgeproxy.tune.check import Check, Probe, check_adapter, check_untuned, probes
 from edgeproxy.tune.checkpoint import Checkpoint
 from edgeproxy.tune.data import Data, read_data
 from edgeproxy.tune.encoding import make_encoder
 from edgeproxy.tune.folder import (
+    FINISHED,
     Folder,
     ModelFile,
     check_base,
@@ -56,7 +56,6 @@ from edgeproxy.tune.train import train
 MOST_TOKENS = 4096
 """Longer examples are left out: a session's context is no longer either, unless it is asked for."""
 
-FINISHED = ("epochs", "no better")
 _FORMAT_OF_MARKERS = "chatml"
 
 
@@ -72,7 +71,11 @@ def tune(request: Request, watch: Watch | None = None, stop: Stop | None = None)
     adapter does not do in llama.cpp what was trained: then there is no adapter, and the
     checkpoint is kept.
     """
-    return _Walk(request, watch or Watch(), stop or Stop()).walk()
+    walk = _Walk(request, watch or Watch(), stop or Stop())
+    try:
+        return walk.walk()
+    finally:
+        walk.folder.tidy()
 
 
 class _Walk:
@@ -80,75 +83,58 @@ class _Walk:
 
     def __init__(self, request: Request, watch: Watch, stop: Stop) -> None:
         self._asked, self._watch, self._stop = request, watch, stop
-        self._folder = Folder(request.folder, "tuned" if request.is_direct else "expert")
+        self.folder = Folder(request.folder, "tuned" if request.is_direct else "expert")
 
     def walk(self) -> Tuned:
         """From the files to the adapter and the trio."""
-        asked, folder = self._asked, self._folder
-        if asked.name is not None:
-            check_trio(asked.name)
+        asked, folder = self._asked, self.folder
+        self._check_options()
         header = read(asked.model)
         architecture_of(header)
         folder.make(asked.resume)
         self._find_models()
         trained_with = header.integer(f"{header.architecture}.context_length")
         n_ctx = min(trained_with, asked.n_ctx or MOST_TOKENS)
-        whole("the longest example", n_ctx, 2)
         data, prompt = self._read_examples(n_ctx)
-        width = numbers_of(header).width
-        settings = Settings.fitting(data.n_training, width, **asked.settings)
+        settings = Settings.fitting(data.n_training, numbers_of(header).width, **asked.settings)
         run = self._run(prompt, n_ctx, settings)
         record = folder.finished(run, asked.resume)
         if record is not None:
             return self._finish(record, prompt, is_new=False)
-        self._watch.noted("model", words.of_model(header.without_tokenizer_lists(), prompt))
+        self._watch.noted("model", words.of_model(header, prompt))
         self._watch.noted("settings", words.of_settings(settings))
         fit, dtype = self._fit(header, settings, data)
         network = self._load(dtype, fit, n_ctx)
         tries = probes(data.held_out or data.training)
-        self._watch.doing("comparing with llama.cpp before training")
-        check_untuned(network, asked.model, tries, self._stop)
-        self._watch.doing("finding out how many threads are fastest")
-        trained = train(
-            network,
-            data.training,
-            data.held_out,
-            fit.settings,
-            model=self._model.sha256,
-            checkpoint=folder.checkpoint,
-            resume=asked.resume and folder.checkpoint.exists(),
-            heard=self._watch.heard,
-            is_stopping=self._stop.is_set,
-        )
-        self._take_stock(trained)
-        try:
-            with folder.telling():
-                write_adapter(folder.unchecked, network, name=f"{asked.model.stem}, tuned")
-            with using_threads(trained.threads):
-                check = check_adapter(
-                    network, asked.model, folder.unchecked, tries, self._watch.doing, self._stop
-                )
-            self._watch.noted("check", words.of_check(check))
-            record = {
-                **self._origins(header),
-                "run": run,
-                "data": _of_data(data),
-                "result": _of_result(trained),
-                "check": asdict(check),
-            }
-            record = folder.keep(record, is_finished=trained.ending in FINISHED)
-        finally:
-            folder.drop()
+        trained = self._train(network, data, fit.settings, tries)
+        check = self._check(network, trained, tries)
+        record = {
+            **self._origins(header),
+            "run": run,
+            "data": _of_data(data),
+            "result": _of_result(trained),
+            "check": asdict(check),
+        }
+        record = folder.keep(record, is_finished=trained.ending in FINISHED)
         return self._finish(record, prompt, is_new=True)
+
+    def _check_options(self) -> None:
+        """Raise `UsageError` or `StoreError` for what no file has to be read to refuse."""
+        asked = self._asked
+        Settings.fitting(1, 1, **asked.settings)
+        if asked.prompt is not None:
+            check_format_name(asked.prompt)
+        if asked.name is not None:
+            check_trio(asked.name)
 
     def _find_models(self) -> None:
         """Hash the model files, and note where they lie, so that a trio can name them."""
         asked = self._asked
         self._base: ModelFile | None = None
-        in_trio = asked.base is not None or (asked.is_direct and self._folder.manifest.exists())
+        in_trio = asked.base is not None or (asked.is_direct and self.folder.manifest.exists())
         self._model = self._hashed(asked.model, noting=in_trio)
         if asked.is_direct:
-            check_base(self._folder, self._model)
+            check_base(self.folder, self._model)
         elif asked.base is not None:
             read(asked.base)
             self._base = self._hashed(asked.base, noting=True)
@@ -178,7 +164,7 @@ class _Walk:
 
         with Weights(asked.model, vocab_only=True) as weights, Renderer() as renderer:
             vocab = weights.vocab
-            prompt = check_format_name(asked.prompt) if asked.prompt else usual_format(vocab)
+            prompt = asked.prompt or usual_format(vocab)
             encoder = make_encoder(prompt, vocab, str(asked.model), renderer)
             data = read_data(
                 asked.examples,
@@ -213,7 +199,7 @@ class _Walk:
 
     def _fit(self, header: Header, settings: Settings, data: Data) -> tuple[Fit, Dtype]:
         """How it fits the memory, and the dtype that is fastest here, or was when it was begun."""
-        folder = self._folder
+        folder = self.folder
         if self._asked.resume and folder.checkpoint.exists():
             dtype = Checkpoint.read(folder.checkpoint).way.dtype
         elif settings.dtype is not None:
@@ -239,6 +225,40 @@ class _Walk:
         settings = fit.settings
         add_lora(network, settings.rank, settings.alpha, settings.seed)
         return network
+
+    def _train(
+        self, network: Network, data: Data, settings: Settings, tries: Sequence[Probe]
+    ) -> Trained:
+        """Train, once PyTorch's model is seen to be llama.cpp's. Raises `Cancelled` too."""
+        folder, watch = self.folder, self._watch
+        watch.doing("comparing with llama.cpp before training")
+        check_untuned(network, self._asked.model, tries, self._stop)
+        watch.doing("finding out how many threads are fastest")
+        trained = train(
+            network,
+            data.training,
+            data.held_out,
+            settings,
+            model=self._model.sha256,
+            checkpoint=folder.checkpoint,
+            resume=self._asked.resume and folder.checkpoint.exists(),
+            heard=watch.heard,
+            is_stopping=self._stop.is_set,
+        )
+        self._take_stock(trained)
+        return trained
+
+    def _check(self, network: Network, trained: Trained, tries: Sequence[Probe]) -> Check:
+        """Write the adapter beside its place, and compare it with the network."""
+        folder = self.folder
+        with folder.telling():
+            write_adapter(folder.unchecked, network, name=f"{self._asked.model.stem}, tuned")
+        with using_threads(trained.threads):
+            check = check_adapter(
+                network, self._asked.model, folder.unchecked, tries, self._watch.doing, self._stop
+            )
+        self._watch.noted("check", words.of_check(check))
+        return check
 
     def _take_stock(self, trained: Trained) -> None:
         """After training: whether there is something to write. Raises `Cancelled` otherwise."""
@@ -271,13 +291,11 @@ class _Walk:
                 "architecture": header.architecture,
                 "parameters": header.n_params,
             },
-            "examples": asked.examples.name,
-            "validation": asked.validation.name if asked.validation else None,
         }
 
     def _finish(self, record: Mapping[str, Any], prompt: str, is_new: bool) -> Tuned:
         """Write the trio around the adapter that is there."""
-        asked, folder = self._asked, self._folder
+        asked, folder = self._asked, self.folder
         recipe = None
         if asked.is_direct:
             recipe = with_tuned(folder, self._model, prompt)
@@ -314,6 +332,8 @@ def _of_result(trained: Trained) -> dict[str, Any]:
 
 def _of_data(data: Data) -> dict[str, Any]:
     return {
+        "file": data.found.path.name,
+        "validation": data.validation.path.name if data.validation else None,
         "layout": data.found.layout,
         "kept": data.found.n_kept,
         "wrong": data.found.n_wrong,

@@ -165,9 +165,7 @@ def test_examples_that_are_not_there(tune: Run) -> None:
 
 
 @pytest.mark.slow
-def test_a_full_disk_is_one_line_and_loses_nothing_that_was_there(
-    tune: Run, folder: Path
-) -> None:
+def test_a_full_disk_is_one_line_and_loses_nothing_that_was_there(tune: Run, folder: Path) -> None:
     with small_disk(folder / "mine", 40_000) as is_small:
         if not is_small:
             pytest.skip("no disk can be mounted here")

@@ -35,7 +35,8 @@ def random_weights(made: Draft, seed: int = 0) -> None:
 def write_examples(path: Path, count: int = 20) -> Path:
     """Questions and answers, a line each."""
     lines = (
-        json.dumps({"question": f"What is {n}?", "answer": f"The number {n}."}) for n in range(count)
+        json.dumps({"question": f"What is {n}?", "answer": f"The number {n}."})
+        for n in range(count)
     )
     path.write_text("".join(f"{line}\n" for line in lines))
     return path

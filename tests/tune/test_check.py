@@ -56,9 +56,7 @@ def examples(count: int = 4, n_prompt: int = 12, n_reply: int = 20) -> list[Toke
     source = np.random.default_rng(0)
     n = n_prompt + n_reply
     is_reply = np.arange(n) >= n_prompt
-    return [
-        Tokens(source.integers(3, N_VOCAB, n).astype(np.int32), is_reply) for _ in range(count)
-    ]
+    return [Tokens(source.integers(3, N_VOCAB, n).astype(np.int32), is_reply) for _ in range(count)]
 
 
 TRIES = probes(examples())

@@ -47,6 +47,14 @@ def test_only_on_linux_pip_has_to_be_told_which_build(
     assert ("several GB" in str(raised.value)) == has_index
 
 
+def test_what_is_broken_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gguf.py").write_text("raise OSError('libm.so.6: version not found')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "gguf", raising=False)
+    with pytest.raises(TuningError, match=r"gguf, which is installed and cannot be loaded \(libm"):
+        check_extra()
+
+
 def test_the_command_says_it_in_one_line_and_writes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
