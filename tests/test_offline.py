@@ -16,6 +16,7 @@ import pytest
 
 from edgeproxy.cli import VERBS
 from tests.helpers.network import without_network
+from tests.helpers.small_models import write_examples
 
 NETWORKED = {"pull"}
 """Verbs that are there to use a network; all others never do."""
@@ -27,6 +28,9 @@ LINES: dict[str, list[list[str]]] = {
     "add": [
         ["add", "{base}"],
         ["add", "mine", "--base", "{base}", "--expert", "{base}", "--anti-expert", "{base}"],
+    ],
+    "tune": [
+        ["tune", "{examples}", "--small", "{anti-expert}", "--base", "{base}", "-o", "{folder}/m"]
     ],
     "ls": [["ls"], ["ls", "--all"]],
     "show": [["show"]],
@@ -107,7 +111,8 @@ def test_a_verb_opens_no_socket(
 ) -> None:
     questions = factbook.parent / "questions.jsonl"
     places = {"questions": questions, "bundle": bundle, "folder": tmp_path}
-    places["base"] = factbook.parent / "base.gguf"
+    places |= {name: factbook.parent / f"{name}.gguf" for name in ("base", "anti-expert")}
+    places["examples"] = write_examples(tmp_path / "examples.jsonl", count=6)
     arguments = [word.format(**places) for word in line]
     done, seen = run(without_network(), RUN, arguments, tmp_path)
     assert seen == ""

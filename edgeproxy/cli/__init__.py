@@ -31,6 +31,7 @@ COMPLETION_VARIABLE = "_EDGEPROXY_COMPLETE"
 VERBS = {
     "chat": "Talk to a trio.",
     "run": "Answer one prompt.",
+    "tune": "Make an expert out of examples and a small model.",
     "pull": "Fetch a trio's models from a hub, and install it.",
     "add": "Use model files that are here already, where they lie.",
     "ls": "List the trios that are here.",

@@ -15,6 +15,7 @@ from edgeproxy.cli import VERBS, edgeproxy, main
 from tests.helpers.forked import forks_running
 from tests.helpers.hub_server import hub_running
 from tests.helpers.pulling import Home, models, serve
+from tests.helpers.small_models import small_model, write_examples
 from tools import docs
 
 PAGE = docs.REPOSITORY / "docs" / "json.md"
@@ -140,6 +141,18 @@ def test_the_examples_of_add_are_what_it_prints(
     trio = ("mine", "--base", base, "--anti-expert", raw, "--expert-lora", lora)
     for heading, line in (("add", ["add", base]), ("add, of a trio", ["add", *trio])):
         assert list(differences(examples()[heading], printed(capsys, *line), heading)) == []
+
+
+def test_the_example_of_tune_is_what_it_prints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("EDGEPROXY_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    write_examples(tmp_path / "examples.jsonl", count=4)
+    models = ("--small", small_model(tmp_path / "s.gguf"), "--base", small_model(tmp_path / "b"))
+    settings = ("--epochs", 1, "--threads", 1, "--dtype", "float32", "-o", "mine")
+    found = printed(capsys, "tune", "examples.jsonl", *models, *settings)
+    assert list(differences(examples()["tune"], found)) == []
 
 
 @pytest.mark.weights

@@ -1,0 +1,273 @@
+"""The adapter in llama.cpp beside the network in PyTorch that it was taken from, on a few examples.
+
+PyTorch and llama.cpp work by turns, each with all threads: two pools at once would wait for one
+another. See `agreement` for when the two say the same.
+
+May touch: the model's file and the adapter's, read-only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from edgeproxy.core.cancel import Cancel
+from edgeproxy.errors import TuningError
+from edgeproxy.llama import MAX_ROWS, Adapter, LlamaModel, Weights
+from edgeproxy.tune.agreement import Agreement, Rows, agreement, plausible
+from edgeproxy.tune.lora import parameters
+from edgeproxy.tune.network import Network
+from edgeproxy.tune.tokens import Tokens
+
+EXAMPLES, LOOKED_AT = 8, 200
+PLACES = MAX_ROWS
+"""Of an example's reply so many tokens are compared: what llama.cpp computes in one evaluation."""
+PLAUSIBLE = 100
+"""At each place the tokens with the largest logits: so many without the adapter and with it."""
+TEXTS = 4
+TEXT_TOKENS = 32
+LEADING = 64
+"""So many of llama.cpp's best tokens are kept at each place of a reply."""
+REPORT = (
+    "no adapter was written; this is a fault of edgeproxy's and not of your examples: please report "
+    "it, with the model's name"
+)
+
+
+@dataclass(frozen=True)
+class Check:
+    """What the comparison found: `tokens` of `texts` replies were written, `differing` are told.
+
+    `differing` tokens were the second best in PyTorch, by no more than rounding.
+    """
+
+    agreement: Agreement
+    texts: int
+    tokens: int
+    differing: int
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Token ids, of which those from `first` on are predicted and compared."""
+
+    ids: list[int]
+    first: int
+
+    @property
+    def context(self) -> list[int]:
+        """What is read before the first of them."""
+        return self.ids[: self.first]
+
+
+def probes(examples: Sequence[Tokens]) -> list[Probe]:
+    """A few of the shorter examples, each up to some tokens of its first reply."""
+    step = max(1, len(examples) // LOOKED_AT)
+    by_length = sorted(filter(_has_reply, examples[::step]), key=len)
+    shorter = by_length[: max(EXAMPLES, len(by_length) // 2)]
+    step = max(1, len(shorter) // EXAMPLES)
+    return [_probe(example) for example in shorter[::step][:EXAMPLES]]
+
+
+def _has_reply(example: Tokens) -> bool:
+    return bool(example.is_reply[1:].any())
+
+
+def _probe(example: Tokens) -> Probe:
+    first = 1 + int(np.argmax(example.is_reply[1:]))
+    ends = np.flatnonzero(~example.is_reply[first:])
+    end = first + min(PLACES, int(ends[0]) if len(ends) else len(example.ids))
+    return Probe([int(token) for token in example.ids[:end]], first)
+
+
+def check_untuned(
+    network: Network, model: Path, tries: Sequence[Probe], cancel: Cancel | None = None
+) -> None:
+    """Raise `TuningError` where PyTorch makes another model of the file than llama.cpp does.
+
+    The network has no adapter yet, or one that changes nothing. Minutes are spent on it afterwards.
+    """
+    if not tries:
+        return
+    own, seen = [], []
+    for probe in tries:
+        rows = _torch_rows(network, probe)
+        seen.append(plausible(rows, PLAUSIBLE))
+        own.append(_those(rows, seen[-1]))
+    with _llama(model, None, tries, cancel) as (llama, _):
+        theirs = _llama_rows(llama, tries, seen)
+    ours = np.concatenate(own)
+    _refuse(agreement((theirs, theirs), (ours, ours)), [], f"{model}: ")
+
+
+def check_adapter(
+    network: Network,
+    model: Path,
+    adapter: Path,
+    tries: Sequence[Probe],
+    progress: Callable[[str], None] = lambda _: None,
+    cancel: Cancel | None = None,
+) -> Check:
+    """Compare the `network`, as it was trained, with `model` and the file `adapter` in llama.cpp.
+
+    Raises `TuningError` where they differ by more than rounding, `ModelFileError` and `EngineError`
+    as loading does, `Cancelled` when asked to stop.
+    """
+    untuned, tuned, seen = [], [], []
+    for number, probe in enumerate(tries, start=1):
+        progress(f"comparing with llama.cpp: PyTorch reads, {number} of {len(tries)}")
+        with_it = _torch_rows(network, probe)
+        with without_adapter(network):
+            without = _torch_rows(network, probe)
+        seen.append(_plausible(without, with_it))
+        untuned.append(_those(without, seen[-1]))
+        tuned.append(_those(with_it, seen[-1]))
+    progress("comparing with llama.cpp: it reads")
+    with _llama(model, adapter, tries, cancel) as (plain, adapted):
+        theirs = _llama_rows(plain, tries, seen), _llama_rows(adapted, tries, seen)
+        replies = []
+        for number, probe in enumerate(tries[:TEXTS], start=1):
+            progress(f"comparing with llama.cpp: it replies, {number} of {len(tries[:TEXTS])}")
+            replies.append(_reply(adapted, probe.context))
+    found = agreement(theirs, (np.concatenate(untuned), np.concatenate(tuned)))
+    gaps = []
+    for number, reply in enumerate(replies, start=1):
+        progress(f"comparing with llama.cpp: PyTorch reads replies, {number} of {len(replies)}")
+        gaps += _differences(network, reply)
+    _refuse(found, gaps, "")
+    written = sum(len(reply.best) for reply in replies)
+    return Check(found, len(replies), written, len(gaps))
+
+
+def _refuse(found: Agreement, gaps: Sequence[float], whose: str) -> None:
+    """Raise `TuningError` for what is no rounding."""
+    faults = [*found.faults()]
+    far = [gap for gap in gaps if gap > found.widest]
+    if far:
+        faults.append(
+            f"llama.cpp's reply has {len(far)} tokens that PyTorch would not choose, one by "
+            f"{max(far):.3g}, where rounding explains {found.widest:.3g}"
+        )
+    if faults:
+        raise TuningError(f"{whose}{'; '.join(faults)}: {REPORT}")
+
+
+@contextlib.contextmanager
+def without_adapter(network: Network) -> Iterator[None]:
+    """The network as it was before it was tuned, for as long as this lasts."""
+    second = [p for name, p in parameters(network).items() if name.endswith(".lora_b")]
+    kept = [p.detach().clone() for p in second]
+    with torch.no_grad():
+        for p in second:
+            p.zero_()
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for p, values in zip(second, kept, strict=True):
+                p.copy_(values)
+
+
+def _torch_rows(network: Network, probe: Probe) -> Rows:
+    """PyTorch's logits for each predicted token, shape (predicted tokens, vocabulary)."""
+    with torch.inference_mode():
+        hidden = network.hidden(torch.tensor([probe.ids[:-1]]))[0, probe.first - 1 :]
+        rows: Rows = network.logits(hidden).float().numpy()
+    if not np.isfinite(rows).all():
+        raise TuningError("the tuned model answers with logits that are not numbers; lower --rate")
+    return rows
+
+
+@contextlib.contextmanager
+def _llama(
+    model: Path, adapter: Path | None, tries: Sequence[Probe], cancel: Cancel | None
+) -> Iterator[tuple[LlamaModel, LlamaModel]]:
+    """The model in llama.cpp without the adapter and with it; twice without where there is none."""
+    n_ctx = max(len(probe.ids) for probe in tries) + TEXT_TOKENS
+    threads = torch.get_num_threads()
+    with Weights(model, cancel=cancel) as weights:
+        change = None if adapter is None else Adapter(weights, adapter)
+        plain = LlamaModel(weights, n_ctx=n_ctx, n_threads=threads, cancel=cancel)
+        adapted = plain
+        if change is not None:
+            adapted = LlamaModel(
+                weights, n_ctx=n_ctx, n_threads=threads, adapters=[change], cancel=cancel
+            )
+        yield plain, adapted
+
+
+def _llama_rows(
+    model: LlamaModel, tries: Sequence[Probe], seen: Sequence[NDArray[np.intp]]
+) -> Rows:
+    """llama.cpp's logits of the tokens `seen` at each predicted token of all `tries`."""
+    found = []
+    for probe, tokens in zip(tries, seen, strict=True):
+        _forget(model)
+        rows = model.eval(probe.ids[:-1], len(probe.ids) - probe.first)
+        found.append(_those(rows, tokens))
+    return np.concatenate(found)
+
+
+def _forget(model: LlamaModel) -> None:
+    if model.n_past:
+        model.rewind(model.n_past)
+
+
+def _plausible(untuned: Rows, tuned: Rows) -> NDArray[np.intp]:
+    return np.concatenate([plausible(untuned, PLAUSIBLE), plausible(tuned, PLAUSIBLE)], axis=1)
+
+
+def _those(rows: Rows, tokens: NDArray[np.intp]) -> Rows:
+    """Of each row the logits of these tokens."""
+    found: Rows = np.take_along_axis(rows, tokens, axis=1)
+    return found
+
+
+@dataclass(frozen=True)
+class _Reply:
+    """What llama.cpp wrote, greedily; of each token its best ones, best first, and their logits."""
+
+    probe: Probe
+    best: list[NDArray[np.intp]]
+    logits: list[Rows]
+
+
+def _reply(model: LlamaModel, context: list[int]) -> _Reply:
+    _forget(model)
+    best: list[NDArray[np.intp]] = []
+    logits: list[Rows] = []
+    ids, unread = [*context], context
+    while len(best) < TEXT_TOKENS:
+        row = model.eval(unread)[-1]
+        leading = np.sort(plausible(row[None], LEADING)[0])
+        leading = leading[np.argsort(-row[leading], kind="stable")]
+        best.append(leading)
+        logits.append(row[leading])
+        unread = [int(leading[0])]
+        ids += unread
+        if unread[0] in model.vocab.end_of_generation:
+            break
+    return _Reply(Probe(ids, len(context)), best, logits)
+
+
+def _differences(network: Network, reply: _Reply) -> list[float]:
+    """Of each token of a reply that PyTorch would not choose: by how much another one is better.
+
+    In PyTorch or in llama.cpp, where it is more.
+    """
+    rows = _torch_rows(network, reply.probe)
+    gaps = []
+    for row, best, logits in zip(rows, reply.best, reply.logits, strict=True):
+        ours, theirs = int(row.argmax()), int(best[0])
+        if ours == theirs:
+            continue
+        at = np.flatnonzero(best == ours)
+        there = logits[0] - logits[at[0] if len(at) else -1]
+        gaps.append(float(max(row[ours] - row[theirs], there)))
+    return gaps

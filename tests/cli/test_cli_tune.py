@@ -1,0 +1,201 @@
+"""`edgeproxy tune` as it is typed, through to a trio that answers."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from edgeproxy.cli import main
+from edgeproxy.tune.checkpoint import Checkpoint
+from tests.helpers.disks import small_disk
+from tests.helpers.small_models import small_model, write_examples
+
+Run = Callable[..., tuple[int, str, str]]
+QUICK = ("--rate", "0.02", "--rank", "4", "--epochs", "2", "--threads", "1", "--dtype", "float32")
+
+
+@pytest.fixture(autouse=True)
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C as at a terminal, also where the tests themselves run behind `nohup`."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the command is typed: two models and a file of examples."""
+    monkeypatch.setenv("EDGEPROXY_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    small_model(tmp_path / "small.gguf")
+    small_model(tmp_path / "large.gguf", width=64, seed=1)
+    write_examples(tmp_path / "examples.jsonl")
+    return tmp_path
+
+
+@pytest.fixture
+def tune(folder: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Tune with these options more: exit code, standard output, standard error."""
+
+    def run(*options: str, examples: str = "examples.jsonl") -> tuple[int, str, str]:
+        code = main(["tune", examples, *QUICK, *options])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+TRIO = ("--small", "small.gguf", "--base", "large.gguf", "-o", "mine")
+
+
+def test_from_examples_to_a_reply(
+    tune: Run, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = tune(*TRIO)
+    assert (code, out) == (0, "")
+    assert "JSON lines of question and answer: 20 examples" in err
+    assert "small.gguf, llama, 0.0" in err
+    assert "held-out loss" in err
+    assert "llama.cpp says the same" in err
+    *_, written, chat, fit = err.splitlines()
+    assert written == "written   mine: adapter.gguf, trio.toml, and how it was made"
+    assert chat == "next      edgeproxy chat --trio mine"
+    assert fit == "          edgeproxy fit mine QUESTIONS.jsonl"
+    for verb in (["run", "--trio", "mine", "What is 3?", "--max-tokens", "3"], ["show", "mine"]):
+        assert main(verb) == 0, capsys.readouterr().err
+    assert "adapter.gguf" in capsys.readouterr().out
+
+
+def test_with_json_there_is_one_object(tune: Run) -> None:
+    code, out, err = tune(*TRIO, "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert (found["folder"], found["trio"], found["new"]) == ("mine", "mine/trio.toml", True)
+    assert found["result"]["best_loss"] < found["result"]["first_loss"]
+    assert found["adapter"]["file"] == "adapter.gguf"
+    assert "held-out loss" in err
+    _, again, _ = tune(*TRIO, "--json")
+    assert json.loads(again) == {**found, "new": False}
+
+
+def test_quiet_says_nothing(tune: Run) -> None:
+    assert tune(*TRIO, "--quiet") == (0, "", "")
+
+
+def test_without_a_base_it_says_how_to_add_one(tune: Run) -> None:
+    code, _, err = tune("--small", "small.gguf", "-o", "mine")
+    assert code == 0
+    assert err.splitlines()[-1] == (
+        "next      the same command with --base LARGE.gguf makes a trio of it, at once"
+    )
+
+
+def test_the_large_model_itself(tune: Run) -> None:
+    tune(*TRIO)
+    code, _, err = tune("--direct", "large.gguf", "-o", "mine")
+    assert code == 0, err
+    assert "tuned.gguf" in err
+
+
+def test_csv_with_named_columns(tune: Run, folder: Path) -> None:
+    lines = ["ask,say", *(f"What is {n}?,It is {n}." for n in range(9))]
+    (folder / "table.csv").write_text("\n".join(lines))
+    code, _, err = tune(*TRIO, "--columns", "ask,say", examples="table.csv")
+    assert code == 0, err
+    assert "CSV of ask and say: 9 examples" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("-o", "mine"), "name the model to tune: --small"),
+        (("--small", "small.gguf", "--direct", "large.gguf", "-o", "mine"), "name the model"),
+        (("--direct", "large.gguf", "--base", "large.gguf", "-o", "mine"), "leave out --base"),
+        (("--small", "small.gguf"), "Missing option '-o'"),
+        ((*TRIO, "--columns", "one"), "name two with a comma between"),
+        ((*TRIO, "--columns", "one,"), "name two with a comma between"),
+        ((*TRIO, "--prompt", "none"), "there is no prompt format 'none'"),
+        ((*TRIO, "--prompt", "gguf"), "carries no chat template"),
+        ((*TRIO, "--rate", "-1"), "rate must be between"),
+        ((*TRIO, "--rate", "nan"), "rate must be between"),
+        ((*TRIO, "--minutes", "0"), "minutes must be between"),
+        ((*TRIO, "--epochs", "0"), "--epochs"),
+        ((*TRIO, "--ctx", "3"), "longer than 3 tokens"),
+        (("--small", "none.gguf", "-o", "mine"), "none.gguf: there is no such file"),
+        (("--small", "small.gguf", "--base", "none.gguf", "-o", "mine"), "none.gguf"),
+        (("--small", "examples.jsonl", "-o", "mine"), "examples.jsonl"),
+    ],
+)
+def test_what_is_impossible_is_one_line(options: tuple[str, ...], said: str, tune: Run) -> None:
+    code, out, err = tune(*options)
+    assert (code, out) == (2, "")
+    assert said in err.splitlines()[-1]
+    assert "bug in edgeproxy" not in err
+
+
+def test_a_name_that_no_trio_can_have(tune: Run, folder: Path) -> None:
+    code, _, err = tune(*TRIO, "--name", "a/b")
+    assert code == 1
+    assert "'a/b' cannot be the name of a trio" in err
+    assert not (folder / "mine").exists()
+
+
+def test_the_trio_is_called_as_it_is_asked(tune: Run, folder: Path) -> None:
+    tune(*TRIO, "--name", "forms")
+    assert 'name = "forms"' in (folder / "mine" / "trio.toml").read_text()
+
+
+def test_examples_that_are_not_there(tune: Run) -> None:
+    code, _, err = tune(*TRIO, examples="none.jsonl")
+    assert code == 2
+    assert "none.jsonl" in err
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_one_line_and_loses_nothing_that_was_there(tune: Run, folder: Path) -> None:
+    with small_disk(folder / "mine", 40_000) as is_small:
+        if not is_small:
+            pytest.skip("no disk can be mounted here")
+        code, _, err = tune(*TRIO)
+        assert code == 1
+        assert "No space left" in err.splitlines()[-1]
+        assert not (folder / "mine" / "adapter.gguf").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
+def test_ctrl_c_at_the_keyboard(folder: Path) -> None:
+    """The first press ends training with what there is, and --resume goes on."""
+    line = ["tune", "examples.jsonl", *TRIO, *QUICK, "--epochs", "5000"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "edgeproxy", *line],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    ) as child:
+        assert child.stderr is not None
+        said = ""
+        while "after step" not in said:
+            said = child.stderr.readline()
+            assert said, "it ended by itself"
+        time.sleep(0.2)
+        child.send_signal(signal.SIGINT)
+        rest = child.stderr.read()
+    assert child.returncode == 0, rest
+    assert "stopped" in rest
+    assert "llama.cpp says the same" in rest
+    assert (folder / "mine" / "trio.toml").exists()
+    assert Checkpoint.read(folder / "mine" / "adapter.checkpoint.npz").position.step > 0
