@@ -66,7 +66,7 @@ number, a JSON object (judged by json), or a list of accepted ones. A line may h
 A reply is right when
 {_JUDGES}
 compared without case, width, punctuation and the accents of Latin letters, in any
-script. Judges other than contains let a reply have {REPLY_TOKENS} tokens.
+script. Judges other than contains let a reply have up to {REPLY_TOKENS} tokens.
 
 \b
 Shares have a 95% interval (Wilson). Two systems are compared by the questions that
@@ -113,7 +113,7 @@ one of them alone answers right (McNemar's exact test). Gap closed is
     "longest",
     type=click.IntRange(min=1),
     metavar="N",
-    help=f"The longest reply. [default: {LINE_TOKENS} for contains, else {REPLY_TOKENS}]",
+    help=f"The longest reply. [default: {LINE_TOKENS} to {REPLY_TOKENS}, by judge and answers]",
 )
 @model_options(trio_flag=False)
 @sampling_options
@@ -208,10 +208,10 @@ class _Work:
         """What replies depend on. Raises `UsageError` for impossible settings."""
         from edgeproxy.measure.replies import run_of
 
-        by_judge = max(JUDGES[question.judge].max_tokens for question in self.questions)
+        needed = max(question.max_tokens for question in self.questions)
         settings = {
             **asdict(self.steering),
-            "max_tokens": by_judge if self.longest is None else self.longest,
+            "max_tokens": needed if self.longest is None else self.longest,
             "ctx": self.models.ctx,
             "kv": self.models.kv,
             "draft": self.models.draft,

@@ -48,7 +48,7 @@ def numbers_asked(system: str, questions: Sequence[Question]) -> list[int]:
 class Ask:
     """Asks a speaker a question, for as much of its reply as the question's judge wants to hear.
 
-    A reply has at most `max_tokens` tokens, or so many as the judge says.
+    A reply has at most `max_tokens` tokens, or so many as the question needs.
     """
 
     sampling: Sampling
@@ -66,7 +66,7 @@ class Ask:
         Raises `Cancelled` once `is_stopping`, and where the reply is cancelled.
         """
         judge = JUDGES[question.judge]
-        longest = judge.max_tokens if self.max_tokens is None else self.max_tokens
+        longest = question.max_tokens if self.max_tokens is None else self.max_tokens
         with speaker.reply(question.text, self.sampling, longest, steering=steering) as turn:
             # Who stops has said so before turns are cancelled, so one begun since is seen here.
             if is_stopping():

@@ -17,6 +17,7 @@ from edgeproxy.errors import PromptError, UsageError
 from edgeproxy.measure.judging import (
     DEFAULT_JUDGE,
     JUDGES,
+    LINE_TOKENS,
     Verdict,
     is_said,
     words,
@@ -40,6 +41,18 @@ class Question:
     choices: tuple[tuple[str, str], ...] = ()
     said: tuple[str, ...] = ()
     is_general: bool = False
+
+    @property
+    def max_tokens(self) -> int:
+        """How many tokens of a reply are asked for where nobody says.
+
+        Where all of a reply is the answer, no more than it has bytes, and no token has fewer than
+        one: a model that does not answer so would go on to the judge's limit each time.
+        """
+        most = JUDGES[self.judge].max_tokens
+        if self.judge not in ("exact", "json"):
+            return most
+        return min(most, max(LINE_TOKENS, *(len(answer.encode()) for answer in self.answers)))
 
     def verdict(self, reply: str) -> Verdict:
         """What its judge says of a reply. Raises `UsageError` for a pattern that takes too long."""

@@ -107,3 +107,12 @@ def test_a_file_that_is_not_questions(tmp_path: Path) -> None:
             read_questions(tmp_path / f"{name}.jsonl")
     with pytest.raises(UsageError, match="questions"):
         read_questions(tmp_path)
+
+
+def test_a_reply_may_be_as_long_as_the_question_needs() -> None:
+    value = json.dumps({"value": "x" * 80})
+    assert Question("A?", (value, "{}"), judge="json").max_tokens == len(value)
+    assert Question("A?", ("short",), judge="exact").max_tokens == 48
+    assert Question("A?", ("é" * 300,), judge="exact").max_tokens == 256
+    assert Question("A?", ("5",), judge="number").max_tokens == 256
+    assert Question("A?", ("x" * 80,)).max_tokens == 48
