@@ -35,8 +35,8 @@ TEXT_TOKENS = 32
 LEADING = 64
 """So many of llama.cpp's best tokens are kept at each place of a reply."""
 REPORT = (
-    "no adapter was written; this is a fault of edgeproxy's and not of your examples: please report "
-    "it, with the model's name"
+    "no adapter was written; this is a fault of edgeproxy's and not of your examples: please "
+    "report it, with the model's name"
 )
 
 
