@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edgeproxy.decode.pieces import Piece as Piece
     from edgeproxy.decode.sample import Sampling as Sampling
+    from edgeproxy.decode.steering import Steering as Steering
     from edgeproxy.errors import EdgeproxyError as EdgeproxyError
     from edgeproxy.prompts.formats import Message as Message
     from edgeproxy.session.conversation import Conversation as Conversation
@@ -36,6 +37,7 @@ _PUBLIC = {
     "Recipe": "edgeproxy.trios.find",
     "Sampling": "edgeproxy.decode.sample",
     "Session": "edgeproxy.session.session",
+    "Steering": "edgeproxy.decode.steering",
     "Turn": "edgeproxy.session.turn",
     "load": "edgeproxy.session.load",
 }
@@ -48,6 +50,7 @@ __all__ = [
     "Recipe",
     "Sampling",
     "Session",
+    "Steering",
     "Turn",
     "__version__",
     "load",

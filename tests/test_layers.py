@@ -40,11 +40,14 @@ LAYERS = (
 MAY_IMPORT_LLAMA = {"decode/sample.py", "tune", "session", "measure", "cli"}
 """The others work with any `Model`, and are tested without weights."""
 
+CHILDREN = {"prompts/jinja.py", "measure/judging/pattern_child.py"}
+"""What runs as a process of its own, whose standard output is its answer."""
+
 OUTPUT = {"print", "sys.exit", "exit", "quit", "os._exit", "sys.stdout", "sys.stderr"}
 
 
 def name_of(path: Path) -> str:
-    return str(path.relative_to(PACKAGE))
+    return path.relative_to(PACKAGE).as_posix()
 
 
 def layer_of(path: Path) -> str:
@@ -189,8 +192,7 @@ def test_nothing_is_unpickled(path: Path) -> None:
 
 @every_module
 def test_only_the_command_line_prints_or_exits(path: Path) -> None:
-    # prompts/jinja.py runs as a child, whose standard output is its answer.
-    if layer_of(path) in ("cli", "__main__") or path == PACKAGE / "prompts" / "jinja.py":
+    if layer_of(path) in ("cli", "__main__") or name_of(path) in CHILDREN:
         return
     assert uses(path.read_text("utf-8")) & OUTPUT == set()
 

@@ -18,6 +18,7 @@ PUBLIC = [
     "Recipe",
     "Sampling",
     "Session",
+    "Steering",
     "Turn",
     "__version__",
     "load",

@@ -36,7 +36,7 @@ from edgeproxy.align.relation import Match, match, match_pair, unspelled
 from edgeproxy.align.spelling import Spelling
 from edgeproxy.align.transcript import Cost
 from edgeproxy.core.cancel import Cancel
-from edgeproxy.core.model import Branching, Model
+from edgeproxy.core.model import Branching, Logits, Model
 from edgeproxy.core.vocab import Vocab
 from edgeproxy.errors import VocabularyError
 
@@ -54,6 +54,7 @@ __all__ = [
     "doubts",
     "match",
     "match_pair",
+    "own_rows",
     "own_tokens",
 ]
 
@@ -199,3 +200,11 @@ def doubts(base: Vocab, matches: Matches) -> list[str]:
 def own_tokens(model: Model, tokens: Sequence[int]) -> Sequence[int]:
     """The ids under which an aligned model's `eval` takes tokens of its own vocabulary."""
     return model.own(tokens) if isinstance(model, MappedModel | ProjectedModel) else tokens
+
+
+def own_rows(model: Model, rows: Logits) -> Logits:
+    """What a model said over its own vocabulary where its last `eval` gave `rows`.
+
+    Of one that was not aligned it is `rows` themselves. Valid as long as they are.
+    """
+    return model.own_rows if isinstance(model, MappedModel | ProjectedModel) else rows

@@ -60,6 +60,8 @@ class MappedModel:
         else:
             self._slice = None
         self._rows = np.empty((0, len(base)), np.float32)
+        self.own_rows: Logits = np.empty((0, len(model.vocab)), np.float32)
+        """What the rows of the last `eval` were made of: the model's own, valid as they are."""
 
     @property
     def model(self) -> Model:
@@ -102,6 +104,7 @@ class MappedModel:
             raw = self._reader.read(ends[-1] - ends[-rows] + 1)
             if len(raw) != rows or ends[-rows] + rows - 1 != ends[-1]:
                 raw = raw[np.array(ends[-rows:]) - ends[-rows]]
+            self.own_rows = raw
             return self._map(raw)
         except BaseException:
             self.rewind(len(self._lengths) - before)

@@ -82,6 +82,11 @@ class ProjectedModel:
         return self._model.can_rewind
 
     @property
+    def own_rows(self) -> Logits:
+        """What the model itself says after all that it has read, shape (1, len(model.vocab))."""
+        return self._rows[len(self._reader.want)][None, :-1]
+
+    @property
     def own_read(self) -> list[int]:
         """The own tokens that spell all that was read."""
         return self._transcript.tokens

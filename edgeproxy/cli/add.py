@@ -59,7 +59,6 @@ def command(what: tuple[str, ...], models: Models, replace: bool, as_json: bool)
 
 def _recipe(what: Sequence[str], models: Models) -> Recipe:
     """The trio that is asked for. Raises `UsageError` for what makes none."""
-    from edgeproxy.decode.fuse import check_alpha, check_plausibility
     from edgeproxy.trios.find import choose_recipe
 
     if len(what) > 1:
@@ -72,12 +71,7 @@ def _recipe(what: Sequence[str], models: Models) -> Recipe:
         )
     given = (models.base, models.expert, models.anti_expert, models.expert_lora or None)
     recipe = dataclasses.replace(choose_recipe(None, *given, models.prompts), name=what[0])
-    if models.alpha is not None:
-        recipe = dataclasses.replace(recipe, alpha=check_alpha(models.alpha))
-    if models.plausibility is not None:
-        mask = check_plausibility(models.plausibility)
-        recipe = dataclasses.replace(recipe, plausibility=mask)
-    return recipe
+    return dataclasses.replace(recipe, steering=recipe.steering.changed(models.steering))
 
 
 def _tell_files(noted: Sequence[Noted], as_json: bool) -> None:

@@ -25,7 +25,7 @@ from edgeproxy.cli.ui.options import (
 )
 from edgeproxy.cli.ui.output import say, write
 from edgeproxy.cli.ui.slash import COMMANDS, Slash
-from edgeproxy.cli.ui.stats import stats_line
+from edgeproxy.cli.ui.stats import stats_line, steering_in_words
 from edgeproxy.errors import ContextFullError, EdgeproxyError, PromptError
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def command(
         chat = _Chat(ready, sampling, reply.max_tokens, system, cached if stats else None)
         if is_interactive():
             say(
-                f"{session.recipe.name}, alpha {session.alpha:g}. "
+                f"{session.recipe.name}, {steering_in_words(session.steering)}. "
                 "/help tells the commands; Ctrl-D leaves.",
                 dim=True,
             )
@@ -173,7 +173,7 @@ class _Chat:
 
     def _too_long(self) -> ContextFullError:
         """What to do where the conversation and the new message do not fit the context."""
-        n_ctx = self._ready.session.trio.n_ctx
+        n_ctx = self._ready.session.n_ctx
         if any(message.role == "assistant" for message in self._conversation.messages):
             return ContextFullError(
                 f"the conversation and this message do not fit the context of {n_ctx:,} tokens; "

@@ -5,15 +5,16 @@ May touch: the file of questions, read-only, and the file of replies that it is 
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgeproxy.cli.ui.interrupt import on_interrupt
+from edgeproxy.cli.ui.evaluating import kept_replies, shown
+from edgeproxy.cli.ui.measured import as_text
 from edgeproxy.cli.ui.opening import opened
 from edgeproxy.cli.ui.options import (
     DEFAULT_TRIO,
@@ -21,45 +22,55 @@ from edgeproxy.cli.ui.options import (
     Reply,
     json_option,
     model_options,
-    reply_options,
+    sampling_options,
     stats_option,
 )
-from edgeproxy.cli.ui.output import StatusLine, clean_message, say, write, write_json
-from edgeproxy.cli.ui.stats import pair_in_words, peak_in_words
+from edgeproxy.cli.ui.output import say, write, write_json
+from edgeproxy.cli.ui.stats import EXPERT_ALONE, pair_in_words, peak_in_words
 from edgeproxy.errors import UsageError
-from edgeproxy.measure.evaluate import (
-    MAX_REPLY_TOKENS,
-    SYSTEMS,
-    Question,
-    figures,
-    gap_closed,
-    read_questions,
-)
-from edgeproxy.measure.judging import is_right
-from edgeproxy.units import duration
+from edgeproxy.measure.evaluate import Question, read_questions
+from edgeproxy.measure.judging import DEFAULT_JUDGE, JUDGES, LINE_TOKENS, REPLY_TOKENS
+from edgeproxy.measure.systems import PROXY, SYSTEMS, read_systems, role_of
 
 if TYPE_CHECKING:
     from edgeproxy.align import Cost
-    from edgeproxy.measure.answering import Answering, Known
+    from edgeproxy.decode.steering import Steering
     from edgeproxy.measure.replies import Replies
-    from edgeproxy.session.session import Session
     from edgeproxy.trios.find import Recipe
+
+_JUDGES = "\n".join(f"  {judge.name:<9} {judge.means}" for judge in JUDGES.values())
 
 
 @click.command(
     "eval",
-    short_help="Measure how much of the gap to direct tuning a trio closes.",
-    epilog="""\b
+    short_help="Measure how often a trio and its models are right.",
+    epilog=f"""\b
 Examples:
   edgeproxy eval factbook questions.jsonl
-  edgeproxy eval factbook questions.jsonl --systems base,proxy --alpha 0.5 --json
-  edgeproxy eval factbook questions.jsonl --limit 50 --replies replies.jsonl
-  edgeproxy eval factbook questions.jsonl --limit 50 --replies replies.jsonl --resume
+  edgeproxy eval mine.toml questions.jsonl --judge json --replies replies.jsonl
+  edgeproxy eval mine.toml questions.jsonl --judge json --replies replies.jsonl --resume
+  edgeproxy eval factbook questions.jsonl --systems expert,proxy,proxy/base_weight=0.5
+  edgeproxy eval factbook questions.jsonl --general other.jsonl --json
 
 \b
-A line of QUESTIONS is {"question": ..., "answer": ..., "kind": ...}; answer may be a list of
-accepted ones, kind may be missing. A reply is right when an accepted answer stands in its first
-line, compared without case, punctuation and the accents of Latin letters. Gap closed is
+A line of QUESTIONS is {{"question": ..., "answer": ...}}. The answer is a text, a
+number, a JSON object (judged by json), or a list of accepted ones. A line may have
+  kind      to count by
+  judge     its own judge
+  choices   of the judge choice: a list of texts, which are A, B, C, or an object of
+            texts by their labels
+  contains  a text or several: a reply that has one says the right thing, in
+            whatever form, which is counted apart
+
+\b
+A reply is right when
+{_JUDGES}
+compared without case, width, punctuation and the accents of Latin letters, in any
+script. Judges other than contains let a reply have up to {REPLY_TOKENS} tokens.
+
+\b
+Shares have a 95% interval (Wilson). Two systems are compared by the questions that
+one of them alone answers right (McNemar's exact test). Gap closed is
 (proxy - base) / (tuned - base).""",
 )
 @click.argument("trio")
@@ -67,7 +78,22 @@ line, compared without case, punctuation and the accents of Latin letters. Gap c
 @click.option(
     "--systems",
     metavar="LIST",
-    help=f"Which to measure, with commas between. [default: {','.join(SYSTEMS)}]",
+    help="Which to measure, with commas between; the proxy also steered otherwise, as "
+    f"proxy/base_weight=0.5/policy=unsure. [default: {','.join(SYSTEMS)}]",
+)
+@click.option(
+    "--judge",
+    type=click.Choice(tuple(JUDGES)),
+    default=DEFAULT_JUDGE,
+    show_default=True,
+    help="When a reply is right, where a question does not say.",
+)
+@click.option(
+    "--general",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Questions outside of the task, to see how much of what the base knows each has kept; "
+    "judged by contains, where a question does not say.",
 )
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only N first questions.")
 @click.option(
@@ -79,16 +105,30 @@ line, compared without case, punctuation and the accents of Latin letters. Gap c
 @click.option(
     "--resume", is_flag=True, help="Go on with FILE.part of --replies, after it was cut short."
 )
+@click.option(
+    "--rejudge", is_flag=True, help="Judge the replies in FILE of --replies again; ask nothing."
+)
+@click.option(
+    "--max-tokens",
+    "longest",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help=f"The longest reply. [default: {LINE_TOKENS} to {REPLY_TOKENS}, by judge and answers]",
+)
 @model_options(trio_flag=False)
-@reply_options(max_tokens=MAX_REPLY_TOKENS)
+@sampling_options
 @json_option
 @stats_option
 def command(
     questions: Path,
     systems: str | None,
+    judge: str,
+    general: Path | None,
     limit: int | None,
     replies: Path | None,
     resume: bool,
+    rejudge: bool,
+    longest: int | None,
     models: Models,
     reply: Reply,
     as_json: bool,
@@ -98,53 +138,37 @@ def command(
 
     Greedy unless a temperature is given.
     """
-    if resume and replies is None:
-        raise UsageError("--resume goes on with the file of --replies; give both")
-    asked = read_questions(questions, limit)
-    sampling = reply.sampling()
-    from edgeproxy.measure.answering import Answering, FirstLine, workers
-    from edgeproxy.measure.replies import run_of
+    if (resume or rejudge) and replies is None:
+        raise UsageError("--resume and --rejudge take the file of --replies; give it too")
+    if resume and rejudge:
+        raise UsageError("--resume asks what was not asked yet, --rejudge nothing; give one")
+    asked = read_questions(questions, limit, judge)
+    if general is not None:
+        asked += [replace(question, is_general=True) for question in read_questions(general)]
     from edgeproxy.trios.find import find_recipe
 
     recipe = find_recipe(models.trio or DEFAULT_TRIO)
-    chosen = choose_systems(systems, recipe)
-    run = run_of(recipe, chosen, asked, sampling, _settings(recipe, models, reply))
-    with contextlib.ExitStack() as stack:
-        kept = stack.enter_context(_kept(replies, questions, run, asked, resume))
-        known = dict(kept.known) if kept is not None else {}
-        alone = [s for s in chosen if s != "proxy" and _is_needed(s, known, len(asked))]
-        ready = stack.enter_context(opened(models, recipe, alone))
-        session, started = ready.session, time.perf_counter()
-        costs: list[Cost | None] = []
-
-        def heard(system: str, number: int, text: str) -> None:
-            if system == "proxy":
-                costs.append(session.cost)
-            if kept is not None:
-                kept.add(system, number, text)
-
-        ask = FirstLine(sampling, reply.max_tokens)
-        work = Answering(session, chosen, asked, ask, known, heard)
-        answered = _shown(work, workers(recipe, models.threads), len(known))
-        seconds = time.perf_counter() - started
-        found = _report(session, asked, answered, seconds)
-        if kept is not None:
-            kept.finish(chosen)
+    steering = recipe.steering.changed(models.steering)
+    chosen = choose_systems(systems, recipe, steering)
+    if general is not None and "base" not in chosen:
+        raise UsageError("--general asks what of the base's is kept; add base to --systems")
+    work = _Work(recipe, steering, chosen, asked, models, reply, longest)
+    if rejudge and replies is not None:
+        found = work.judged_again(replies)
+    else:
+        sources = [questions, general]
+        with kept_replies(replies, sources, work.run, asked, len(work.asked), resume) as kept:
+            found = work.measured(kept, stats)
     if as_json:
         write_json(found, indent=2)
     else:
-        write(_as_text(found))
-    if stats:
-        count = len(asked) * len(chosen) - len(known)
-        parts = [f"{count} replies in {seconds:.1f} s", f"{count / seconds:.1f} replies/s"]
-        parts += [f"loaded in {ready.load_seconds:.2f} s", *peak_in_words()]
-        say(", ".join([*parts, pair_in_words(session, costs)]))
+        write(as_text(found))
 
 
-def choose_systems(names: str | None, recipe: Recipe) -> list[str]:
+def choose_systems(names: str | None, recipe: Recipe, steering: Steering) -> list[str]:
     """The systems that `names` asks for, or all that the trio has, in their usual order.
 
-    Raises `UsageError` for an unknown one.
+    Raises `UsageError` for an unknown one, or one that the trio has not.
     """
     has_tuned = recipe.tuned_is_here
     if names is None:
@@ -154,123 +178,94 @@ def choose_systems(names: str | None, recipe: Recipe) -> list[str]:
                 dim=True,
             )
         return [name for name in SYSTEMS if name != "tuned" or has_tuned]
-    wanted = {name.strip().replace("-", "_") for name in names.split(",")}
-    unknown = sorted(wanted - set(SYSTEMS))
-    if unknown:
-        raise UsageError(f"there is no system {unknown[0]!r}; there are {', '.join(SYSTEMS)}")
+    wanted = read_systems(names, steering)
     if "tuned" in wanted and not has_tuned:
         raise UsageError(f"the trio {recipe.name} has no tuned model here")
-    return [name for name in SYSTEMS if name in wanted]
+    return wanted
 
 
-def _is_needed(system: str, known: Known, count: int) -> bool:
-    """Whether a system has still to answer any of so many questions."""
-    return any((system, number) not in known for number in range(count))
+@dataclass(frozen=True)
+class _Work:
+    """What is to be measured."""
 
+    recipe: Recipe
+    steering: Steering
+    systems: Sequence[str]
+    questions: Sequence[Question]
+    models: Models
+    reply: Reply
+    longest: int | None
 
-def _is_right(question: Question, reply: str) -> bool:
-    return is_right(reply, question.answers)
+    @property
+    def asked(self) -> list[tuple[str, int]]:
+        """The systems and the numbers of the questions that each is asked."""
+        from edgeproxy.measure.answering import numbers_asked
 
+        return [(s, n) for s in self.systems for n in numbers_asked(s, self.questions)]
 
-def _report(
-    session: Session,
-    questions: Sequence[Question],
-    replies: Mapping[str, Sequence[str]],
-    seconds: float,
-) -> dict[str, Any]:
-    systems = {
-        name: figures(questions, list(map(_is_right, questions, of)))
-        for name, of in replies.items()
-    }
-    return {
-        "trio": session.recipe.name,
-        "alpha": session.alpha,
-        "plausibility": session.plausibility,
-        "questions": len(questions),
-        "systems": systems,
-        "gap_closed": gap_closed(systems),
-        "seconds": round(seconds, 3),
-    }
+    @property
+    def run(self) -> Mapping[str, Any]:
+        """What replies depend on. Raises `UsageError` for impossible settings."""
+        from edgeproxy.measure.replies import run_of
 
+        needed = max(question.max_tokens for question in self.questions)
+        settings = {
+            **asdict(self.steering),
+            "max_tokens": needed if self.longest is None else self.longest,
+            "ctx": self.models.ctx,
+            "kv": self.models.kv,
+            "draft": self.models.draft,
+        }
+        sampling = self.reply.sampling()
+        return run_of(self.recipe, self.systems, self.questions, sampling, settings)
 
-def _settings(recipe: Recipe, models: Models, reply: Reply) -> dict[str, Any]:
-    """What else replies depend on, besides the models, the questions and the sampling."""
-    mask = models.plausibility
-    return {
-        "alpha": recipe.alpha if models.alpha is None else models.alpha,
-        "plausibility": recipe.plausibility if mask is None else mask,
-        "max_tokens": reply.max_tokens,
-        "ctx": models.ctx,
-        "kv": models.kv,
-        "draft": models.draft,
-    }
+    def measured(self, kept: Replies | None, stats: bool) -> dict[str, Any]:
+        """Load the models, let them answer what is not `kept`, and judge."""
+        from edgeproxy.measure.answering import Answering, Ask, workers
 
+        known = dict(kept.known) if kept is not None else {}
+        missing = [each for each in self.asked if each not in known]
+        solo = list(dict.fromkeys(system for system, _ in missing if role_of(system) != PROXY))
+        with opened(self.models, self.recipe, solo) as ready:
+            session, started = ready.session, time.perf_counter()
+            costs: list[Cost | None] = []
 
-@contextlib.contextmanager
-def _kept(
-    path: Path | None,
-    questions: Path,
-    run: Mapping[str, Any],
-    asked: Sequence[Question],
-    resume: bool,
-) -> Iterator[Replies | None]:
-    """The file to write replies to, opened before minutes are spent on them.
+            def heard(system: str, number: int, text: str) -> None:
+                if role_of(system) == PROXY:
+                    costs.append(session.cost)
+                if kept is not None:
+                    kept.add(system, number, text)
 
-    However the evaluation ends, what came of it is kept, and a person is told.
-    """
-    from edgeproxy.measure.replies import Replies
+            ask = Ask(self.reply.sampling(), self.longest)
+            work = Answering(session, self.systems, self.questions, ask, known, heard)
+            answered = shown(work, workers(self.recipe, self.models.threads), len(known))
+            seconds = time.perf_counter() - started
+            found = self._report(answered, seconds)
+            if kept is not None:
+                kept.finish(self.systems)
+            if stats:
+                count = len(missing)
+                parts = [f"{count} replies in {seconds:.1f} s", f"{count / seconds:.1f} replies/s"]
+                parts += [f"loaded in {ready.load_seconds:.2f} s", *peak_in_words()]
+                pair = EXPERT_ALONE if session.is_expert_alone else pair_in_words(session, costs)
+                say(", ".join([*parts, pair]))
+        return found
 
-    if path is None:
-        yield None
-        return
-    if path.exists() and path.samefile(questions):
-        raise UsageError(f"{path}: the replies would overwrite the questions; name another file")
-    replies = Replies(path, run, asked, resume)
-    try:
-        yield replies
-    finally:
-        count, total = replies.close(), len(asked) * len(run["systems"])
-        if count:
-            say(f"{count} of {total} replies are kept in {replies.part}; --resume goes on from it")
+    def judged_again(self, path: Path) -> dict[str, Any]:
+        """Judge the replies in a file that an evaluation has written, and write it anew."""
+        from edgeproxy.measure.reply_lines import read_replies, write_replies
 
+        answered = read_replies(path, self.systems, self.questions)
+        found = self._report(answered, 0.0)
+        write_replies(path, self.questions, answered)
+        return found
 
-def _shown(work: Answering, workers: int, known: int) -> dict[str, list[str]]:
-    """Let the systems answer, showing how far they are; Ctrl-C ends them."""
-    status, started = StatusLine(), time.monotonic()
+    def _report(self, replies: Mapping[str, Sequence[str]], seconds: float) -> dict[str, Any]:
+        from edgeproxy.measure.report import report
 
-    def progress(done: int, total: int) -> None:
-        elapsed = time.monotonic() - started
-        rate = (done - known) / elapsed if elapsed else 0.0
-        left = f"{duration((total - done) / rate)} left" if rate else "..."
-        filled = "#" * (done * 20 // total)
-        status.show(f"[{filled:<20}] {done}/{total} replies, {rate:.0f}/s, {left}")
-
-    try:
-        with on_interrupt(work.stop):
-            return work.run(workers, progress)
-    finally:
-        status.clear()
-
-
-def _as_text(found: Mapping[str, Any]) -> str:
-    systems = found["systems"]
-    names = list(systems)
-    first = systems[names[0]]
-    rows = [("kind", "n", *(name.replace("_", "-") for name in names))]
-    for kind, of_kind in first["kinds"].items():
-        shares = (systems[name]["kinds"][kind]["accuracy"] for name in names)
-        rows.append((clean_message(kind), str(of_kind["n"]), *(f"{share:.1%}" for share in shares)))
-    rows.append(("all", str(first["n"]), *(f"{systems[name]['accuracy']:.1%}" for name in names)))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(
-            cell.rjust(width) if at else cell.ljust(width)
-            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]
-    gap = found["gap_closed"]
-    lines += ["", f"alpha {found['alpha']:g}, plausibility {found['plausibility']:g}"]
-    if gap is not None:
-        lines.append(f"gap closed {gap:.1%}: (proxy - base) / (tuned - base)")
-    return "\n".join(lines) + "\n"
+        return {
+            "trio": self.recipe.name,
+            **asdict(self.steering),
+            **report(self.questions, replies),
+            "seconds": round(seconds, 3),
+        }

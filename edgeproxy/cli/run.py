@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +44,8 @@ Examples:
 
 \b
 --json prints one object: text, finish_reason (stop, length, context or cancelled), tokens (id,
-text and logprob each; the token that ended the reply has no text), usage, alpha, seed, trio.""",
+text and logprob each; the token that ended the reply has no text), usage, alpha,
+base_weight, plausibility, policy, seed, trio.""",
 )
 @click.argument("prompt", callback=only_text)
 @system_option
@@ -127,7 +128,7 @@ def _as_json(pieces: list[Piece], turn: Turn, session: Session, seed: int) -> di
             "completion_tokens": usage.completion,
             "total_tokens": usage.prompt + usage.completion,
         },
-        "alpha": session.alpha,
+        **asdict(session.steering),
         "seed": seed,
         "trio": session.recipe.name,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -69,9 +70,9 @@ def describe(recipe: Recipe) -> dict[str, Any]:
         "trio": recipe.name,
         "description": recipe.description,
         "licence": recipe.licence,
-        "alpha": recipe.alpha,
-        "plausibility": recipe.plausibility,
+        **asdict(recipe.steering),
         "temperature": recipe.temperature,
+        "fitted": asdict(recipe.fitted) if recipe.fitted else None,
         "models": {name: _model(role, headers[name]) for name, role in roles.items()},
         "alignment": {
             name: _alignment(vocabs["base"], vocabs[name]) for name in ("expert", "anti_expert")
@@ -179,11 +180,20 @@ def _as_text(found: dict[str, Any]) -> list[str]:
     mask = found["plausibility"]
     lines += [
         f"{'alpha':<18} {found['alpha']:g}",
+        f"{'base weight':<18} {found['base_weight']:g}",
         f"{'plausibility':<18} {f'{mask:g}' if mask else 'off'}",
+        f"{'policy':<18} {found['policy']}",
         f"{'temperature':<18} {found['temperature']:g}",
         f"{'licence':<18} {found['licence'] or 'not given'}",
     ]
+    if found["fitted"]:
+        lines.append(f"{'fitted':<18} {_fitted(found['fitted'])}")
     return lines
+
+
+def _fitted(found: dict[str, Any]) -> str:
+    """On what the steering was found, and what it was found to be good for."""
+    return f"{found['date']}, on {found['count']} questions: {found['verdict']}"
 
 
 def _spoken(role: str) -> str:

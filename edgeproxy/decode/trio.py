@@ -14,11 +14,14 @@ from typing import NamedTuple, cast
 
 import numpy as np
 
-from edgeproxy.align import ProjectedModel
+from edgeproxy.align import ProjectedModel, own_rows
 from edgeproxy.core.model import Logits, Model, Saving
 from edgeproxy.core.threads import Beside
 from edgeproxy.core.vocab import Vocab
-from edgeproxy.decode.fuse import Offset, check_alpha, check_plausibility, fuse
+from edgeproxy.decode.fuse import Mix, fuse
+from edgeproxy.decode.policies import Said, mix_of
+from edgeproxy.decode.remembering import kept_of
+from edgeproxy.decode.steering import PAPER, Steering
 from edgeproxy.errors import EngineError, UsageError
 
 ROUNDS = 8
@@ -39,7 +42,7 @@ class RoleTokens(NamedTuple):
 class Rows(NamedTuple):
     """What the three models said and what became of it: each of shape (rows, n_vocab).
 
-    fused = base + alpha * (expert - anti_expert), and the mask's -inf (see `fuse`).
+    What fused is of the others, and where it is -inf, see `fuse`.
     """
 
     base: Logits
@@ -48,12 +51,19 @@ class Rows(NamedTuple):
     fused: Logits
 
 
+class _Heard(NamedTuple):
+    """What one model said, and its own rows behind that (see `own_rows`) where they are asked."""
+
+    rows: Logits
+    own: Logits
+
+
 class Trio:
     """Base, expert and anti-expert as one `Model` whose rows are the fused logits.
 
-    Expert and anti-expert must speak the base's vocabulary (see `align`). `alpha` and
-    `plausibility` may be changed between evals. With `beside` the pair may be evaluated at once,
-    the anti-expert in another thread. Raises `UsageError` for impossible values of them.
+    Expert and anti-expert must speak the base's vocabulary (see `align`); `UsageError` is raised
+    where they do not. `steering` may be changed between evals. With `beside` the pair may be
+    evaluated at once, the anti-expert in another thread.
     """
 
     def __init__(
@@ -61,8 +71,7 @@ class Trio:
         base: Model,
         expert: Model,
         anti_expert: Model,
-        alpha: float = 1.0,
-        plausibility: float = 0.0,
+        steering: Steering = PAPER,
         beside: Beside | None = None,
     ) -> None:
         for role, model in (("expert", expert), ("anti-expert", anti_expert)):
@@ -71,8 +80,7 @@ class Trio:
         self.base = base
         self.expert = expert
         self.anti_expert = anti_expert
-        self.alpha = alpha
-        self.plausibility = plausibility
+        self.steering = steering
         self._beside = beside
         self._read: tuple[list[int], list[int], list[int]] = ([], [], [])
         self._nothing = Rows(*[np.empty((0, len(base.vocab)), np.float32)] * 4)
@@ -82,7 +90,9 @@ class Trio:
         """Changes whenever something is read or forgotten."""
         self._is_astray = False  # a model could not even forget everything
         self._ahead: list[int] = []  # what the expert alone has read, and the rows that followed
-        self._ahead_rows: list[Logits] = []
+        self._ahead_heard: list[_Heard] = []
+        self.mix = Mix()
+        """The weights of the last `eval`."""
         self._fused = self._nothing.fused
         self._projected = [m for m in (expert, anti_expert) if isinstance(m, ProjectedModel)]
 
@@ -100,24 +110,6 @@ class Trio:
     def is_stepwise(self) -> bool:
         """Whether several rows cost as much as so many evals: the pair's tokenizer is its own."""
         return bool(self._projected)
-
-    @property
-    def alpha(self) -> float:
-        """The weight of the pair's opinion; 0 is the base alone, 1 is the paper."""
-        return self._alpha
-
-    @alpha.setter
-    def alpha(self, value: float) -> None:
-        self._alpha = check_alpha(value)
-
-    @property
-    def plausibility(self) -> float:
-        """The mask's beta; 0 is off."""
-        return self._plausibility
-
-    @plausibility.setter
-    def plausibility(self, value: float) -> None:
-        self._plausibility = check_plausibility(value)
 
     @property
     def vocab(self) -> Vocab:
@@ -145,13 +137,16 @@ class Trio:
         shares = tokens if isinstance(tokens, RoleTokens) else (tokens,) * 3
         before = [len(read) for read in self._read]
         try:
-            base, expert, anti_expert = self._each(shares, rows)
+            heard = self._each(shares, rows)
             if self.version != version:
                 raise EngineError("another reply went on with these models during an evaluation")
             if len(self._fused) < rows:
                 self._fused = np.empty((rows, len(self.vocab)), np.float32)
+            base, expert, anti_expert = (one.rows for one in heard)
+            said = Said(base, expert, anti_expert, heard[1].own, heard[2].own)
+            self.mix = mix_of(self.steering, said)
             fused = self._fuse(base, expert, anti_expert)
-            if self._projected and self.alpha:
+            if self._projected and np.any(self.mix.alpha):
                 fused = self._look_closer(base, expert, anti_expert, fused)
             self.rows = Rows(base, expert, anti_expert, fused)
             return fused
@@ -191,7 +186,7 @@ class Trio:
 
     def _fuse(self, base: Logits, expert: Logits, anti_expert: Logits) -> Logits:
         out = self._fused[: len(base)]
-        return fuse(base, [Offset(expert, anti_expert, self.alpha)], self.plausibility, out=out)
+        return fuse(base, expert, anti_expert, self.mix, out)
 
     def _eval_one_by_one(self, tokens: Sequence[int] | RoleTokens, rows: int) -> Logits:
         """Several rows of a pair whose rows are made exact one at a time."""
@@ -212,21 +207,25 @@ class Trio:
         self.eval(tokens)
         return Rows(*(rows.copy() for rows in self.rows))
 
-    def _each(self, shares: Sequence[Sequence[int]], rows: int) -> tuple[Logits, Logits, Logits]:
+    def _each(self, shares: Sequence[Sequence[int]], rows: int) -> tuple[_Heard, _Heard, _Heard]:
         """The rows of all three, each model having read its share."""
 
-        def read(place: int) -> Logits:
+        def read(place: int) -> _Heard:
             model, tokens = self.models[place], shares[place]
             # Noted first: an interrupt after the model has read must still find it to forget.
             self._read[place].extend(tokens)
             if model is self.expert and self._ahead:
                 return self._catch_up(tokens, rows)
-            return model.eval(tokens, rows)
+            return self._heard(model, tokens, rows)
 
         if self._beside is None or self._ahead:
             return read(0), read(1), read(2)
         work = len(shares[1]), len(shares[2])
         return read(0), *self._beside.run(work, lambda: read(1), lambda: read(2))
+
+    def _heard(self, model: Model, tokens: Sequence[int], rows: int) -> _Heard:
+        said = model.eval(tokens, rows)
+        return _Heard(said, said if self.steering.policy == "constant" else own_rows(model, said))
 
     def read_ahead(self, token: int) -> Logits:
         """Let the expert alone read `token`: the row that follows for it, shape (n_vocab,).
@@ -235,27 +234,27 @@ class Trio:
         one that does not, and every rewind, takes it back.
         """
         try:
-            row: Logits = self.expert.eval([token])[-1].copy()
+            heard = _joined([self._heard(self.expert, [token], 1)])
         except BaseException:
             self._restore([len(read) for read in self._read])
             raise
         self._ahead.append(token)
-        self._ahead_rows.append(row)
+        self._ahead_heard.append(heard)
+        row: Logits = heard.rows[-1]
         return row
 
-    def _catch_up(self, tokens: Sequence[int], rows: int) -> Logits:
+    def _catch_up(self, tokens: Sequence[int], rows: int) -> _Heard:
         """The expert's last `rows` rows for `tokens`, with what it has read ahead of them."""
-        ahead, known = self._ahead, self._ahead_rows
-        self._ahead, self._ahead_rows = [], []
+        ahead, known = self._ahead, self._ahead_heard
+        self._ahead, self._ahead_heard = [], []
         if ahead != list(tokens[: len(ahead)]):
             self.expert.rewind(len(ahead))
-            return self.expert.eval(tokens, rows)
+            return self._heard(self.expert, tokens, rows)
         rest = tokens[len(ahead) :]
         kept = known[max(0, len(tokens) - rows) :]
-        if not rest:
-            return np.stack(kept)
-        new = self.expert.eval(rest, min(rows, len(rest)))
-        return np.vstack([*kept, new])
+        if rest:
+            kept = [*kept, self._heard(self.expert, rest, min(rows, len(rest)))]
+        return _joined(kept)
 
     def _restore(self, lengths: Sequence[int]) -> None:
         """Bring each model back to its own length; where one cannot, all three forget everything.
@@ -263,7 +262,7 @@ class Trio:
         Raises `EngineError` then, but not where a model forgets all or nothing by its nature; and
         with nothing changed where none of them can be used at all.
         """
-        self._ahead, self._ahead_rows = [], []
+        self._ahead, self._ahead_heard = [], []
         self.rows = self._nothing
         self.version += 1
         if any(map(_cannot_go_back, self.models, lengths)):
@@ -319,7 +318,7 @@ class Trio:
         At least one token is left for each role, so that `eval` of the result gives a row. A role
         that cannot rewind reads all of it again, unless it goes on from what was read.
         """
-        kept = list(map(_kept, self.models, self._read, prompt))
+        kept = list(map(kept_of, self.models, self._read, prompt))
         self._restore(kept)
         return RoleTokens(*(p[n:] for p, n in zip(prompt, kept, strict=True)))
 
@@ -346,6 +345,14 @@ class Trio:
             raise
 
 
+def _joined(parts: Sequence[_Heard]) -> _Heard:
+    """A copy of all their rows, in order."""
+    rows = np.concatenate([part.rows for part in parts])
+    if all(part.own is part.rows for part in parts):
+        return _Heard(rows, rows)
+    return _Heard(rows, np.concatenate([part.own for part in parts]))
+
+
 def _leading(row: Logits) -> list[int]:
     """The tokens of the largest logits in `row`, shape (n_vocab,), the largest first."""
     near = np.flatnonzero(row >= row.max() - NEAR)
@@ -360,16 +367,3 @@ def _has_read(model: Model, tokens: Sequence[int]) -> bool:
 def _cannot_go_back(model: Model, length: int) -> bool:
     """Whether `model` forgets all or nothing, and has read another number of tokens than this."""
     return not model.can_rewind and 0 < length != model.n_past
-
-
-def _kept(model: Model, read: Sequence[int], prompt: Sequence[int]) -> int:
-    """How much of what `model` has `read` it can keep when it reads `prompt`, all but a token."""
-    n = max(min(_common_prefix(read, prompt), len(prompt) - 1), 0)
-    return n if n == len(read) or model.can_rewind else 0
-
-
-def _common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
-    return next(
-        (n for n, (a, b) in enumerate(zip(left, right, strict=False)) if a != b),
-        min(len(left), len(right)),
-    )

@@ -1,6 +1,7 @@
 """Several systems answering the same questions side by side, for `eval`.
 
-Each system has a thread and a context of its own; llama.cpp leaves Python's lock while it computes.
+Each role has a thread and a context of its own, and all variants of the proxy are one role's;
+llama.cpp leaves Python's lock while it computes.
 """
 
 from __future__ import annotations
@@ -14,15 +15,17 @@ from typing import Any
 
 from edgeproxy.core.threads import default_threads, processors
 from edgeproxy.decode.sample import Sampling
+from edgeproxy.decode.steering import Steering
 from edgeproxy.errors import Cancelled
 from edgeproxy.gguf import read
 from edgeproxy.measure.evaluate import Question
-from edgeproxy.measure.judging import first_line
+from edgeproxy.measure.judging import JUDGES
+from edgeproxy.measure.systems import PROXY, by_role, is_asked, steering_of
 from edgeproxy.session.session import Session
 from edgeproxy.session.speaker import Speaker
 from edgeproxy.trios.find import Recipe
 
-_BY_COST = ("proxy", "tuned", "base", "expert", "anti_expert")
+_BY_COST = (PROXY, "tuned", "base", "expert", "anti_expert")
 """The slowest first, so that no processor is idle while it ends."""
 
 _INTERRUPTED = "the evaluation was interrupted"
@@ -36,33 +39,51 @@ Known = Mapping[tuple[str, int], str]
 NONE: Known = MappingProxyType({})
 
 
+def numbers_asked(system: str, questions: Sequence[Question]) -> list[int]:
+    """The numbers of the questions that are asked of a system."""
+    return [n for n, question in enumerate(questions) if is_asked(system, question.is_general)]
+
+
 @dataclass(frozen=True)
-class FirstLine:
-    """Asks a speaker a question, for the first line of its reply alone."""
+class Ask:
+    """Asks a speaker a question, for as much of its reply as the question's judge wants to hear.
+
+    A reply has at most `max_tokens` tokens, or so many as the question needs.
+    """
 
     sampling: Sampling
-    max_tokens: int
+    max_tokens: int | None = None
 
     def __call__(
-        self, speaker: Speaker[Any], question: Question, is_stopping: Callable[[], bool]
+        self,
+        speaker: Speaker[Any],
+        question: Question,
+        is_stopping: Callable[[], bool],
+        steering: Steering | None = None,
     ) -> str:
-        """That line. Raises `Cancelled` once `is_stopping`, and where the reply is cancelled."""
-        with speaker.reply(question.text, self.sampling, self.max_tokens) as turn:
+        """The reply, steered by `steering` where that is given.
+
+        Raises `Cancelled` once `is_stopping`, and where the reply is cancelled.
+        """
+        judge = JUDGES[question.judge]
+        longest = question.max_tokens if self.max_tokens is None else self.max_tokens
+        with speaker.reply(question.text, self.sampling, longest, steering=steering) as turn:
             # Who stops has said so before turns are cancelled, so one begun since is seen here.
             if is_stopping():
                 raise Cancelled(_INTERRUPTED)
             for piece in turn:
                 if piece.finish_reason == "cancelled":
                     raise Cancelled(_INTERRUPTED)
-                # A reply may begin with blank lines; it is its first real one that counts.
-                if "\n" in turn.text.lstrip():
+                if judge.is_complete(turn.text):
                     break
-        return first_line(turn.text)
+        return judge.kept(turn.text)
 
 
 class Answering:
     """The systems of a session at work on questions; `known` are the replies that are there.
 
+    A system is named as in `systems`; variants of the proxy answer one after another. Questions
+    outside of the task are asked of those alone that may have lost what they knew.
     `heard` is called with each new reply: its system, the question's number and the text, from any
     thread, one at a time.
     """
@@ -72,7 +93,7 @@ class Answering:
         session: Session,
         systems: Sequence[str],
         questions: Sequence[Question],
-        reply_of: FirstLine,
+        reply_of: Ask,
         known: Known = NONE,
         heard: Callable[[str, int, str], None] = lambda _system, _number, _text: None,
     ) -> None:
@@ -93,15 +114,17 @@ class Answering:
     def run(
         self, workers: int, progress: Callable[[int, int], None] = lambda _done, _all: None
     ) -> dict[str, list[str]]:
-        """Every system's replies, in the order of the questions; `workers` systems run at once.
+        """Every system's replies, in the order of the questions; `workers` roles work at once.
 
         `progress` is called with how many of how many replies are there. Raises `Cancelled` once
         stopped, and what a reply or `heard` raises; the other systems have ended then too.
         """
-        total = len(self._systems) * len(self._questions)
-        speakers = {name: self._speaker(name) for name in _BY_COST if self._missing(name)}
+        asked = {system: numbers_asked(system, self._questions) for system in self._systems}
+        total = sum(map(len, asked.values()))
+        roles = by_role(system for system in self._systems if self._missing(system))
+        speakers = {role: self._speaker(role) for role in _BY_COST if role in roles}
         with ThreadPoolExecutor(workers) as pool:
-            work = [pool.submit(self._answer, *each) for each in speakers.items()]
+            work = [pool.submit(self._answer, roles[r], speaker) for r, speaker in speakers.items()]
             try:
                 pending = set(work)
                 while pending and not any(part.done() and part.exception() for part in work):
@@ -112,25 +135,26 @@ class Answering:
                         part.result()
             finally:
                 self.stop()  # the pool waits for all
-        numbers = range(len(self._questions))
-        return {name: [self._replies[name, n] for n in numbers] for name in self._systems}
+        return {name: [self._replies[name, n] for n in numbers] for name, numbers in asked.items()}
 
     def _missing(self, system: str) -> list[int]:
-        if system not in self._systems:
-            return []
-        return [n for n in range(len(self._questions)) if (system, n) not in self._replies]
+        asked = numbers_asked(system, self._questions)
+        return [number for number in asked if (system, number) not in self._replies]
 
-    def _speaker(self, name: str) -> Speaker[Any]:
+    def _speaker(self, role: str) -> Speaker[Any]:
         if self._is_stopping:
             raise Cancelled(_INTERRUPTED)
-        return self._session.speaker if name == "proxy" else self._session.solo(name)
+        return self._session.speaker if role == PROXY else self._session.solo(role)
 
-    def _answer(self, name: str, speaker: Speaker[Any]) -> None:
-        for number in self._missing(name):
-            text = self._reply_of(speaker, self._questions[number], lambda: self._is_stopping)
-            with self._one_at_a_time:
-                self._replies[name, number] = text
-                self._heard(name, number, text)
+    def _answer(self, systems: Sequence[str], speaker: Speaker[Any]) -> None:
+        for system in systems:
+            steering = steering_of(system, self._session.steering)
+            for number in self._missing(system):
+                question = self._questions[number]
+                text = self._reply_of(speaker, question, lambda: self._is_stopping, steering)
+                with self._one_at_a_time:
+                    self._replies[system, number] = text
+                    self._heard(system, number, text)
 
 
 def workers(recipe: Recipe, threads: int | None) -> int:

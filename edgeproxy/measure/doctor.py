@@ -175,10 +175,11 @@ def _needs(recipe: Recipe, free: Free | None) -> dict[str, Any]:
     """What a trio takes of memory. Raises `OutOfMemoryError` where it is more than is free."""
     from edgeproxy.session.memory_plan import Part, Plan, adapter_bytes
 
-    parts = {path: Part.read(path) for path in {role.path for role in recipe.roles.values()}}
+    roles = recipe.loaded
+    parts = {path: Part.read(path) for path in {role.path for role in roles.values()}}
     plan = Plan(
-        {name: parts[role.path] for name, role in recipe.roles.items()},
-        adapters=adapter_bytes(recipe.roles.values()),
+        {name: parts[role.path] for name, role in roles.items()},
+        adapters=adapter_bytes(roles.values()),
     )
     plan.check(free)
     estimate = plan.estimate()

@@ -21,9 +21,11 @@ from typing import Any
 from edgeproxy import __version__
 from edgeproxy.decode.sample import Sampling
 from edgeproxy.errors import EdgeproxyError, UsageError
-from edgeproxy.files import reason, replacing
+from edgeproxy.files import reason
+from edgeproxy.measure.answering import numbers_asked
 from edgeproxy.measure.evaluate import Question
-from edgeproxy.measure.judging import is_right
+from edgeproxy.measure.judging import JUDGES
+from edgeproxy.measure.reply_lines import as_line, reply_line, write_replies
 from edgeproxy.trios.find import Lora, Recipe, Role
 
 Run = Mapping[str, Any]
@@ -110,19 +112,24 @@ class Replies:
         """Keep a reply; from any thread. Raises `EdgeproxyError` where the disk refuses."""
         with self._lock:
             try:
-                self._write({"number": number, **self._line(system, number, text)})
+                line = reply_line(self._questions[number], system, text)
+                self._write({"number": number, **line})
             except OSError as error:
                 raise EdgeproxyError(f"{self.part}: {reason(error)}") from None
             self.known[system, number] = text
 
     def finish(self, systems: Iterable[str]) -> None:
         """Put all replies, which must be there, into the target. Raises `EdgeproxyError`."""
-        numbers = range(len(self._questions))
-        lines = [self._line(s, n, self.known[s, n]) for s in systems for n in numbers]
         _check_target(self.target)  # something else may be there by now
         try:
-            with replacing(self.target) as file:
-                file.writelines(map(_as_line, lines))
+            write_replies(
+                self.target,
+                self._questions,
+                {
+                    system: [self.known[system, n] for n in numbers_asked(system, self._questions)]
+                    for system in systems
+                },
+            )
             self._file.close()
             self.part.unlink()
         except OSError as error:
@@ -137,19 +144,8 @@ class Replies:
                 self.part.unlink(missing_ok=True)
         return len(self.known)
 
-    def _line(self, system: str, number: int, text: str) -> dict[str, Any]:
-        question = self._questions[number]
-        return {
-            "question": question.text,
-            "kind": question.kind,
-            "answer": list(question.answers),
-            "system": system,
-            "reply": text,
-            "right": is_right(text, question.answers),
-        }
-
     def _write(self, line: Mapping[str, Any]) -> None:
-        self._file.write(_as_line(line))
+        self._file.write(as_line(line))
         self._file.flush()
 
 
@@ -160,9 +156,12 @@ def run_of(
     sampling: Sampling,
     settings: Mapping[str, Any],
 ) -> Run:
-    """What replies depend on: the models' files, the questions, and how they are asked."""
+    """What replies depend on: the models' files, the questions, and how they are asked.
+
+    How they are judged is not part of it, but when a reply has said enough is.
+    """
     roles = {**recipe.roles, **({"tuned": recipe.tuned} if "tuned" in systems else {})}
-    asked = [[question.text, question.answers] for question in questions]
+    asked = [[q.text, JUDGES[q.judge].until, q.is_general] for q in questions]
     return {
         "edgeproxy": __version__,
         "trio": recipe.name,
@@ -198,11 +197,6 @@ def _differing(there: object, wanted: Run) -> str:
             is_plain = not isinstance(was, dict | list) and key != "questions"
             said.append(f"{key} was {was} and is {now}" if is_plain else f"other {key}")
     return ", ".join(said)
-
-
-def _as_line(content: Mapping[str, Any]) -> bytes:
-    # Half of a surrogate pair, which JSON can hold and UTF-8 cannot, is spelled as JSON does.
-    return json.dumps(content, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
 
 
 def _check_target(target: Path) -> None:

@@ -19,13 +19,14 @@ from edgeproxy.core.check import one_of, whole
 from edgeproxy.core.memory_free import free_memory
 from edgeproxy.core.threads import Crew, Threads
 from edgeproxy.decode.drafted import Draft, Drafter
-from edgeproxy.decode.fuse import check_alpha, check_plausibility
 from edgeproxy.decode.sample import Sampling
+from edgeproxy.decode.steering import Change, Policy, Steering
 from edgeproxy.decode.trio import Trio
 from edgeproxy.errors import UsageError, VocabularyError
 from edgeproxy.llama import KvType, LlamaModel, Weights, check_kv_type
 from edgeproxy.prompts.formats import Format, make_format
 from edgeproxy.prompts.renderer import Renderer
+from edgeproxy.session.expert import ExpertSpeaker
 from edgeproxy.session.floor import Floor
 from edgeproxy.session.memory_plan import Part, Plan, adapter_bytes
 from edgeproxy.session.model_files import ModelFiles, Progress
@@ -44,8 +45,11 @@ def load(
     anti_expert: str | Path | None = None,
     expert_lora: LoraChoice | None = None,
     prompts: Mapping[str, str] | None = None,
+    steering: Steering | None = None,
     alpha: float | None = None,
+    base_weight: float | None = None,
     plausibility: float | None = None,
+    policy: Policy | None = None,
     n_ctx: int | None = None,
     n_threads: int | None = None,
     kv_type: KvType = "f16",
@@ -63,8 +67,9 @@ def load(
     once, with what these change of them; one of weight 0 is left out.
 
     `prompts` names prompt formats for some roles, such as {"expert": "chatml"} (see `FORMATS`).
-    `alpha` and `plausibility` default to the manifest's; `n_ctx` (tokens) to what the models were
-    trained with, at most 4,096; `n_threads` to what is fastest while it runs (see `threads`). While
+    `steering` defaults to the manifest's, and `alpha`, `base_weight`, `plausibility` and `policy`
+    change what they name of it (see `Steering`); `n_ctx` (tokens) to what the models were trained
+    with, at most 4,096; `n_threads` to what is fastest while it runs (see `threads`). While
     `cancel` is set, loading stops with `Cancelled`, and replies end.
 
     `kv_type` "q8_0" halves what a long context takes of memory, nearly without a loss.
@@ -75,6 +80,9 @@ def load(
     `solo` names models that will answer alone too (see `Session.solo`): they are loaded with the
     trio, if there is room for all of them.
 
+    Where the steering gives the base no weight, the expert is all that is loaded: it answers alone,
+    in its own vocabulary, and `strict` and `draft` have nothing to say.
+
     The pair may have a vocabulary of its own. What it then cannot say is in `Session.doubts`; with
     `strict` it is a `VocabularyError`.
 
@@ -83,10 +91,13 @@ def load(
     """
     recipe = choose_recipe(trio, base, expert, anti_expert, expert_lora, prompts)
     # Checked before seconds are spent on the weights.
-    if alpha is not None:
-        recipe = replace(recipe, alpha=check_alpha(alpha))
-    if plausibility is not None:
-        recipe = replace(recipe, plausibility=check_plausibility(plausibility))
+    change: Change = {
+        "alpha": alpha,
+        "base_weight": base_weight,
+        "plausibility": plausibility,
+        "policy": policy,
+    }
+    recipe = replace(recipe, steering=(steering or recipe.steering).changed(change))
     if n_ctx is not None:
         whole("n_ctx", n_ctx)
     if n_threads is not None:
@@ -97,6 +108,8 @@ def load(
     files = ModelFiles(progress, cancel)
     try:
         loading = _Loading(files, recipe, n_ctx, n_threads, kv_type, force, cancel)
+        if recipe.steering.is_expert_alone:
+            return loading.expert_alone(solo)
         return loading.session(strict, draft, solo)
     except BaseException:
         files.close()
@@ -159,8 +172,7 @@ class _Loading:
                 of_base.result(),
                 aligned.expert,
                 aligned.anti_expert,
-                recipe.alpha,
-                recipe.plausibility,
+                recipe.steering,
                 crew.beside,
             )
         speaker = TrioSpeaker(
@@ -176,6 +188,7 @@ class _Loading:
             base,
             Drafter(trio, draft),
             self._sampling,
+            partial(self._expert, crew),
         )
         session = Session(
             recipe,
@@ -191,6 +204,32 @@ class _Loading:
             session.solo(name)
         return session
 
+    def expert_alone(self, solo: Sequence[str]) -> Session:
+        """Nothing but the expert in memory, answering for the trio. Raises as `load` does."""
+        part = Part.of(self.files.check(self.recipe.expert))
+        crew = Crew(part.header.n_params, part.header.n_params, self.n_threads)
+        adapters = adapter_bytes([self.recipe.expert])
+        plan = Plan({"expert": part}, self.n_ctx, self.kv_type, False, adapters)
+        speaker = self._expert(crew)
+        speaker.steering = self.recipe.steering
+        session = Session(
+            self.recipe,
+            speaker,
+            self.files,
+            partial(self._solo, crew),
+            matches={},
+            crew=crew,
+            memory=plan.estimate(),
+            doubts=plan.doubts(),
+        )
+        for name in solo:
+            session.solo(name)
+        return session
+
+    def _expert(self, crew: Crew) -> ExpertSpeaker:
+        """The expert, to answer in the trio's place."""
+        return ExpertSpeaker(*self._alone(crew, "expert"))
+
     @property
     def _sampling(self) -> Sampling:
         return Sampling(temperature=self.recipe.temperature)
@@ -202,7 +241,11 @@ class _Loading:
         return found
 
     def _solo(self, crew: Crew, role: str) -> SoloSpeaker:
-        """One model alone, in a context of its own. See `Session.solo`."""
+        """One model alone. See `Session.solo`."""
+        return SoloSpeaker(*self._alone(crew, role))
+
+    def _alone(self, crew: Crew, role: str) -> tuple[LlamaModel, Format, Floor, Weights, Sampling]:
+        """What speaks where one model answers alone, in a context of its own."""
         found = self._role(role)
         held = self.files.held(found)
         part = Part(held.header, held.vocab, 0) if held else Part.of(self.files.check(found))
@@ -216,7 +259,7 @@ class _Loading:
         floor = Floor(self.cancel)
         model = self._context(role, found, floor, crew.alone(weights.n_params))
         layout = _format(found, weights, self.files.renderer)
-        return SoloSpeaker(model, layout, floor, weights, self._sampling)
+        return model, layout, floor, weights, self._sampling
 
     def _context(
         self,

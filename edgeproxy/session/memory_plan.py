@@ -108,7 +108,7 @@ class _Context(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """A trio as it is to be loaded: its parts by role, and the settings that take memory.
+    """A trio, or the expert alone, as it is to be loaded: parts by role, and what takes memory.
 
     `n_ctx` is in tokens; without it each model has its own. Where two roles are of one file, both
     have the same part. `adapters` are the bytes of all LoRA adapters. `alone` are the models
@@ -132,6 +132,8 @@ class Plan:
         """Whether the pair has tokens of its own. Where they are the base's in another order too,
         which is cheaper: to be sure would take longer.
         """
+        if "base" not in self.parts:
+            return False
         base = self.parts["base"].vocab.tokens
         others = (self.parts[role].vocab.tokens for role in ("expert", "anti_expert"))
         return any(own[: len(base)] != base[: len(own)] for own in others)
@@ -151,8 +153,9 @@ class Plan:
             kv, compute, rows = kv + found.kv, compute + found.compute, rows + found.rows
         for found in map(self._context_bytes, self.alone.values()):
             kv, compute, rows = kv + found.kv, compute + found.compute, rows + found.rows
-        # The expert's as it ran ahead, stacked, those before them, and fused; some of one row.
-        rows += (4 * drafted + 4) * len(self.parts["base"].vocab) * _FLOAT
+        if "base" in self.parts:
+            # The expert's as it ran ahead, stacked, those before them, and fused; some of one row.
+            rows += (4 * drafted + 4) * len(self.parts["base"].vocab) * _FLOAT
         return Estimate(
             weights=sum(weights_bytes(part.header) for part in distinct) + self.adapters,
             kv=kv,

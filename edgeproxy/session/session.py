@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
@@ -11,12 +12,16 @@ from edgeproxy.align import Cost, Match
 from edgeproxy.core.threads import Crew
 from edgeproxy.decode.drafted import Drafter
 from edgeproxy.decode.sample import Sampling
+from edgeproxy.decode.steering import Steering
 from edgeproxy.decode.trio import Trio
+from edgeproxy.errors import UsageError
 from edgeproxy.prompts.formats import Message
 from edgeproxy.session.conversation import Conversation
+from edgeproxy.session.expert import ExpertSpeaker
 from edgeproxy.session.floor import Floor, Holder
 from edgeproxy.session.memory_plan import Estimate
-from edgeproxy.session.speaker import DEFAULT_MAX_TOKENS, Messages, SoloSpeaker, TrioSpeaker
+from edgeproxy.session.messages import Messages
+from edgeproxy.session.speaker import DEFAULT_MAX_TOKENS, SoloSpeaker, TrioSpeaker
 from edgeproxy.session.turn import Turn
 from edgeproxy.trios.find import Recipe
 
@@ -36,14 +41,15 @@ class Session:
     """A loaded trio that answers. Use it as a context manager, or `close` it.
 
     Made by `edgeproxy.load`, or of parts: `speaker` answers, `files` are closed with it, and
-    `solo(role)` makes one model of the trio answer alone. One turn at a time has the models;
-    `cancel` may be called from any thread and any signal handler.
+    `solo(role)` makes one model of the trio answer alone. Where the recipe gives the base no
+    weight the speaker is the expert alone, and nothing else is in memory. One turn at a time has
+    the models; `cancel` may be called from any thread and any signal handler.
     """
 
     def __init__(
         self,
         recipe: Recipe,
-        speaker: TrioSpeaker,
+        speaker: TrioSpeaker | ExpertSpeaker,
         files: Closes,
         solo: Callable[[str], SoloSpeaker],
         *,
@@ -67,14 +73,34 @@ class Session:
         self._solo: dict[str, SoloSpeaker] = {}
 
     @property
+    def is_expert_alone(self) -> bool:
+        """Whether only the expert was loaded, as the base has no weight."""
+        return isinstance(self.speaker, ExpertSpeaker)
+
+    @property
     def trio(self) -> Trio:
-        """The three models as one."""
-        return self.speaker.trio
+        """The three models as one. Raises `UsageError` where only the expert was loaded."""
+        return self.trio_speaker.trio
 
     @property
     def drafter(self) -> Drafter:
-        """The decode loop, which drafts as its mode says."""
-        return self.speaker.drafter
+        """The decode loop, which drafts as its mode says. Raises as `trio` does."""
+        return self.trio_speaker.drafter
+
+    @property
+    def trio_speaker(self) -> TrioSpeaker:
+        """Who answers where all three were loaded. Raises as `trio` does."""
+        if isinstance(self.speaker, TrioSpeaker):
+            return self.speaker
+        raise UsageError(
+            f"this needs all three models of {self.recipe.name}, and with base_weight 0 only the "
+            "expert was loaded: load it with another base_weight (--base-weight 1)"
+        )
+
+    @property
+    def n_ctx(self) -> int:
+        """How many tokens a conversation can have."""
+        return self.speaker.n_ctx
 
     @property
     def cost(self) -> Cost | None:
@@ -82,22 +108,31 @@ class Session:
         return self.speaker.cost
 
     @property
+    def steering(self) -> Steering:
+        """How the three are put together in replies that do not ask for another way."""
+        return self.speaker.steering
+
+    @steering.setter
+    def steering(self, value: Steering) -> None:
+        self.speaker.steering = value
+
+    @property
     def alpha(self) -> float:
-        """The weight of the pair's opinion, in replies that do not ask for another one."""
-        return self.speaker.alpha
+        """The steering's weight of the pair's opinion; setting it leaves the rest as it is."""
+        return self.steering.alpha
 
     @alpha.setter
     def alpha(self, value: float) -> None:
-        self.speaker.alpha = value
+        self.steering = replace(self.steering, alpha=value)
 
     @property
     def plausibility(self) -> float:
-        """The mask's beta, 0 is off, in replies that do not ask for another one."""
-        return self.speaker.plausibility
+        """The steering's beta of the mask, 0 is off; setting it leaves the rest as it is."""
+        return self.steering.plausibility
 
     @plausibility.setter
     def plausibility(self, value: float) -> None:
-        self.speaker.plausibility = value
+        self.steering = replace(self.steering, plausibility=value)
 
     @property
     def sampling(self) -> Sampling:
@@ -109,6 +144,7 @@ class Session:
         messages: Messages,
         *,
         sampling: Sampling | None = None,
+        steering: Steering | None = None,
         alpha: float | None = None,
         plausibility: float | None = None,
         max_tokens: int = DEFAULT_MAX_TOKENS,
@@ -122,9 +158,10 @@ class Session:
         what the models have already read of the same conversation is not read again.
 
         `messages` is text, or `Message`s or dicts of "role" and "content". `sampling` defaults to
-        the manifest's temperature, `alpha` and `plausibility` to the session's; `stops` is a text
-        or several that end the reply and are left out. With `record` above 0, `Turn.steps` keeps
-        so many of the best tokens of each model's row and of the fused one, for every token.
+        the manifest's temperature, `steering` to the session's, of which `alpha` and `plausibility`
+        change these two; `stops` is a text or several that end the reply and are left out. With
+        `record` above 0, `Turn.steps` keeps so many of the best tokens of each model's row and of
+        the fused one, for every token.
 
         One turn at a time has the models. While another thread's has them, asking for a piece
         raises `BusyError`, or waits with `wait`. A turn begun later in the same thread takes them,
@@ -137,6 +174,7 @@ class Session:
             sampling,
             max_tokens,
             stops,
+            steering=steering,
             alpha=alpha,
             plausibility=plausibility,
             record=record,
@@ -161,11 +199,12 @@ class Session:
         """
         from edgeproxy.session.prompt_cache import cache_prompt, opening  # few need it
 
-        prompt = opening(self.speaker.encode, [Message("system", system)])
-        work = Holder(self.speaker.floor)
+        speaker = self.trio_speaker
+        prompt = opening(speaker.encode, [Message("system", system)])
+        work = Holder(speaker.floor)
         with work.step():
             try:
-                return cache_prompt(Path(path), self.trio, prompt, progress)
+                return cache_prompt(Path(path), speaker.trio, prompt, progress)
             finally:
                 work.let_go()
 
@@ -193,7 +232,7 @@ class Session:
         self._files.close()
 
     def _floors(self) -> list[Floor]:
-        return [self.speaker.floor, *(solo.floor for solo in list(self._solo.values()))]
+        return [*self.speaker.floors, *(solo.floor for solo in list(self._solo.values()))]
 
     def __enter__(self) -> Session:
         return self

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from typing import Generic
+from typing import Any, Generic
 
 from edgeproxy.align import Cost, ProjectedModel, own_tokens
 from edgeproxy.core.cancel import Cancel
@@ -13,22 +13,20 @@ from edgeproxy.core.check import whole
 from edgeproxy.core.model import Logits, Model
 from edgeproxy.core.vocab import Vocab
 from edgeproxy.decode.drafted import Drafted, Drafter
-from edgeproxy.decode.fuse import check_alpha, check_plausibility
 from edgeproxy.decode.pieces import Piece, complete
 from edgeproxy.decode.sample import Sampler, Sampling
+from edgeproxy.decode.steering import Change, Steering
 from edgeproxy.decode.stepwise import Decode, Evaluates, Prompt, stepwise
 from edgeproxy.decode.trio import RoleTokens, Trio
-from edgeproxy.errors import PromptError, UsageError
+from edgeproxy.errors import UsageError
 from edgeproxy.llama import Weights
 from edgeproxy.prompts.formats import Format, Message, encode
 from edgeproxy.session.floor import Floor
+from edgeproxy.session.messages import Messages, as_messages, as_stops
 from edgeproxy.session.turn import Asked, Ended, Recorder, Turn
 
 DEFAULT_MAX_TOKENS = 256
 GREEDY = Sampling()
-
-Messages = str | Sequence[Message | Mapping[str, str]]
-"""One message of a user's, or a conversation: `Message`s, or dicts of a role and a content."""
 
 
 class Speaker(ABC, Generic[Prompt]):
@@ -63,6 +61,7 @@ class Speaker(ABC, Generic[Prompt]):
         max_tokens: int = DEFAULT_MAX_TOKENS,
         stops: str | Sequence[str] = (),
         *,
+        steering: Steering | None = None,
         alpha: float | None = None,
         plausibility: float | None = None,
         record: int = 0,
@@ -78,14 +77,22 @@ class Speaker(ABC, Generic[Prompt]):
             self.sampling if sampling is None else sampling,
             whole("max_tokens", max_tokens, 1),
             as_stops(stops),
-            None if alpha is None else check_alpha(alpha),
-            None if plausibility is None else check_plausibility(plausibility),
+            self._steered(steering, {"alpha": alpha, "plausibility": plausibility}),
             whole("record", record, 0, len(self._vocab)),
         )
         if not isinstance(asked.sampling, Sampling):
             raise UsageError(f"sampling must be a Sampling, not {sampling!r}")
         self._check(asked)
-        return Turn(self, asked, wait, ended)
+        return Turn(self._who(asked), asked, wait, ended)
+
+    @property
+    def floors(self) -> list[Floor]:
+        """Whose turn it is with all the models that it has."""
+        return [self.floor]
+
+    def _who(self, asked: Asked) -> Speaker[Any]:
+        """Whoever will answer."""
+        return self
 
     def begin(self, asked: Asked, cancel: Cancel, record: Recorder) -> Iterator[Piece]:
         """The pieces of a turn that has the models; `record` hears of its prompt and its rows."""
@@ -108,6 +115,11 @@ class Speaker(ABC, Generic[Prompt]):
                 stops=asked.stops,
                 cancel=cancel,
             )
+
+    @property
+    @abstractmethod
+    def n_ctx(self) -> int:
+        """How many tokens a conversation can have."""
 
     @abstractmethod
     def encode(self, messages: Sequence[Message]) -> Prompt:
@@ -132,8 +144,12 @@ class Speaker(ABC, Generic[Prompt]):
         """The tokens of a prompt, as the base or the model alone reads it."""
 
     @abstractmethod
+    def _steered(self, steering: Steering | None, change: Change) -> Steering | None:
+        """What a reply that asks for these is steered by. Raises `UsageError`."""
+
+    @abstractmethod
     def _check(self, asked: Asked) -> None:
-        """Raise `UsageError` for what this speaker cannot do."""
+        """Raise `UsageError` for what else this speaker cannot do."""
 
     @abstractmethod
     def _prepare(self, asked: Asked) -> None:
@@ -147,9 +163,10 @@ class Speaker(ABC, Generic[Prompt]):
 class TrioSpeaker(Speaker[RoleTokens]):
     """A trio that answers; each role reads the conversation in its own format and vocabulary.
 
-    What the models have read of the same conversation is kept between replies. `alpha` and
-    `plausibility` begin as the trio's, and are those of replies that do not ask otherwise.
-    `drafter` is the decode loop; without one, nothing is drafted.
+    What the models have read of the same conversation is kept between replies. `steering` begins as
+    the trio's, and is that of replies that do not ask for another one. `drafter` is the decode
+    loop; without one, nothing is drafted. `alone` makes the expert alone, which answers for the
+    trio where the base has no weight; it is called once, and only when such a reply is asked for.
     """
 
     def __init__(
@@ -162,6 +179,7 @@ class TrioSpeaker(Speaker[RoleTokens]):
         weights: Weights | None = None,
         drafter: Drafter | None = None,
         sampling: Sampling = GREEDY,
+        alone: Callable[[], Speaker[Any]] | None = None,
     ) -> None:
         drafter = drafter or Drafter(trio, "off")
         super().__init__(trio, trio.vocab, endings, floor, weights, drafter, sampling)
@@ -169,26 +187,19 @@ class TrioSpeaker(Speaker[RoleTokens]):
         self.drafter = drafter
         self._formats = formats
         self._vocabs = vocabs
-        self._alpha = trio.alpha
-        self._plausibility = trio.plausibility
+        self.steering = trio.steering
+        self._make_alone = alone
+        self._alone: Speaker[Any] | None = None
 
     @property
-    def alpha(self) -> float:
-        """The weight of the pair's opinion in replies that do not ask for another one."""
-        return self._alpha
-
-    @alpha.setter
-    def alpha(self, value: float) -> None:
-        self._alpha = check_alpha(value)
+    def floors(self) -> list[Floor]:
+        """As `Speaker.floors`."""
+        return [self.floor] if self._alone is None else [self.floor, self._alone.floor]
 
     @property
-    def plausibility(self) -> float:
-        """The mask's beta, 0 is off, in replies that do not ask for another one."""
-        return self._plausibility
-
-    @plausibility.setter
-    def plausibility(self, value: float) -> None:
-        self._plausibility = check_plausibility(value)
+    def n_ctx(self) -> int:
+        """As `Speaker.n_ctx`."""
+        return self.trio.n_ctx
 
     def encode(self, messages: Sequence[Message]) -> RoleTokens:
         """The prompt of a conversation, by role. Raises `PromptError`."""
@@ -218,16 +229,30 @@ class TrioSpeaker(Speaker[RoleTokens]):
     def _size(self, prompt: RoleTokens) -> int:
         return len(prompt.base)
 
+    def _steered(self, steering: Steering | None, change: Change) -> Steering:
+        return (steering or self.steering).changed(change)
+
+    def _who(self, asked: Asked) -> Speaker[Any]:
+        if asked.steering is None or not asked.steering.is_expert_alone:
+            return self
+        if self._alone is None:
+            if self._make_alone is None:
+                raise UsageError("this trio has no expert that answers alone; give base_weight > 0")
+            self.floor.check_open()
+            self._alone = self._make_alone()
+        return self._alone
+
     def _check(self, asked: Asked) -> None:
-        pass  # it can do everything
+        if asked.record and asked.steering is not None and asked.steering.is_expert_alone:
+            raise UsageError(
+                "record is of three models, and with base_weight 0 the expert alone answers"
+            )
 
     def _watched(self, sampler: Sampler, record: Recorder) -> Callable[[Logits], int]:
         return record.watched(sampler, self.trio)
 
     def _prepare(self, asked: Asked) -> None:
-        self.trio.alpha = self.alpha if asked.alpha is None else asked.alpha
-        beta = asked.plausibility
-        self.trio.plausibility = self.plausibility if beta is None else beta
+        self.trio.steering = asked.steering or self.steering
 
 
 class SoloSpeaker(Speaker[Sequence[int]]):
@@ -246,6 +271,11 @@ class SoloSpeaker(Speaker[Sequence[int]]):
         self._alone = model
         self._layout = layout
 
+    @property
+    def n_ctx(self) -> int:
+        """As `Speaker.n_ctx`."""
+        return self._alone.n_ctx
+
     def encode(self, messages: Sequence[Message]) -> Sequence[int]:
         """The prompt of a conversation. Raises `PromptError`."""
         return encode(self._layout(messages), self._vocab)
@@ -257,45 +287,14 @@ class SoloSpeaker(Speaker[Sequence[int]]):
     def _size(self, prompt: Sequence[int]) -> int:
         return len(prompt)
 
+    def _steered(self, steering: Steering | None, change: Change) -> Steering | None:
+        if steering is not None or any(value is not None for value in change.values()):
+            raise UsageError("steering is for a trio, not one model alone")
+        return None
+
     def _check(self, asked: Asked) -> None:
-        if asked.alpha is not None or asked.plausibility is not None or asked.record:
-            raise UsageError("alpha, plausibility and record are for a trio, not one model alone")
+        if asked.record:
+            raise UsageError("record is for a trio, not one model alone")
 
     def _prepare(self, asked: Asked) -> None:
         pass  # it has nothing to set
-
-
-def as_messages(messages: Messages) -> tuple[Message, ...]:
-    """`messages` as `Message`s. Raises `PromptError` for what is no conversation."""
-    if isinstance(messages, str):
-        return (Message("user", messages),)
-    if isinstance(messages, bytes | Mapping) or not isinstance(messages, Sequence):
-        raise PromptError(
-            f"messages must be text or a list of messages, not {type(messages).__name__}"
-        )
-    if not messages:
-        raise PromptError("there is no message to answer")
-    return tuple(map(_as_message, messages))
-
-
-def _as_message(message: object) -> Message:
-    if isinstance(message, Message):
-        return message
-    if not isinstance(message, Mapping) or set(message) != {"role", "content"}:
-        said = sorted(map(str, message)) if isinstance(message, Mapping) else repr(message)
-        raise PromptError(
-            f'a message is a Message or a dict of "role" and "content" alone, not {said}'
-        )
-    return Message(message["role"], message["content"])
-
-
-def as_stops(stops: str | Sequence[str]) -> tuple[str, ...]:
-    """`stops` as a tuple; one text is one stop string. Raises `UsageError` for what is no text."""
-    if isinstance(stops, str):
-        stops = (stops,)
-    if isinstance(stops, bytes) or not isinstance(stops, Sequence):
-        raise UsageError(f"stops must be text or a list of texts, not {stops!r}")
-    for stop in stops:
-        if not isinstance(stop, str) or not stop:
-            raise UsageError(f"a stop string must be text that is not empty, not {stop!r}")
-    return tuple(stops)

@@ -19,6 +19,7 @@ from edgeproxy.core.model import Logits
 from edgeproxy.decode.drafted import Drafted
 from edgeproxy.decode.pieces import FinishReason, Piece, log_probability
 from edgeproxy.decode.sample import Sampling
+from edgeproxy.decode.steering import Steering
 from edgeproxy.decode.trio import Trio
 from edgeproxy.errors import Cancelled
 from edgeproxy.prompts.formats import Message
@@ -26,7 +27,7 @@ from edgeproxy.session.floor import Floor, Holder
 
 
 class Asked(NamedTuple):
-    """What a reply was asked for. `alpha` and `plausibility` are None where it is the session's.
+    """What a reply was asked for; `steering` is None where one model alone answers.
 
     `record` is how many of each row's best tokens are kept (see `Turn.steps`).
     """
@@ -35,8 +36,7 @@ class Asked(NamedTuple):
     sampling: Sampling
     max_tokens: int
     stops: tuple[str, ...]
-    alpha: float | None
-    plausibility: float | None
+    steering: Steering | None
     record: int
 
 

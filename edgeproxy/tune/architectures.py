@@ -2,7 +2,8 @@
 
 A row of `ARCHITECTURES` holds what a file does not say of itself. All else is read from the header
 (`Numbers`), or seen from the tensors that are there: biases, norms of heads, norms after a block,
-fused matrices. What llama.cpp computes (`src/models/*.cpp` of llama-cpp-python 0.3.36) is the truth.
+fused matrices. The truth is what llama.cpp computes: the `src/models/*.cpp` of llama-cpp-python
+0.3.36.
 """
 
 from __future__ import annotations

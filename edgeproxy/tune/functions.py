@@ -84,9 +84,7 @@ class Turn(torch.autograd.Function):  # type: ignore[misc]
         return _turned(gradient, cos, -sin, ctx.adjacent, ctx.dtype), None, None, None
 
 
-def _turned(
-    heads: Tensor, cos: Tensor, sin: Tensor, adjacent: bool, dtype: torch.dtype
-) -> Tensor:
+def _turned(heads: Tensor, cos: Tensor, sin: Tensor, adjacent: bool, dtype: torch.dtype) -> Tensor:
     cos, sin, pairs = cos[:, None], sin[:, None], cos.shape[-1]
     made = torch.empty(heads.shape, dtype=dtype)
     made[..., 2 * pairs :] = heads[..., 2 * pairs :]

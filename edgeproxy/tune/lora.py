@@ -1,4 +1,4 @@
-"""LoRA (Hu et al. 2021, arXiv 2106.09685): two small matrices beside each large one, and their file.
+"""LoRA (Hu et al. 2021, arXiv 2106.09685): two small matrices beside each large one, and a file.
 
 W x becomes W x + alpha / rank * B A x, with A of random numbers and B of zeros at first, so that
 training begins at the model as it is.
@@ -97,7 +97,7 @@ def _write(writer: gguf.GGUFWriter, path: Path) -> None:
 def _rounded(key: str, numbers: Tensor, precision: Precision) -> np.ndarray:
     """The numbers in a file's precision. Raises `UsageError` where they are not finite in it."""
     with np.errstate(over="ignore"):
-        found = numbers.detach().numpy().astype(_DTYPES[precision])
+        found: np.ndarray = numbers.detach().numpy().astype(_DTYPES[precision])
     if not np.isfinite(found).all():
         raise UsageError(
             f"{key} has a number that is not finite in {precision}; train with a lower rate"

@@ -17,6 +17,7 @@ from edgeproxy.gguf import Header
 from edgeproxy.gguf.header import Tensor
 from edgeproxy.tune.architectures import numbers_of
 from edgeproxy.tune.loss import CHUNK
+from edgeproxy.tune.network import SHORT
 from edgeproxy.tune.settings import Dtype, Settings
 from edgeproxy.units import in_units
 
@@ -91,6 +92,7 @@ def estimate(header: Header, dtype: Dtype, rank: int, largest: Pass) -> Estimate
     linears = list(_linears(header))
     n_trained = sum(rank * sum(tensor.shape) for tensor in linears)
     blocks = len(numbers_of(header).windows)
+    n_vocab = next(t.shape[1] for t in header.tensors if t.name == "token_embd.weight")
     per_block = math.ceil(_LOOSE * _block(header, size, largest))
     kept = blocks * per_block
     if largest.checkpointing:
@@ -99,7 +101,7 @@ def estimate(header: Header, dtype: Dtype, rank: int, largest: Pass) -> Estimate
         weights=size * header.n_params,
         trained=(_PER_TRAINED + size) * n_trained,
         activations=kept,
-        logits=_PER_LOGIT * CHUNK,
+        logits=_PER_LOGIT * min(CHUNK, _FLOAT * n_vocab * largest.tokens),
     )
 
 
@@ -174,22 +176,21 @@ def _remedies(header: Header, settings: Settings, dtype: Dtype, length: int, fre
 def _block(header: Header, size: int, largest: Pass) -> int:
     """What one block keeps of a pass until its backward pass, with matrices of `size` bytes."""
     numbers = numbers_of(header)
-    attention = numbers.heads * numbers.head
+    queries, keys = numbers.heads * numbers.head, numbers.shared * numbers.head
     inner = max(tensor.shape[0] for tensor in _linears(header) if "ffn_down" in tensor.name)
     per_token = (
-        # Two norms in float32, the input of each among it, and what they give to matrices.
-        2 * (3 * _FLOAT + size) * numbers.width
-        # Queries, keys and values for each head, the answer, and that in another order.
-        + 5 * size * attention
-        + _FLOAT * numbers.heads
+        # What goes into two norms, in float32, and what comes out.
+        2 * (_FLOAT + size) * numbers.width
+        # Queries and keys in float32, values, and what each head says, in two orders.
+        + _FLOAT * (queries + keys)
+        + size * (keys + 2 * queries)
         # The gate before and after its activation, up, and their product.
         + 4 * size * inner
     )
-    scores = 0
-    if numbers.soft_cap:
-        # Capped scores cannot be computed piece by piece: before, after, and as probabilities.
-        scores = (2 * _FLOAT + size) * numbers.heads * largest.length
-    return (per_token + scores) * largest.tokens
+    # Scores as probabilities, rounded too in bfloat16; before they are capped, where they are.
+    score = _FLOAT + (size if size < _FLOAT else 0) + (_FLOAT if numbers.soft_cap else 0)
+    length = largest.length if numbers.soft_cap else min(largest.length, SHORT)
+    return (per_token + score * numbers.heads * length) * largest.tokens
 
 
 def _linears(header: Header) -> Iterator[Tensor]:

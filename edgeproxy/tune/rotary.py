@@ -1,8 +1,8 @@
 """Rotary position embeddings (Su et al. 2021, arXiv 2104.09864) as llama.cpp computes them.
 
-A pair of numbers of a query or key at position p is turned by the angle p * base^(-2 i / n), i being
-the pair's number and n how many numbers of a head are turned. Files change the angles: by a factor
-for each pair (Llama 3, LongRoPE), by a scale for all of them, or by YaRN (Peng et al. 2023,
+A pair of numbers of a query or key at position p is turned by the angle p * base^(-2 i / n), i
+being the pair's number and n how many numbers of a head are turned. Files change the angles: by a
+factor for each pair (Llama 3, LongRoPE), by a scale for all of them, or by YaRN (Peng et al. 2023,
 arXiv 2309.00071), which scales slow pairs only.
 """
 
@@ -20,7 +20,7 @@ from edgeproxy.tune.architectures import Architecture
 
 _BASE = 10_000.0
 _FAST, _SLOW = 32.0, 1.0
-"""YaRN: pairs that turn more often than this in the original context stay, less often are scaled."""
+"""YaRN: pairs that turn more often in the original context stay, those that do less are scaled."""
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,13 @@ from edgeproxy.align import (
     ProjectedModel,
     align,
     match,
+    own_rows,
     own_tokens,
 )
+from edgeproxy.core.model import Logits
 from edgeproxy.core.vocab import Kind, Vocab
-from edgeproxy.decode.fuse import Offset, fuse
+from edgeproxy.decode.fuse import Mix, fuse
+from edgeproxy.decode.steering import Steering
 from edgeproxy.decode.trio import RoleTokens, Trio
 from edgeproxy.errors import EngineError, VocabularyError
 from tests.helpers.fakes import (
@@ -126,7 +129,7 @@ def test_every_offset_is_finite(base: Vocab, vocabs: tuple[Vocab, ...]) -> None:
         # What one of them lacks, both do: no token gets the offset of a gap.
         assert np.array_equal(rows[0] <= LACKING, rows[1] <= LACKING)
         base_row = np.zeros((1, len(base)), np.float32)
-        fused = fuse(base_row, [Offset(rows[0][None], rows[1][None], 1.5)])
+        fused = fuse(base_row, rows[0][None], rows[1][None], Mix(1.5))
         assert np.isfinite(fused).all()
         assert np.abs(fused).max() < 200.0
 
@@ -291,19 +294,46 @@ def test_a_prompt_that_goes_on_is_not_read_again(base: Vocab, vocabs: tuple[Voca
 
 
 @every_case
+def test_the_pairs_own_rows_are_what_it_says_without_a_base(
+    base: Vocab, vocabs: tuple[Vocab, ...]
+) -> None:
+    pair = pair_of(*vocabs)
+    aligned = align(*pair, base)
+    for inner, model in zip(pair, (aligned.expert, aligned.anti_expert), strict=True):
+        model.eval(base.encode("Hi th"))
+        got = own_rows(model, model.eval(base.encode("ere w1")))[-1]
+        raw = random_row(inner)
+        if isinstance(model, ProjectedModel):
+            raw = raw - np.logaddexp.reduce(raw.astype(np.float64))
+        np.testing.assert_allclose(got, raw, atol=1e-4)
+
+
+def random_row(model: FakeModel) -> Logits:
+    """What `model` says after what it has read, asked without any wrapper."""
+    last = model.history[-1]
+    model.rewind(1)
+    row: Logits = model.eval([last])[-1].copy()
+    return row
+
+
+STEERING = Steering(0.7, plausibility=0.01)
+
+
+@every_case
 def test_the_rows_behind_a_fused_one_are_the_aligned_ones(
     base: Vocab, vocabs: tuple[Vocab, ...]
 ) -> None:
     """Those after the closer look, with which the fused row was made."""
     aligned = align(*pair_of(*vocabs), base)
-    trio = Trio(random_model(3, vocab=base), aligned.expert, aligned.anti_expert, 0.7, 0.01)
+    trio = Trio(random_model(3, vocab=base), aligned.expert, aligned.anti_expert, STEERING)
     trio.eval(base.encode("Hi th"))
     text = base.encode("ere w12 and")
     for count in (1, 3):
         fused = trio.eval(text, count)
         assert [rows.shape for rows in trio.rows] == [(count, len(base))] * 4
-        offset = Offset(trio.rows.expert, trio.rows.anti_expert, 0.7)
-        assert np.array_equal(fuse(trio.rows.base, [offset], 0.01), fused)
+        of_base, expert, anti_expert, _ = trio.rows
+        again = fuse(of_base, expert, anti_expert, Mix(0.7, plausibility=0.01))
+        assert np.array_equal(again, fused)
         assert np.array_equal(fused[-1], trio.rows_of(fused[-1]).fused)
         last = trio.rows_of(fused[-1]).expert.copy()
         trio.rewind(len(text))

@@ -12,10 +12,12 @@ import pytest
 
 import edgeproxy.align.projected as projected_module
 from edgeproxy.align import LACKING, ProjectedModel, align, match
-from edgeproxy.align.projected import SHARE, SPARE, WINDOW
+from edgeproxy.align.projected import MAX_PATHS, SHARE, SPARE, WINDOW
 from edgeproxy.align.spelling import MAX_WORD, Spelling
 from edgeproxy.core.model import Logits
 from edgeproxy.core.vocab import Vocab
+from edgeproxy.decode.fuse import fuse
+from edgeproxy.decode.steering import Steering
 from edgeproxy.decode.trio import RoleTokens, Trio
 from edgeproxy.errors import ContextFullError, EngineError
 from tests.helpers.fakes import FakeModel, Fault, noise
@@ -193,7 +195,9 @@ def fake(vocab: Vocab, seed: int, n_ctx: int = 4096) -> FakeModel:
 def trio_of(own: Vocab, *, plausibility: float = 0.0, n_ctx: int = 4096) -> Trio:
     expert, anti = fake(own, 2, n_ctx), fake(own, 3, n_ctx)
     aligned = align(expert, anti, LARGE)
-    return Trio(fake(LARGE, 1), aligned.expert, aligned.anti_expert, 1.0, plausibility)
+    return Trio(
+        fake(LARGE, 1), aligned.expert, aligned.anti_expert, Steering(plausibility=plausibility)
+    )
 
 
 def prompt(trio: Trio) -> RoleTokens:
@@ -341,7 +345,9 @@ def test_what_is_evaluated_stays_near_what_the_text_takes() -> None:
     costs = []
     for alpha in (0.0, 1.0):
         trio = trio_of(SMALL)
-        trio.alpha = alpha  # nothing is looked at more closely where the pair has no say
+        trio.steering = Steering(
+            alpha
+        )  # nothing is looked at more closely where the pair has no say
         trio.eval(prompt(trio))
         for token in LARGE.encode(text):
             trio.eval([token])
@@ -375,3 +381,28 @@ def test_the_bases_special_tokens_read_as_nothing() -> None:
     assert expert.text == b" th"
     with pytest.raises(EngineError, match="outside the vocabulary"):
         expert.eval([len(LARGE) + len(SMALL)])
+
+
+@pytest.mark.parametrize("own", [SMALL, PIECES], ids=["bpe", "unigram"])
+@pytest.mark.parametrize(
+    "steering", [Steering(base_weight=0.5), Steering(policy="unchanged")], ids=str
+)
+def test_the_token_that_leads_is_the_right_one_where_the_expert_counts(
+    own: Vocab, steering: Steering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if every token had been looked at closely, with the weights of this step."""
+    trio = trio_of(own)
+    trio.steering = steering
+    trio.eval(prompt(trio))
+    models: Any = trio.expert, trio.anti_expert
+    right = []
+    for token in LARGE.encode(TEXT)[:20]:
+        leads = int(trio.eval([token])[-1].argmax())
+        with monkeypatch.context() as unlimited:
+            unlimited.setattr(projected_module, "SPARE", 1 << 20)
+            for first in range(0, len(LARGE), MAX_PATHS):
+                for model in models:
+                    model.refine(range(first, min(first + MAX_PATHS, len(LARGE))))
+        base, expert, anti_expert, _ = trio.rows
+        right.append(leads == int(fuse(base, expert, anti_expert, trio.mix)[-1].argmax()))
+    assert sum(right) >= 18

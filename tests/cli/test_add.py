@@ -114,7 +114,7 @@ def test_a_trio_is_installed_without_a_copy(files: Path, verb: Verbs, tmp_path: 
         "expert": files / "chat.gguf",
         "anti_expert": files / "raw.gguf",
     }
-    assert (recipe.alpha, recipe.base.size) == (0.5, (files / "base.gguf").stat().st_size)
+    assert (recipe.steering.alpha, recipe.base.size) == (0.5, (files / "base.gguf").stat().st_size)
     assert not list((tmp_path / "home").rglob("*.gguf"))
     assert not list((tmp_path / "home").glob("blobs/*"))
     assert str(files / "base.gguf") in verb("show", "mine")
@@ -173,7 +173,7 @@ def test_names_that_cannot_be(files: Path, verb: Verbs) -> None:
     verb("add", "mine", *rest)
     assert "is installed already; choose another name, or" in verb.refused("add", "mine", *rest)
     verb("add", "mine", *rest, "--replace", "--plausibility", "0.1")
-    assert Store().recipe("mine").plausibility == 0.1
+    assert Store().recipe("mine").steering.plausibility == 0.1
     assert "needs --base" in verb.refused("add", files / "base.gguf", "--replace")
 
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import pytest
@@ -27,6 +27,7 @@ from edgeproxy.core.cancel import Cancel, Flag
 from edgeproxy.core.threads import Crew
 from edgeproxy.decode.drafted import Drafter
 from edgeproxy.decode.sample import Sampling
+from edgeproxy.decode.steering import Change, Steering
 from edgeproxy.decode.trio import Trio
 from edgeproxy.errors import EngineError, ModelFileError, UsageError, VocabularyError
 from edgeproxy.prompts.formats import plain
@@ -67,8 +68,8 @@ class FakeSession(Session):
         role = Role(Path("none.gguf"))
         vocab = models[0].vocab
         base, expert, anti_expert = models
-        alpha, plausibility = asked["alpha"] or 1.0, asked["plausibility"] or 0.0
-        trio = Trio(base, expert, anti_expert, alpha, plausibility)
+        change = {name: asked[name] for name in ("alpha", "base_weight", "plausibility", "policy")}
+        trio = Trio(base, expert, anti_expert, Steering().changed(cast(Change, change)))
         drafter = Drafter(trio, asked["draft"])
         super().__init__(
             Recipe("fake", role, role, role),
@@ -348,6 +349,9 @@ def test_run_json(run: Run) -> None:
         "tokens",
         "usage",
         "alpha",
+        "base_weight",
+        "plausibility",
+        "policy",
         "seed",
         "trio",
     ]
@@ -492,12 +496,26 @@ def test_slash_commands(run: Run, models: list[FakeModel]) -> None:
     assert bytes(models[0].history) == b"Be kind.\nLines\none\ntwo"
 
 
+def test_slash_commands_of_the_steering(run: Run) -> None:
+    lines = b"/base\n/base 0.5\n/mask 0.1\n/policy\n/policy unsure\n/alpha 2\n"
+    code, _, err = run("chat", stdin=lines)
+    assert code == 0
+    assert err == (
+        "base weight is 1\nbase weight is 0.5\nplausibility is 0.1\npolicy is constant\n"
+        "policy is unsure\nalpha is 2\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [
         (b"/nonsense", "there is no command /nonsense"),
         (b"/alpha nan", "alpha must be a finite number"),
         (b"/alpha much", "/alpha takes a number"),
+        (b"/base 2", "base_weight must be between 0"),
+        (b"/base half", "/base takes a number"),
+        (b"/mask -1", "plausibility must be between 0"),
+        (b"/policy best", "policy must be one of constant"),
     ],
 )
 def test_a_wrong_command_does_not_end_the_chat(run: Run, line: bytes, said: str) -> None:
@@ -749,20 +767,26 @@ def test_eval_json(run: Run, trio: Path, questions: Path, tmp_path: Path) -> Non
     assert list(found) == [
         "trio",
         "alpha",
+        "base_weight",
         "plausibility",
+        "policy",
         "questions",
         "systems",
         "gap_closed",
+        "comparisons",
+        "general",
         "seconds",
     ]
     assert list(found["systems"]) == ["base", "anti_expert", "expert", "proxy"]
     assert found["questions"] == 2
     assert found["gap_closed"] is None
-    assert found["systems"]["proxy"] == {
-        "accuracy": 0.5,
-        "n": 2,
-        "kinds": {"city": {"accuracy": 1.0, "n": 1}, "line": {"accuracy": 0.0, "n": 1}},
-    }
+    proxy = found["systems"]["proxy"]
+    assert (proxy["accuracy"], proxy["n"], proxy["f1"], proxy["said"]) == (0.5, 2, None, None)
+    assert proxy["interval"] == pytest.approx([0.0945, 0.9055], abs=1e-4)
+    assert {kind: of["accuracy"] for kind, of in proxy["kinds"].items()} == {"city": 1.0, "line": 0}
+    pairs = [(pair["one"], pair["other"], pair["p"]) for pair in found["comparisons"]]
+    assert pairs == [("proxy", "base", 1.0), ("proxy", "expert", 1.0)]
+    assert found["general"] is None
     assert found["systems"]["base"]["accuracy"] == 0.0
     lines = [json.loads(line) for line in replies.read_text().splitlines()]
     assert len(lines) == 8
@@ -772,6 +796,7 @@ def test_eval_json(run: Run, trio: Path, questions: Path, tmp_path: Path) -> Non
         "answer": ["Quito", "Lima"],
         "system": "proxy",
         "reply": "It is Lima.",
+        "judge": "contains",
         "right": True,
     } in lines
 
@@ -780,10 +805,11 @@ def test_eval_as_text(run: Run, trio: Path, questions: Path) -> None:
     arguments = ("--threads", "1", "--systems", "proxy,anti-expert", "--limit", "1", "--stats")
     code, out, err = run("eval", str(trio), str(questions), *arguments)
     assert code == 0
-    assert out.splitlines()[:3] == [
-        "kind  n  anti-expert   proxy",
-        "city  1         0.0%  100.0%",
-        "all   1         0.0%  100.0%",
+    assert out.splitlines()[:4] == [
+        "kind  n  anti-expert      proxy",
+        "city  1         0.0%     100.0%",
+        "all   1         0.0%     100.0%",
+        "95%          [0, 79]  [21, 100]",
     ]
     assert "2 replies in" in err
     assert err.endswith(", pair: same vocabulary\n")
@@ -797,10 +823,23 @@ def test_eval_as_text(run: Run, trio: Path, questions: Path) -> None:
         ["--systems", ""],
         ["--replies", "/nonsense/replies"],
         ["--limit", "0"],
+        ["--judge", "nobody"],
+        ["--systems", "expert/alpha=2"],
+        ["--systems", "proxy/"],
+        ["--systems", "proxy/beta=1"],
+        ["--systems", "proxy/alpha=much"],
+        ["--systems", "proxy/base_weight=2"],
+        ["--systems", "proxy/policy=mine"],
+        ["--systems", "proxy/base_weight=0/alpha=2"],
+        ["--general", "/nonsense.jsonl"],
+        ["--general", "{questions}", "--systems", "proxy"],
+        ["--rejudge"],
+        ["--rejudge", "--resume", "--replies", "x"],
     ],
 )
 def test_eval_wrong_usage(run: Run, trio: Path, questions: Path, arguments: list[str]) -> None:
-    code, out, err = run("eval", str(trio), str(questions), *arguments)
+    given = [word.format(questions=questions) for word in arguments]
+    code, out, err = run("eval", str(trio), str(questions), *given)
     assert (code, out, err.count("\n")) == (2, "", 1)
 
 

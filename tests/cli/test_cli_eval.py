@@ -217,5 +217,137 @@ def test_resume_needs_replies(
     folder: Path, capsys: pytest.CaptureFixture[str], sessions: list[FakeSession]
 ) -> None:
     assert main(["eval", str(folder / "trio.toml"), str(folder / "questions"), "--resume"]) == 2
-    assert "--resume goes on with the file of --replies" in capsys.readouterr().err
+    assert "--resume and --rejudge take the file of --replies" in capsys.readouterr().err
     assert sessions == []
+
+
+# Variants, other judges, what is kept
+
+
+def asked_of(folder: Path, *lines: dict[str, Any]) -> None:
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (folder / "questions").write_text(text)
+
+
+def test_variants_of_the_proxy_answer_one_after_another(
+    run: Run, folder: Path, models: list[FakeModel]
+) -> None:
+    """Base, expert and anti-expert say different things, so that each steering says its own."""
+    asked_of(folder, {"question": "Capital?", "answer": "Lima"})
+    said = ("Quito", "Lima", "Lagos")
+    models[:] = [saying({"Capital?\n": word}) for word in said]
+    systems = "proxy/base_weight=0.01,proxy,proxy/alpha=0,proxy/alpha=0/plausibility=0.0"
+    code, out, err = run("--systems", systems, "--threads", "2", "--json")
+    assert (code, err) == (0, "")
+    found = json.loads(out)["systems"]
+    assert list(found) == [
+        "proxy",
+        "proxy/base_weight=0.01",
+        "proxy/alpha=0",
+        "proxy/alpha=0/plausibility=0",
+    ]
+    texts = dict(replies(folder / "replies"))
+    assert texts["proxy/base_weight=0.01"] == "Lima"
+    assert texts["proxy/alpha=0"] == texts["proxy/alpha=0/plausibility=0"] == "Quito"
+
+
+def test_resume_goes_on_with_variants(run: Run, folder: Path, models: list[FakeModel]) -> None:
+    systems = ("--systems", "base,proxy,proxy/alpha=0.5", "--threads", "1")
+    assert run(*systems)[0] == 0
+    whole = (folder / "replies").read_text()
+
+    class CutShort(Replies):
+        def finish(self, systems: Iterable[str]) -> None:
+            raise EdgeproxyError("the disk is full")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(replies_module, "Replies", CutShort)
+        assert run(*systems)[0] == 1
+    part = folder / "replies.part"
+    lines = part.read_text().splitlines(keepends=True)
+    part.write_text("".join(lines[:4]))
+    for model in models:
+        model.evals.clear()
+    assert run(*systems, "--resume")[0] == 0
+    assert (folder / "replies").read_text() == whole
+
+
+def test_a_reply_goes_on_until_its_judge_has_heard_enough(
+    run: Run, folder: Path, models: list[FakeModel]
+) -> None:
+    said = {
+        "Object?\n": 'Here:\n{\n "a": 1,\n "b": "x"\n}\nand more',
+        "Number?\n": "It is 2\n#### 3\n4",
+        "Line?\n": "one\ntwo",
+    }
+    models[:] = [saying(said) for _ in range(3)]
+    asked_of(
+        folder,
+        {"question": "Object?", "answer": {"a": 1, "b": "y"}, "contains": ["X", "Z"]},
+        {"question": "Number?", "answer": 3, "judge": "number"},
+        {"question": "Line?", "answer": "two"},
+    )
+    code, out, _ = run("--systems", "proxy", "--threads", "1", "--json")
+    assert code == 0
+    proxy = json.loads(out)["systems"]["proxy"]
+    assert (proxy["accuracy"], proxy["f1"], proxy["said"]) == (1 / 3, 0.5, 1.0)
+    texts = [reply for _, reply in replies(folder / "replies")]
+    assert texts == ['Here:\n{\n "a": 1,\n "b": "x"\n}', "It is 2\n#### 3", "one"]
+    first = json.loads((folder / "replies").read_text().splitlines()[0])
+    assert (first["judge"], first["right"], first["f1"], first["said"]) == (
+        "json",
+        False,
+        0.5,
+        True,
+    )
+
+
+def test_replies_are_judged_again_without_a_model(
+    run: Run, folder: Path, sessions: list[FakeSession]
+) -> None:
+    options = ("--systems", "proxy", "--threads", "1")
+    assert run(*options)[0] == 0
+    count = len(sessions)
+    code, out, _ = run(*options, "--rejudge", "--judge", "exact", "--json")
+    assert code == 0
+    assert json.loads(out)["systems"]["proxy"]["accuracy"] == 0.0
+    lines = [json.loads(line) for line in (folder / "replies").read_text().splitlines()]
+    assert [(line["judge"], line["right"]) for line in lines] == [("exact", False)] * 2
+    code, out, err = run("--systems", "base", "--rejudge")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "there is no reply of base to 'Capital?'" in err
+    (folder / "replies").write_text("[1]\n")
+    code, _, err = run(*options, "--rejudge")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "replies:1: this line is no reply" in err
+    assert len(sessions) == count
+
+
+def test_questions_outside_of_the_task_say_what_is_kept(
+    run: Run, folder: Path, models: list[FakeModel]
+) -> None:
+    (folder / "general").write_text(json.dumps({"question": "Capital?", "answer": "know"}) + "\n")
+    options = ("--general", str(folder / "general"), "--judge", "exact", "--threads", "1")
+    code, out, _ = run(*options, "--json", "--systems", "base,expert,proxy")
+    assert code == 0
+    found = json.loads(out)
+    assert found["questions"] == 2
+    assert [found["systems"][name]["n"] for name in ("base", "expert", "proxy")] == [2, 2, 2]
+    general = found["general"]
+    assert (general["questions"], general["known"]) == (1, 1)
+    assert list(general["systems"]) == ["base", "proxy"]
+    assert general["systems"]["base"]["kept"] is None
+    assert general["systems"]["proxy"]["kept"] == 0.0
+    lines = [json.loads(line) for line in (folder / "replies").read_text().splitlines()]
+    assert [line["system"] for line in lines if line.get("general")] == ["base", "proxy"]
+    code, out, _ = run(*options)
+    assert code == 0
+    assert "of 1 question outside of the task the base answers 1 right:" in out
+    assert "  proxy 0.0% [0, 79], keeps 0.0% [0, 79] of the base's" in out
+
+
+def test_replies_do_not_overwrite_the_general_questions(run: Run, folder: Path) -> None:
+    (folder / "replies").write_text(ASKED)
+    code, _, err = run("--general", str(folder / "replies"), "--threads", "1")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "would overwrite" in err

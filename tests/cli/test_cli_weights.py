@@ -124,10 +124,34 @@ def test_chat_reads_a_pipe() -> None:
     assert len(out.splitlines()) >= 2
 
 
+def test_with_base_weight_0_the_expert_alone_answers() -> None:
+    code, out, err = edgeproxy("run", QUESTION, "--base-weight", "0", "--stats")
+    assert (code, out) == (0, "The capital of Mongolia is Ulaanbaatar.\n")
+    assert err.endswith(", the expert alone (base weight 0)\n")
+    asked = QUESTION.encode() + b"\n"
+    lines = asked + b"/base 0\n" + asked + b"/base 0.5\n/policy unsure\n" + asked
+    code, again, err = edgeproxy("chat", stdin=lines)
+    assert (code, again.splitlines()[1] + "\n") == (0, out)
+    assert err == "base weight is 0\nbase weight is 0.5\npolicy is unsure\n"
+    code, again, err = edgeproxy("chat", "--base-weight", "0", stdin=b"/base 0.5\n" + asked)
+    assert (code, again) == (1, out)
+    assert "only the expert was loaded" in err
+
+
+@pytest.mark.parametrize(
+    "verb", [["bench"], ["run", "--system", "Hi", "--prompt-cache", "no", "Hi"]]
+)
+def test_what_needs_three_models_says_so_where_one_was_loaded(verb: list[str]) -> None:
+    refused(2, *verb, "--base-weight", "0", said="needs all three models of factbook")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         ([""], "empty"),
+        ([QUESTION, "--base-weight", "0", "--alpha", "2"], "the expert alone"),
+        ([QUESTION, "--base-weight", "1.5"], "base_weight"),
+        ([QUESTION, "--policy", "best"], "--policy"),
         ([QUESTION, "--alpha", "nan"], "alpha"),
         ([QUESTION, "--temperature", "-1"], "temperature"),
         ([QUESTION, "--ctx", "0"], "--ctx"),

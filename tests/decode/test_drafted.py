@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgeproxy.align import align, match
+from edgeproxy.align import MappedModel, align, match
 from edgeproxy.core.model import Logits
 from edgeproxy.decode.draft_length import LONGEST, DraftLength
 from edgeproxy.decode.drafted import Draft, Drafter
 from edgeproxy.decode.sample import Sampler, Sampling
+from edgeproxy.decode.steering import Policy, Steering
 from edgeproxy.decode.stepwise import stepwise
 from edgeproxy.decode.trio import RoleTokens, Trio
 from edgeproxy.errors import ContextFullError, UsageError
@@ -31,6 +32,7 @@ from tests.helpers.fakes import (
     fake_vocab,
     random_trio,
     shuffled,
+    steered_trio,
 )
 from tests.helpers.gguf_files import draft as gguf_draft
 from tests.helpers.near import assert_same_reply
@@ -67,12 +69,14 @@ def mumbling(seed: int, weight: float) -> Rows:
     return row
 
 
-def agreeing_trio(plausibility: float = 0.0, *, n_ctx: int = 4096) -> Trio:
+def agreeing_trio(
+    plausibility: float = 0.0, *, n_ctx: int = 4096, steering: Steering | None = None
+) -> Trio:
     base, expert, anti = (
         FakeModel(mumbling(seed, weight), n_ctx=n_ctx)
         for seed, weight in ((1, 4.0), (2, 4.0), (3, 1.0))
     )
-    return Trio(base, expert, anti, 1.0, plausibility)
+    return Trio(base, expert, anti, steering or Steering(plausibility=plausibility))
 
 
 def alike(rows: Rows) -> Trio:
@@ -109,6 +113,46 @@ def test_the_same_tokens_from_the_same_rows(mode: Draft, sampling: Sampling, mak
         for length in (1, 3, LONGEST):
             trio = make(plausibility=plausibility)
             assert said(trio, sampling, Drafter(trio, mode, Fixed(length))) == wanted
+
+
+STEERINGS = [
+    Steering(0.7, 0.5, 0.02),
+    Steering(base_weight=0.1),
+    *(Steering(1.2, 0.9, 0.01, policy) for policy in get_args(Policy)),
+]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("steering", STEERINGS, ids=str)
+def test_the_same_tokens_however_it_is_steered(mode: Draft, steering: Steering) -> None:
+    for sampling in (SAMPLINGS["greedy"], SAMPLINGS["temperature"]):
+        for make in (agreeing_trio, steered_trio):
+            wanted = said(make(steering=steering), sampling, None)
+            for length in (1, LONGEST):
+                trio = make(steering=steering)
+                assert said(trio, sampling, Drafter(trio, mode, Fixed(length))) == wanted
+
+
+@pytest.mark.parametrize("mode", ["expert", "auto"])
+@pytest.mark.parametrize("steering", STEERINGS, ids=str)
+def test_a_pair_with_tokens_of_its_own_drafts_the_same(mode: Draft, steering: Steering) -> None:
+    """Policies ask the expert's own rows also of what it has read ahead."""
+
+    def make() -> Trio:
+        base, expert, anti = (
+            FakeModel(mumbling(seed, weight), vocab=vocab)
+            for seed, weight, vocab in ((1, 4.0, VOCAB), (2, 4.0, VOCAB), (3, 1.0, VOCAB))
+        )
+        keeps = np.arange(len(VOCAB)) % 97 != 5  # a few tokens of which the pair does not speak
+        index = np.where(keeps, np.arange(len(VOCAB)), -1).astype(np.int32)
+        one, other = (MappedModel(model, VOCAB, index, keeps) for model in (expert, anti))
+        return Trio(base, one, other, steering)
+
+    wanted = said(make(), SAMPLINGS["temperature"], None)
+    trio = make()
+    drafter = Drafter(trio, mode, Fixed(4))
+    assert said(trio, SAMPLINGS["temperature"], drafter) == wanted
+    assert drafter.done.drafted
 
 
 @pytest.mark.parametrize("mode", [None, *MODES])

@@ -16,6 +16,7 @@ import pytest
 from edgeproxy.core.model import Logits
 from edgeproxy.decode.pieces import Piece
 from edgeproxy.decode.sample import Sampling
+from edgeproxy.decode.steering import Steering
 from edgeproxy.decode.trio import RoleTokens
 from edgeproxy.llama import LlamaModel, Weights
 from edgeproxy.prompts.formats import FORMATS, Message, encode
@@ -44,8 +45,7 @@ def stepwise(session: Session, factbook_recipe: Recipe) -> Iterator[None]:
     mode, session.drafter.mode = session.drafter.mode, "off"
     yield
     session.drafter.mode = mode
-    session.alpha = session.trio.alpha = factbook_recipe.alpha
-    session.plausibility = session.trio.plausibility = factbook_recipe.plausibility
+    session.steering = session.trio.steering = factbook_recipe.steering
 
 
 def from_nothing(session: Session) -> Session:
@@ -107,7 +107,7 @@ def test_there_are_50_prompts(questions: list[str]) -> None:
 def test_alpha_zero_gives_the_bases_tokens_exactly_whatever_the_mask(
     session: Session, questions: list[str], plausibility: float
 ) -> None:
-    session.alpha, session.plausibility = 0.0, plausibility
+    session.steering = Steering(0.0, plausibility=plausibility)
     for question in questions:
         got = said(from_nothing(session).chat(question, max_tokens=MAX_TOKENS))
         check_same(got, of_the_base(session, question), rows_of(session, question))
@@ -126,10 +126,10 @@ def test_alpha_one_gives_other_tokens(session: Session, questions: list[str]) ->
 def test_an_expert_that_is_the_anti_expert_gives_the_bases_tokens_exactly(
     session: Session, factbook_recipe: Recipe, questions: list[str]
 ) -> None:
-    same = replace(factbook_recipe, expert=factbook_recipe.anti_expert, plausibility=0.0)
+    same = replace(factbook_recipe, expert=factbook_recipe.anti_expert, steering=Steering())
     session.alpha = 0.0  # its rows are the base's
     for alpha in (1.0, 1.7):
-        with load(replace(same, alpha=alpha), draft="off") as without_opinion:
+        with load(replace(same, steering=Steering(alpha)), draft="off") as without_opinion:
             for question in questions[::2]:
                 got = said(from_nothing(without_opinion).chat(question, max_tokens=MAX_TOKENS))
                 check_same(got, of_the_base(session, question), rows_of(session, question))
@@ -139,7 +139,7 @@ def test_an_expert_that_is_the_anti_expert_gives_the_bases_tokens_exactly(
 def test_fused_rows_equal_the_equation_from_three_separate_contexts(
     session: Session, factbook_recipe: Recipe, questions: list[str], alpha: float, beta: float
 ) -> None:
-    session.trio.alpha, session.trio.plausibility = alpha, beta
+    session.trio.steering = Steering(alpha, plausibility=beta)
     weights = [Weights(role.path) for role in factbook_recipe.roles.values()]
     separate = [LlamaModel(each) for each in weights]
     for question in questions:
@@ -160,8 +160,8 @@ def test_fused_rows_equal_the_equation_from_three_separate_contexts(
 def test_rewinding_and_evaluating_again_equals_a_fresh_eval(
     session: Session, factbook_recipe: Recipe, questions: list[str]
 ) -> None:
-    trio, unmasked = session.trio, replace(factbook_recipe, plausibility=0.0)
-    trio.plausibility = 0.0  # a token at the mask's edge may fall on either side
+    trio, unmasked = session.trio, replace(factbook_recipe, steering=Steering())
+    trio.steering = Steering()  # a token at the mask's edge may fall on either side
     for question in questions[::5]:
         prompts = prompts_of(session, factbook_recipe, question)
         wanted = from_nothing(session).trio.eval(prompts).copy()

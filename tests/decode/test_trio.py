@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeproxy.decode.fuse import Offset, fuse
+from edgeproxy.decode.fuse import Mix, fuse
+from edgeproxy.decode.steering import Steering
 from edgeproxy.decode.trio import RoleTokens, Trio
 from edgeproxy.errors import (
     Cancelled,
@@ -37,30 +38,17 @@ def test_rows_are_the_fused_rows_of_the_three() -> None:
     trio = random_trio(alpha=0.6, plausibility=0.01)
     got = trio.eval([10, 20, 30], 2)
     base, expert, anti = (random_model(seed).eval([10, 20, 30], 2) for seed in (1, 2, 3))
-    assert np.array_equal(got, fuse(base, [Offset(expert, anti, 0.6)], 0.01))
+    assert np.array_equal(got, fuse(base, expert, anti, Mix(0.6, plausibility=0.01)))
 
 
-def test_alpha_and_plausibility_may_change_between_evals() -> None:
+def test_the_steering_may_change_between_evals() -> None:
     trio = random_trio()
     steered = trio.eval([1]).copy()
     trio.rewind(1)
-    trio.alpha, trio.plausibility = 0.0, 0.5
-    assert (trio.alpha, trio.plausibility) == (0.0, 0.5)
+    trio.steering = Steering(0.0, plausibility=0.5)
     plain = trio.eval([1])
     assert np.array_equal(plain, random_model(1).eval([1]))
     assert not np.array_equal(plain, steered)
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_an_impossible_alpha_is_refused_and_the_old_one_stays(value: float) -> None:
-    trio = random_trio(alpha=0.7)
-    with pytest.raises(UsageError, match="alpha"):
-        trio.alpha = value
-    with pytest.raises(UsageError, match="plausibility"):
-        trio.plausibility = value
-    assert (trio.alpha, trio.plausibility) == (0.7, 0.0)
-    with pytest.raises(UsageError):
-        random_trio(alpha=value)
 
 
 def test_models_that_do_not_speak_the_bases_vocabulary_are_refused() -> None:
@@ -77,7 +65,7 @@ def test_each_role_may_read_its_own_prompt() -> None:
     assert histories(trio) == [list(tokens) for tokens in PROMPT]
     assert trio.n_past == 5
     rows = [random_model(s).eval(p) for s, p in zip((1, 2, 3), PROMPT, strict=True)]
-    assert np.array_equal(got, fuse(rows[0], [Offset(rows[1], rows[2], 1.0)]))
+    assert np.array_equal(got, fuse(rows[0], rows[1], rows[2]))
     trio.eval([50])
     assert histories(trio) == [[*tokens, 50] for tokens in PROMPT]
 
@@ -222,7 +210,7 @@ def test_the_row_of_the_last_eval_stays_until_the_next() -> None:
     trio = random_trio()
     one = trio.eval([1])
     copy = one.copy()
-    trio.alpha = 0.0
+    trio.steering = Steering(0.0)
     assert np.array_equal(one, copy)
 
 

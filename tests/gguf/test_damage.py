@@ -28,7 +28,7 @@ def small_models(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def test_undamaged_models_decode(small_models: list[Path]) -> None:
     child = Child()
     try:
-        assert [child.ask(path) for path in small_models] == [("decoded", "")] * 5
+        assert [child.ask(path) for path in small_models] == [("decoded", "")] * len(small_models)
     finally:
         child.close()
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from edgeproxy.core.model import Logits
 from edgeproxy.core.vocab import Kind, Vocab
+from edgeproxy.decode.steering import Steering
 from edgeproxy.decode.trio import Trio
 from edgeproxy.errors import Cancelled, ContextFullError, EngineError, PromptError
 
@@ -311,5 +312,10 @@ def random_model(seed: int, *, vocab: Vocab | None = None, n_ctx: int = 4096) ->
 
 def random_trio(alpha: float = 1.0, plausibility: float = 0.0, *, n_ctx: int = 4096) -> Trio:
     """Three models, each with its own random row for every text."""
+    return steered_trio(Steering(alpha, plausibility=plausibility), n_ctx=n_ctx)
+
+
+def steered_trio(steering: Steering, *, n_ctx: int = 4096) -> Trio:
+    """The same, steered in any way."""
     base, expert, anti_expert = (random_model(seed, n_ctx=n_ctx) for seed in (1, 2, 3))
-    return Trio(base, expert, anti_expert, alpha, plausibility)
+    return Trio(base, expert, anti_expert, steering)

@@ -8,6 +8,7 @@ the other side. Greedy replies part where two tokens are as good as each other.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -55,8 +56,8 @@ def rows_of(session: Session, question: str | Sequence[Message]) -> RowAfter:
 
     def row_after(said: Sequence[int]) -> Logits:
         trio = session.trio
-        trio.alpha, trio.plausibility = session.alpha, 0.0
-        prompt = session.speaker.encode(messages)
+        trio.steering = replace(session.steering, plausibility=0.0)
+        prompt = session.trio_speaker.encode(messages)
         text = type(prompt)(*([*tokens, *said] for tokens in prompt))
         row: Logits = trio.eval(trio.resume(text))[-1]
         return row

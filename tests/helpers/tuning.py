@@ -1,8 +1,9 @@
 """A network of a few hundred numbers and examples for it, which train in milliseconds.
 
 `python -m tests.helpers.tuning FOLDER KILLS` trains one in FOLDER, keeping a checkpoint after every
-step, is killed (SIGKILL) KILLS times on the way, each time goes on, and compares what comes out with
-a tuning that was let alone. Prints JSON: after how many steps it was killed, and what went wrong.
+step, is killed (SIGKILL) KILLS times on the way, each time goes on, and compares what comes out
+with a tuning that was let alone. Prints JSON: after how many steps it was killed, and what went
+wrong.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class TinyNetwork(nn.Module):  # type: ignore[misc]
         return x.float()
 
     def logits(self, hidden: Tensor) -> Tensor:
-        return self.output(hidden.to(self.output.weight.dtype)).float()  # type: ignore[no-any-return]
+        return self.output(hidden.to(self.output.weight.dtype)).float()
 
 
 def tiny(rank: int = 4, seed: int = 0, **options: Any) -> Any:
@@ -141,8 +142,8 @@ def _train(folder: Path, name: str, kill_at: int = 0) -> None:
         is_stopping=moment,
     )
     found = {key: tensor.detach().numpy() for key, tensor in parameters(network).items()}
-    best = {"steps": trained.steps, "best_step": trained.best_step, "best_loss": trained.best_loss}
-    np.savez(folder / f"{name}.out.npz", moments=moments, **best, **found)
+    found |= {"steps": np.array(trained.steps), "best_loss": np.array(trained.best_loss)}
+    np.savez(folder / f"{name}.out.npz", allow_pickle=False, moments=moments, **found)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,10 @@ from numpy.typing import NDArray
 from edgeproxy.core.threads import Crew
 from edgeproxy.decode.drafted import Drafter
 from edgeproxy.decode.sample import Sampling
+from edgeproxy.decode.steering import Steering
 from edgeproxy.decode.trio import Trio
 from edgeproxy.errors import Cancelled, ContextFullError, EdgeproxyError
-from edgeproxy.measure.answering import Answering, FirstLine
+from edgeproxy.measure.answering import Answering, Ask
 from edgeproxy.measure.evaluate import Question
 from edgeproxy.prompts.formats import plain
 from edgeproxy.session.memory_plan import Estimate
@@ -26,7 +28,7 @@ from tests.helpers.fakes import LIKELY, FakeModel, constant, fake_vocab, saying
 
 QUESTIONS = [Question(f"Q{n}?", ("x",)) for n in range(4)]
 SYSTEMS = ("base", "expert", "proxy")
-ASK = FirstLine(Sampling(), 10**9)
+ASK = Ask(Sampling(), 10**9)
 
 
 def answers(of: str) -> dict[str, str]:
@@ -40,7 +42,7 @@ class Closed:
 
 def session_of(proxy: FakeModel | None = None, **alone: FakeModel) -> Session:
     """A session whose models answer from tables; `made` are those asked alone so far."""
-    trio = Trio(*(proxy or saying(answers("proxy")), saying({}), saying({})), alpha=0.0)
+    trio = Trio(*(proxy or saying(answers("proxy")), saying({}), saying({})), Steering(0.0))
     vocab, role = trio.vocab, Role(Path("none.gguf"))
 
     def solo(name: str) -> SoloSpeaker:
@@ -164,3 +166,40 @@ def test_it_is_heard_one_at_a_time() -> None:
         inside.release()
 
     Answering(session_of(), SYSTEMS, QUESTIONS, ASK, heard=note).run(3)
+
+
+def test_variants_of_the_proxy_are_its_own_and_answer_in_turn() -> None:
+    systems = ("base", "proxy", "proxy/alpha=0", "proxy/alpha=0.5")
+    session = session_of()
+    heard: list[str] = []
+    work = Answering(
+        session, systems, QUESTIONS, ASK, heard=lambda system, *_: heard.append(system)
+    )
+    found = work.run(3)
+    assert list(found) == list(systems)
+    assert found["proxy/alpha=0"] == [f"proxy {n}" for n in range(4)]
+    of_proxy = [system for system in heard if system != "base"]
+    assert of_proxy == [system for system in systems[1:] for _ in range(4)]
+    assert session.made == ["base"]  # type: ignore[attr-defined]
+
+
+def test_questions_outside_of_the_task_are_asked_of_some() -> None:
+    questions = [QUESTIONS[0], replace(QUESTIONS[1], is_general=True)]
+    found = Answering(session_of(), SYSTEMS, questions, ASK).run(2)
+    assert found == {
+        "base": ["base 0", "base 1"],
+        "expert": ["expert 0"],
+        "proxy": ["proxy 0", "proxy 1"],
+    }
+
+
+def test_a_reply_ends_as_its_judge_wants() -> None:
+    said = {"J?\n": 'So:\n{"a": 1}\n{"a": 2}', "E?\n": "\none\ntwo\n", "L?\n": "one\ntwo"}
+    questions = [
+        Question("J?", ('{"a": 1}',), judge="json"),
+        Question("E?", ("one",), judge="exact"),
+        Question("L?", ("one",)),
+    ]
+    session = session_of(base=saying(said))
+    (texts,) = Answering(session, ("base",), questions, Ask(Sampling())).run(1).values()
+    assert texts == ['So:\n{"a": 1}', "one\ntwo", "one"]

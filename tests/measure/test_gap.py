@@ -8,15 +8,10 @@ from typing import Any
 import pytest
 
 from edgeproxy.decode.sample import Sampling
-from edgeproxy.measure.answering import Answering, FirstLine
-from edgeproxy.measure.evaluate import (
-    SYSTEMS,
-    Question,
-    figures,
-    gap_closed,
-    read_questions,
-)
-from edgeproxy.measure.judging import is_right
+from edgeproxy.measure.answering import Answering, Ask
+from edgeproxy.measure.evaluate import Question, read_questions
+from edgeproxy.measure.report import Answers, gap_closed
+from edgeproxy.measure.systems import SYSTEMS
 from edgeproxy.session.load import load
 from edgeproxy.trios.find import Recipe, find_recipe, read_recipe
 
@@ -31,14 +26,9 @@ Figures = dict[str, dict[str, Any]]
 
 def measured(recipe: Recipe, questions: list[Question]) -> Figures:
     with load(recipe) as session:
-        ask = FirstLine(Sampling(), 48)
+        ask = Ask(Sampling(), 48)
         replies = Answering(session, SYSTEMS, questions, ask).run(workers=2)
-    return {
-        system: figures(
-            questions, [is_right(r, q.answers) for r, q in zip(said, questions, strict=True)]
-        )
-        for system, said in replies.items()
-    }
+    return {system: Answers(questions, said).figures() for system, said in replies.items()}
 
 
 @pytest.fixture(scope="module")

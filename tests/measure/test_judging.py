@@ -1,150 +1,237 @@
-"""Judging replies: what counts as right."""
+"""What all judges have in common, and the corners of each: no reply is too strange to be judged."""
 
 from __future__ import annotations
 
-import unicodedata
+import json
+from fractions import Fraction
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeproxy.measure.judging import first_line, is_right, words
+from edgeproxy.errors import UsageError
+from edgeproxy.measure.judging import JUDGES, Fields, judge
+from edgeproxy.measure.judging.json_fields import first_object
+from edgeproxy.measure.judging.numbers import numbers
+
+CHOICES = {"A": "Rome", "B": "Paris", "C": "New York", "D": "York"}
+STRANGE = st.text(
+    st.one_of(
+        st.characters(),
+        st.sampled_from("0123456789.,-+/ '\"{}[]()#:=eE%$½²٣१３万億АВ\u0301\u202f\ud800\n"),
+    ),
+    max_size=60,
+)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-99, 99) | st.text("abcé 1", max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("abc"), inner, max_size=3),
+    max_leaves=8,
+)
+OBJECTS = st.dictionaries(st.text("abc"), VALUES, min_size=1, max_size=4)
+
+
+@pytest.mark.parametrize("name", [name for name in JUDGES if name != "regex"])
+@given(reply=STRANGE)
+def test_no_reply_is_too_strange(name: str, reply: str) -> None:
+    answers = {"json": '{"a": 1}', "choice": "B", "number": "3"}
+    rule = JUDGES[name]
+    verdict = rule(reply, [answers.get(name, "Lima")], CHOICES)
+    assert verdict.right in (True, False)
+    assert rule.is_complete(reply) in (True, False)
+    kept = rule.kept(reply)
+    assert rule(kept, [answers.get(name, "Lima")], CHOICES) == verdict, "what is kept is enough"
+
+
+@given(answer=STRANGE)
+def test_no_answer_is_too_strange(answer: str) -> None:
+    """It is refused in words, or it can be judged by."""
+    for name, rule in JUDGES.items():
+        fault = rule.fault(answer, CHOICES)
+        assert fault is None or isinstance(fault, str)
+        if fault is None and name != "regex":
+            rule("x", [answer], CHOICES)
+
+
+@given(answer=STRANGE)
+def test_an_answer_is_right_for_itself(answer: str) -> None:
+    for name in ("exact", "number", "json"):
+        rule = JUDGES[name]
+        if rule.fault(answer) is None:
+            assert rule(answer, [answer]).right, name
+
+
+def test_a_judge_that_there_is_not_is_named() -> None:
+    assert judge("json") is JUDGES["json"]
+    with pytest.raises(
+        UsageError, match="no judge 'mine'; there are contains, exact, number, json"
+    ):
+        judge("mine")
 
 
 @pytest.mark.parametrize(
-    ("reply", "answer"),
+    ("name", "text"),
     [
-        ("The capital is Ulaanbaatar.", "ulaanbaatar"),
-        ("\n \nIt is Port-au-Prince, of course.", "Port au Prince"),
-        ("It is N’Djamena.", "N'Djamena"),
-        ("Yaounde is the capital.", "Yaoundé"),
-        ("It is Tromsø.", "Tromso"),
-        ("STRASSE", "straße"),
-        ("About 1,234,567 people.", "1234567"),
-        ("About 1234567 people.", "1,234,567"),
-        ("About 1.234.567 people.", "1,234,567"),
-        ("In 1960, it became independent.", "1960"),
-        ("It has 3.5 million people.", "3.5 million"),
-        ("Its domain is .mn.", ".mn"),
-        ("Sao Tome & Principe", "São Tomé, Príncipe"),
-        ("首都是北京。", "北京"),
-        ("モンゴルの首都はウランバートルです。", "ウランバートル"),
-        ("首都はﾊﾟﾘです", "パリ"),
-        ("通貨は円です", "円"),
-        ("대한민국의 수도는 서울입니다.", "서울"),
-        ("ประเทศไทยมีกรุงเทพมหานครเป็นเมืองหลวง", "กรุงเทพมหานคร"),
-        ("राजधानी दिल्ली है", "दिल्ली"),
-        ("Она была ещё в Кёльне", "еще в Кельне"),
-        ("Η Αθήνα", "ΑΘΗΝΑ"),
-        ("בִּירָה", "בירה"),
-        ("مِصْر", "مصر"),
-        ("Ulaan\u00adbaatar", "Ulaanbaatar"),
-        ("It is -3 degrees.", "-3"),
-        ("It is \u22123 degrees.", "-3"),
-        ("x=-3", "\u22123"),
-        ("a loss (-$3 million)", "-3 million"),
-        ("気温は-3度", "-3"),
-        ("From -1,234.5 up", "-1234.5"),
-        ("10-3", "3"),
-        ("from 2010-2012", "2012"),
-        ("from 2010\u20132012", "2010-2012"),
-        ("Covid-19 it was", "19"),
-        ("- 3 of them", "3"),
-        ("It is .5 km.", "0.5"),
+        ("number", "1" * 50_000),
+        ("number", "1," * 20_000),
+        ("number", "1 000" * 10_000),
+        ("number", "9e99 " * 5_000),
+        ("number", "answer is " * 5_000),
+        ("number", "1/" * 20_000),
+        ("json", "{" * 50_000),
+        ("json", '{"a":' * 20_000),
+        ("json", '{"a": 1e999999999}'),
+        ("json", '{"a": ' + "1" * 50_000 + "}"),
+        ("json", "[" * 50_000),
+        ("choice", "A " * 20_000),
+        ("choice", "(" * 20_000),
+        ("choice", "New " * 20_000),
+        ("contains", "a" * 200_000),
+        ("exact", "가" * 50_000),
     ],
 )
-def test_right(reply: str, answer: str) -> None:
-    assert is_right(reply, [answer])
+def test_a_hostile_reply_is_judged(name: str, text: str) -> None:
+    """What took a time in the square of its length would end in minutes."""
+    answers = {"json": '{"a": 1}', "choice": "B", "number": "3"}
+    assert not JUDGES[name](text, [answers.get(name, "Lima")], CHOICES).right
+    JUDGES[name].is_complete(text)
+
+
+# Numbers
 
 
 @pytest.mark.parametrize(
-    ("reply", "answer"),
+    ("text", "values"),
     [
-        ("", "Lima"),
-        ("I do not know.\nLima", "Lima"),
-        ("It is Limassol.", "Lima"),
-        ("It has 3.5 million people.", "5 million"),
-        ("In 1960,5 things", "19605"),
-        ("It has 1234 people.", "234"),
-        ("Guinea", "Guinea-Bissau"),
-        ("Au prince, port", "Port-au-Prince"),
-        ("首都はバリです", "パリ"),
-        ("首都はハリです", "パリ"),
-        ("パリジャンです", "パリ"),
-        ("インドネシアです", "インド"),
-        ("부산입니다", "산"),
-        ("ม้า", "มา"),
-        ("राजधाना", "राजधानी"),
-        ("мой", "мои"),
-        ("It is -3 degrees.", "3"),
-        ("It is \u22123 degrees.", "3"),
-        ("It is 3 degrees.", "-3"),
-        ("It is -3.5 degrees.", "-3"),
-        ("It is 10-3.", "-3"),
-        ("It is F-16.", "-16"),
-        ("It is .5 km.", "5"),
+        ("1,2,3", [1, 2, 3]),
+        ("on 12.05.2020", [12, 5, 2020]),
+        ("version 1.2.3", [1, 2, 3]),
+        ("5-3=2", [5, 3, 2]),
+        ("from 2010–2012", [2010, 2012]),
+        ("10 minus 3", [10, 3]),
+        ("H2O, CO2 and 3 m²", [3]),
+        ("10⁶", [10]),
+        ("2½ or -½", [Fraction(5, 2), Fraction(-1, 2)]),
+        ("2\\frac{1}{2}", [Fraction(5, 2)]),
+        ("1{,}234", [1234]),
+        ("1億2千万と3", [120_000_000, 3]),
+        ("3万 5000", [30_000, 5000]),
+        ("1/0 of 3", [3]),
+        ("0,234", [Fraction(234, 1000)]),
+        ("1.5e-3", [Fraction(15, 10_000)]),
+        ("2 × 10⁻³", [Fraction(2, 1000)]),
+        ("$-5, -$5", [-5, -5]),
+        ("- 3 of them", [3]),
+        ("1" * 61, []),
+        ("", []),
     ],
 )
-def test_wrong(reply: str, answer: str) -> None:
-    assert not is_right(reply, [answer])
+def test_numbers_of_a_text(text: str, values: list[Any]) -> None:
+    assert [number.value for number in numbers(text)] == values
 
 
-def test_any_accepted_answer_counts() -> None:
-    assert is_right("It borders Chile.", ["Peru", "Chile"])
+@given(st.integers(-(10**9), 10**9), st.sampled_from([",", "'", "\u202f", " ", "٬", "."]))
+def test_groups_of_three_change_nothing(n: int, separator: str) -> None:
+    (found,) = numbers(f"It is {n:,}.".replace(",", separator))
+    assert found.can_be(Fraction(n))
 
 
-@given(st.text())
-def test_words_are_stable(text: str) -> None:
-    once = words(text)
-    assert words(" ".join(once)) == once
+@given(st.decimals(-(10**6), 10**6, places=2), st.sampled_from(",.٫"))
+def test_a_decimal_is_one_by_comma_and_point(n: Any, point: str) -> None:
+    (found,) = numbers(f"({n:f})".replace(".", point))
+    assert found.value == Fraction(n)
 
 
-UNSPACED = st.text(st.sampled_from("首都北京東の是はをทลาวກຂខគကခ"), max_size=8)
-"""Text of scripts that put nothing between words."""
+def test_a_number_that_may_be_two_is_read_both_ways() -> None:
+    rule = JUDGES["number"]
+    for written in ("1.234", "1,234"):
+        assert rule(written, ["1234"]).right
+        assert rule(written, ["1.234"]).right
+    assert not rule("1234", ["1.234"]).right, "an answer is read as programs write"
+    assert not rule("1.2345", ["12345"]).right
 
-NAMES = st.text(st.sampled_from("abcdefxyzéüßñо"), min_size=1, max_size=8)
+
+# JSON
 
 
-@given(UNSPACED, st.text(st.sampled_from("北京東カパไทยລາວ"), min_size=1, max_size=5), UNSPACED)
-def test_an_answer_counts_where_nothing_stands_between_words(
-    before: str, answer: str, after: str
+@given(OBJECTS, st.sampled_from(["", "Here: ", "```json\n"]), st.sampled_from([None, 2]))
+def test_an_object_is_found_wherever_it_stands(
+    expected: dict[str, Any], before: str, indent: int | None
 ) -> None:
-    assert is_right(before + answer + after, [answer])
+    answer = json.dumps(expected)
+    reply = before + json.dumps(expected, indent=indent, ensure_ascii=False) + "\n```\nDone {x}."
+    verdict = JUDGES["json"](reply, [answer])
+    assert verdict.right
+    assert verdict.f1 == 1.0
 
 
-@given(UNSPACED, st.sampled_from("カキクケコサシスセソタチツテトハヒフヘホ"), UNSPACED)
-def test_a_voicing_mark_makes_another_letter(before: str, letter: str, after: str) -> None:
-    voiced = unicodedata.normalize("NFC", letter + "\u3099")
-    assert voiced != letter
-    assert is_right(before + voiced + after, [letter + "\u3099"])
-    assert not is_right(before + voiced + after, [letter])
-    assert not is_right(before + letter + after, [voiced])
+@given(OBJECTS, st.data())
+def test_a_field_more_or_less_is_wrong(expected: dict[str, Any], data: st.DataObject) -> None:
+    answer = json.dumps(expected)
+    key = data.draw(st.sampled_from(sorted(expected)))
+    fewer = {name: value for name, value in expected.items() if name != key}
+    for other in (fewer, {**expected, "more": 1}, {**expected, key: {"another": 1}}):
+        verdict = JUDGES["json"](json.dumps(other), [answer])
+        assert not verdict.right
+        assert verdict.f1 is not None
+        assert verdict.f1 < 1.0
 
 
-@given(NAMES, st.sampled_from("\u0300\u0301\u0302\u0308\u0327"))
-def test_accents_of_latin_letters_do_not_count(name: str, accent: str) -> None:
-    accented = "".join(letter + accent for letter in name if letter.isascii())
-    assert words(accented) == words("".join(filter(str.isascii, name)))
+@given(OBJECTS, OBJECTS)
+def test_f1_is_the_same_from_both_sides(one: dict[str, Any], other: dict[str, Any]) -> None:
+    texts = json.dumps(one), json.dumps(other)
+    there, back = JUDGES["json"](texts[0], [texts[1]]), JUDGES["json"](texts[1], [texts[0]])
+    assert there.f1 == back.f1
+    assert there.right == back.right == (there.f1 == 1.0)
 
 
-@given(st.integers(1, 10**12), st.sampled_from("-\u2212\uff0d"), NAMES)
-def test_a_sign_counts_before_a_number_and_a_hyphen_does_not(n: int, dash: str, name: str) -> None:
-    for written in (str(n), f"{n:,}"):
-        assert is_right(f"It is {dash}{written} here", [f"-{n}"])
-        assert not is_right(f"It is {dash}{written} here", [str(n)])
-        assert not is_right(f"It is {written} here", [f"-{n}"])
-        for joined in (f"{n}{dash}{written}", f"{name}{dash}{written}"):
-            assert is_right(joined, [str(n)])
-            assert not is_right(joined, [f"-{n}"])
+@pytest.mark.parametrize("text", ['{"a": {"b": 1}', '{"a": {"b": 1},}', '{"a": {"b": 1} "c"}'])
+def test_a_part_of_what_went_wrong_is_no_answer(text: str) -> None:
+    assert not JUDGES["json"](text, ['{"b": 1}']).right
 
 
-@given(st.lists(NAMES, min_size=2, max_size=4))
-def test_a_hyphen_stands_between_two_words(names: list[str]) -> None:
-    assert words("-".join(names)) == words(" ".join(names))
+def test_the_order_of_a_list_does_not_count() -> None:
+    one, other = {"a": [1, {"b": [2, 3]}]}, {"a": [{"b": [3, 2]}, 1]}
+    assert JUDGES["json"](json.dumps(one), [json.dumps(other)]).right
 
 
-@given(st.text())
-def test_first_line_is_one_line(text: str) -> None:
-    line = first_line(text)
-    assert "\n" not in line
-    assert line == line.strip()
+def test_the_answer_that_fits_best_counts() -> None:
+    answers = ['{"a": 1, "b": 2}', '{"a": 2, "b": 3}']
+    assert JUDGES["json"]('{"a": 2, "b": 3}', answers).right
+    assert JUDGES["json"]('{"a": 2, "b": 2, "c": 1}', answers).fields == Fields(1, 3, 2)
+
+
+@pytest.mark.parametrize("text", ['{"a": NaN}', '{"a": Infinity}', "[1]", '"{"', "{}", "{'a': 1}"])
+def test_what_is_no_object_of_fields(text: str) -> None:
+    assert not first_object(text)
+    assert JUDGES["json"].fault(text)
+
+
+# How much of a reply is awaited
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "then"),
+    [
+        ("contains", "\n\nIt is Lima", "."),
+        ("json", 'So: {"a": {"b": 1}', "}"),
+        ("json", '{not} {"a": "}"', "}"),
+        ("json", '{"a": {"b": 1}, "c": "{', '"}'),
+        ("number", "#### 12", "\n"),
+    ],
+)
+def test_a_reply_is_complete_at_once(name: str, before: str, then: str) -> None:
+    rule = JUDGES[name]
+    assert not rule.is_complete(before)
+    assert rule.is_complete(before + then) == (name != "contains")
+    assert rule.is_complete(before + then + "\n")
+
+
+@pytest.mark.parametrize("name", ["exact", "choice", "regex"])
+def test_some_judges_hear_the_whole(name: str) -> None:
+    assert not JUDGES[name].is_complete("B\n\n" * 100)
+    assert JUDGES[name].max_tokens == 256
+
+
+def test_the_first_line_is_short() -> None:
+    assert JUDGES["contains"].max_tokens == 48

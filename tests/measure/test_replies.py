@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from edgeproxy.decode.sample import Sampling
 from edgeproxy.errors import EdgeproxyError, UsageError
 from edgeproxy.measure import replies as module
+from edgeproxy.measure import reply_lines
 from edgeproxy.measure.evaluate import Question
 from edgeproxy.measure.replies import Replies, run_of
 from edgeproxy.trios.find import Lora, Recipe, Role
@@ -85,6 +86,7 @@ def test_the_file_has_a_line_a_reply_by_system(target: Path) -> None:
         "answer": ["Lima", "Quito"],
         "system": "proxy",
         "reply": "It is Lima.",
+        "judge": "contains",
         "right": True,
     }
     assert [line["reply"] for line in found] == list(TEXTS.values())
@@ -246,7 +248,7 @@ def test_a_full_disk_loses_nothing(target: Path, monkeypatch: pytest.MonkeyPatch
         raise OSError(28, "No space left on device", str(target))
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "replacing", full)
+        patch.setattr(reply_lines, "replacing", full)
         with pytest.raises(EdgeproxyError, match="No space left"):
             replies.finish(SYSTEMS)
         patch.setattr(replies, "_write", full)
@@ -281,6 +283,8 @@ def test_a_run_is_what_replies_depend_on(tmp_path: Path) -> None:
         run(alpha=2.0),
         run(systems=["base"], alpha=1.0),
         run(questions=QUESTIONS[:1], alpha=1.0),
+        run(questions=[replace(QUESTIONS[0], judge="json"), *QUESTIONS[1:]], alpha=1.0),
+        run(questions=[replace(QUESTIONS[0], is_general=True), *QUESTIONS[1:]], alpha=1.0),
         run(sampling=Sampling(temperature=0.5), alpha=1.0),
         run(sampling=Sampling(logit_bias={3: 1.0}), alpha=1.0),
         run(replace(recipe, base=Role(tmp_path / "base", sha256="1" * 64)), alpha=1.0),
@@ -290,6 +294,10 @@ def test_a_run_is_what_replies_depend_on(tmp_path: Path) -> None:
         ),
     ):
         assert module._differing(first, other)
+    # How replies are judged is another matter, where as much of them is awaited.
+    exact, regex = ([replace(q, judge=name) for q in QUESTIONS] for name in ("exact", "regex"))
+    assert run(questions=exact) == run(questions=regex)
+    assert run(questions=[replace(q, answers=("x",)) for q in QUESTIONS], alpha=1.0) == first
     tuned = replace(recipe, tuned=Role(tmp_path / "tuned"))
     assert run(tuned, alpha=1.0) == first
     assert "tuned" in run(tuned, ["base", "tuned"])

@@ -18,6 +18,7 @@ import pytest
 import edgeproxy
 from edgeproxy.core.model import Logits
 from edgeproxy.decode.pieces import Piece
+from edgeproxy.decode.steering import Steering
 from edgeproxy.gguf import read
 from edgeproxy.llama import LlamaModel, Weights
 from edgeproxy.prompts.formats import Message, encode, make_format
@@ -164,7 +165,7 @@ def under_factbook(smollm2: Path, factbook_recipe: Recipe) -> Iterator[Session]:
         factbook_recipe,
         expert=Role(smollm2, "gguf"),
         anti_expert=Role(smollm2, "plain"),
-        plausibility=0.0,
+        steering=Steering(),
     )
     with edgeproxy.load(pair, n_threads=1) as session:
         yield session
@@ -187,7 +188,7 @@ def test_a_pair_of_one_model_leaves_the_base_as_it_is(
     smollm2: Path, factbook_recipe: Recipe
 ) -> None:
     same = Role(smollm2, "gguf")
-    recipe = replace(factbook_recipe, expert=same, anti_expert=same, plausibility=0.0)
+    recipe = replace(factbook_recipe, expert=same, anti_expert=same, steering=Steering())
     with edgeproxy.load(recipe, n_threads=1) as session:
         alone = tokens_of(session.solo("base").reply([Message("user", CAPITAL)], max_tokens=10))
         trio = tokens_of(session.chat(CAPITAL, max_tokens=10))
@@ -235,7 +236,8 @@ def adapted(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     header = read(smollm2)
     lora = adapter(header, size=0.6).write(tmp_path_factory.mktemp("lora") / "lora.gguf")
     role = Role(smollm2, "gguf")
-    recipe = Recipe("adapted", role, replace(role, loras=(Lora(lora),)), role, alpha=0.5)
+    expert = replace(role, loras=(Lora(lora),))
+    recipe = Recipe("adapted", role, expert, role, steering=Steering(0.5))
     with edgeproxy.load(recipe, n_ctx=512, n_threads=1) as session:
         yield session
 

@@ -15,6 +15,7 @@ import edgeproxy
 from edgeproxy.cli import main
 from edgeproxy.core.model import Logits
 from edgeproxy.decode.sample import Sampling
+from edgeproxy.decode.steering import Steering
 from edgeproxy.errors import ManifestError, ModelFileError, UsageError
 from edgeproxy.gguf import read
 from edgeproxy.llama import LlamaModel, Weights
@@ -182,7 +183,7 @@ def test_a_trio_with_an_adapter_answers_as_with_merged_weights(trio: Path, mode:
     wanted = says(merged), says(merged, "expert")
     with load(trio, draft=mode) as session, merged:  # type: ignore[arg-type]
         assert_same_reply(says(session), wanted[0], rows_of(merged, "Hello"), SUMMED)
-        prompt = session.speaker.encode([Message("user", "Hello")]).expert
+        prompt = session.trio_speaker.encode([Message("user", "Hello")]).expert
         with Weights(trio / "merged.gguf") as weights:
             model = LlamaModel(weights)
 
@@ -218,7 +219,7 @@ def test_a_scale_of_nothing_is_the_base_alone(trio: Path) -> None:
     nothing = replace(recipe.expert.loras[0], scale=0.0)
     # The prompts must be the same too.
     expert = replace(recipe.expert, loras=(nothing,), prompt="plain")
-    with load(replace(recipe, expert=expert, plausibility=0.0)) as session:
+    with load(replace(recipe, expert=expert, steering=Steering())) as session:
         assert_same_reply(says(session), says(session, "base"), rows_of(session, "Hello"))
 
 

@@ -288,7 +288,7 @@ def test_a_reply_has_its_own_alpha_and_mask() -> None:
     def settings(turn: Turn) -> tuple[float, float]:
         next(turn)
         turn.close()
-        return session.trio.alpha, session.trio.plausibility
+        return session.trio.steering.alpha, session.trio.steering.plausibility
 
     for alpha, beta in ((None, None), (2.0, 0.5), (None, 0.2), (0.0, None), (None, None)):
         seen.append(settings(session.reply("Hello", alpha=alpha, plausibility=beta)))
@@ -302,10 +302,10 @@ def test_a_sessions_alpha_changed_in_mid_reply_is_the_next_ones() -> None:
     next(turn)
     session.alpha = 2.0
     next(turn)
-    assert session.trio.alpha == 0.5
+    assert session.trio.steering.alpha == 0.5
     list(turn)
     next(session.reply("Hello"))
-    assert session.trio.alpha == 2.0
+    assert session.trio.steering.alpha == 2.0
 
 
 # What it took

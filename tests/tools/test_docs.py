@@ -7,14 +7,17 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 import edgeproxy
 from edgeproxy import Session, errors
 from edgeproxy.cli import VERBS
+from edgeproxy.decode.steering import Policy
+from edgeproxy.measure.judging import JUDGES
 from edgeproxy.prompts.formats import FORMATS, FROM_FILE
-from edgeproxy.trios.manifest import read, read_recipe
+from edgeproxy.trios.manifest import fitted, read, read_recipe
 from tests.test_layers import LAYERS
 from tools import docs, links
 
@@ -176,6 +179,7 @@ KEYS = {
     "An expert that is an adapter": set(read.ADAPTED_KEYS),
     "The adapter": set(read.LORA_KEYS),
     "Several experts": set(read.EXPERTS_KEYS),
+    "What fit found": set(fitted.KEYS),
     "Memory": set(read.MEMORY_KEYS),
 }
 
@@ -195,8 +199,12 @@ def test_the_manifests_defaults_are_the_readers(tmp_path: Path) -> None:
     recipe = read_recipe(path)
     text = page("trio-toml.md")
     said = {row[0].strip("`"): row[2] for row in rows(text, "The trio")}
-    for key in ("alpha", "plausibility", "temperature"):
-        assert float(said[key].strip("`")) == getattr(recipe, key)
+    for key in ("alpha", "base_weight", "plausibility"):
+        assert float(said[key].strip("`")) == getattr(recipe.steering, key)
+    assert float(said["temperature"].strip("`")) == recipe.temperature
+    assert said["policy"].strip("`") == recipe.steering.policy
+    policies = {row[0].strip("`") for row in rows(text, "Steering")}
+    assert policies == set(get_args(Policy))
     assert said["verified"].strip("`") == str(recipe.verified).lower()
     assert said["name"] == said["base"] == "required"
     said = {row[0].strip("`"): row[2] for row in rows(text, "A model")}
@@ -280,3 +288,10 @@ def test_every_name_in_the_walk_of_a_reply_is_in_the_code() -> None:
     for name in re.findall(r"`(_?[A-Z][a-z]\w+|[A-Z]{2,}|_[a-z]\w+)`", text):
         if name != "KeyboardInterrupt":
             assert name in classes.keys() | functions | constants, name
+
+
+def test_every_judge_has_a_row() -> None:
+    listed = [(row[0].strip("`"), row[2]) for row in rows(page("judging.md"), "Judges")]
+    assert [name for name, _ in listed] == list(JUDGES)
+    for name, length in listed:
+        assert f"{JUDGES[name].max_tokens} tokens" in length

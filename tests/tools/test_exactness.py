@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from edgeproxy.core.model import Logits
 from edgeproxy.decode.drafted import Draft, Drafter
+from edgeproxy.decode.steering import Steering
 from edgeproxy.decode.trio import RoleTokens, Trio
 from edgeproxy.errors import Cancelled, UsageError
 from edgeproxy.gguf import read
@@ -58,7 +59,7 @@ def small_trio(plausibility: float = 0.0) -> Trio:
         FakeModel(table(seed, spread), vocab=VOCAB)
         for seed, spread in ((1, 0.7), (2, 1.2), (3, 0.3))
     )
-    return Trio(base, expert, anti_expert, 1.0, plausibility)
+    return Trio(base, expert, anti_expert, Steering(plausibility=plausibility))
 
 
 class Favouring(Drafter):

@@ -121,7 +121,7 @@ def test_a_grown_trio_says_the_same(factbook_recipe: Recipe, grown: Recipe) -> N
             reply = session.chat("What is the capital of Guam?", max_tokens=12)
             said.append("".join(piece.text for piece in reply))
     assert said[0] == said[1]
-    assert (grown.alpha, grown.plausibility) == (1.0, factbook_recipe.plausibility)
+    assert grown.steering == factbook_recipe.steering
     for role, new in grown.roles.items():
         assert new.prompt == factbook_recipe.roles[role].prompt
         assert new.size == new.path.stat().st_size

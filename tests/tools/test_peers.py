@@ -14,7 +14,8 @@ import pytest
 
 import tools
 from edgeproxy.core.model import Logits
-from edgeproxy.decode.fuse import Offset, fuse
+from edgeproxy.decode.fuse import Mix, fuse
+from edgeproxy.decode.steering import Steering
 from edgeproxy.decode.trio import RoleTokens
 from edgeproxy.errors import Cancelled, ContextFullError, EngineError, UsageError, VocabularyError
 from edgeproxy.llama import LlamaModel, Weights
@@ -49,7 +50,7 @@ def timed(*ids: int, rest: float = 1.0) -> Said:
 def test_the_peers_say_what_edgeproxy_says(
     factbook_recipe: Recipe, alpha: float, plausibility: float
 ) -> None:
-    recipe = replace(factbook_recipe, alpha=alpha, plausibility=plausibility)
+    recipe = replace(factbook_recipe, steering=Steering(alpha, plausibility=plausibility))
     found = bench_peers.measure(recipe, PROMPTS, repeats=1, max_tokens=16, threads=1)
     systems = found["systems"]
     assert list(systems) == ["loop", "logits_processor", "stepwise", "drafted"]
@@ -143,7 +144,7 @@ def test_replies_of_one_token_cannot_be_timed() -> None:
 def test_rows_are_fused_as_edgeproxy_does(alpha: float, plausibility: float) -> None:
     random = np.random.default_rng(0)
     base, expert, anti = random.normal(scale=4, size=(3, 500)).astype(np.float32)
-    wanted = fuse(base, [Offset(expert, anti, alpha)], plausibility)
+    wanted = fuse(base, expert, anti, Mix(alpha, plausibility=plausibility))
     row = llama_peers.fused(base, expert, anti, alpha, plausibility)
     np.testing.assert_array_equal(row, wanted)
     assert row.dtype == np.float32
@@ -237,7 +238,8 @@ class FakeTrio:
         while True:
             rows = [one.model.eval(p)[-1] for one, p in zip(self.models, parts, strict=True)]
             base, expert, anti = rows
-            row = llama_peers.fused(base, expert, anti, self.recipe.alpha, self.recipe.plausibility)
+            steering = self.recipe.steering
+            row = llama_peers.fused(base, expert, anti, steering.alpha, steering.plausibility)
             token = int(row.argmax())
             yield token
             parts = [[token]] * 3

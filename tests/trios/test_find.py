@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from edgeproxy.decode.steering import Steering
 from edgeproxy.errors import ManifestError, UsageError
 from edgeproxy.trios import find as recipe_module
 from edgeproxy.trios.find import (
@@ -18,6 +19,7 @@ from edgeproxy.trios.find import (
     read_recipe,
     recipe_of_files,
 )
+from edgeproxy.trios.manifest import to_toml
 
 GOOD = """\
 name = "small"
@@ -78,8 +80,7 @@ def test_a_manifest_gives_a_recipe(tmp_path: Path) -> None:
         name="small",
         description="A small trio.",
         licence="MIT",
-        alpha=1.5,
-        plausibility=0.03,
+        steering=Steering(1.5, plausibility=0.03),
         temperature=0.7,
         base=Role(folder / "base.gguf", "plain", 123, "ab" * 32),
         expert=Role(folder / "sub" / "expert.gguf", "chatml"),
@@ -96,14 +97,14 @@ def test_a_folder_with_a_manifest_will_do(tmp_path: Path) -> None:
 
 def test_what_is_not_said_is_the_paper(tmp_path: Path) -> None:
     got = read_recipe(write(tmp_path, LEAST))
-    assert (got.alpha, got.plausibility, got.temperature) == (1.0, 0.0, 0.0)
+    assert (got.steering, got.temperature) == (Steering(), 0.0)
     assert (got.tuned, got.description, got.licence) == (None, "", "")
     assert got.expert == Role(tmp_path.resolve() / "b")
 
 
 def test_a_recipe_is_frozen(tmp_path: Path) -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
-        read_recipe(write(tmp_path, LEAST)).alpha = 2.0  # type: ignore[misc]
+        read_recipe(write(tmp_path, LEAST)).steering = Steering(2.0)  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(
@@ -122,6 +123,11 @@ def test_a_recipe_is_frozen(tmp_path: Path) -> None:
         ("plausibility = 0.03", "plausibility = 1.5", "plausibility must be between 0"),
         ("plausibility = 0.03", "plausibility = -0.1", "plausibility must be between 0"),
         ("plausibility = 0.03", "plausibility = nan", "plausibility must be between 0"),
+        ("plausibility = 0.03", "base_weight = 1.5", "base_weight must be between 0"),
+        ("plausibility = 0.03", 'base_weight = "0"', "base_weight must be a number"),
+        ("plausibility = 0.03", "base_weight = 0", "base_weight 0 is the expert alone"),
+        ("plausibility = 0.03", 'policy = "best"', "policy must be one of"),
+        ("plausibility = 0.03", "policy = 1", "policy must be a string"),
         ("temperature = 0.7", "temperature = -1", "temperature must be 0 or more"),
         ("temperature = 0.7", "temperature = inf", "temperature must be 0 or more"),
         ("[base]", "[bass]", "base is missing"),
@@ -268,7 +274,7 @@ def test_three_files_are_a_recipe() -> None:
     got = recipe_of_files(Path("b.gguf"), Path("e.gguf"), Path("a.gguf"))
     assert got.name == "b + e"
     assert [role.prompt for role in got.roles.values()] == ["plain", "auto", "plain"]
-    assert (got.alpha, got.plausibility) == (1.0, 0.0)
+    assert got.steering == Steering()
 
 
 def test_some_roles_of_a_recipe_are_exchanged() -> None:
@@ -307,3 +313,20 @@ def test_a_format_or_a_role_that_there_is_not_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=said):
         choose_recipe(None, "b.gguf", "e.gguf", "a.gguf", prompts=prompts)
+
+
+@pytest.mark.parametrize(
+    "steering",
+    [Steering(), Steering(0.5, 0.25, 0.1, "unsure"), Steering(base_weight=0.0, plausibility=0.1)],
+    ids=str,
+)
+def test_a_steering_is_written_as_it_is_read(tmp_path: Path, steering: Steering) -> None:
+    recipe = dataclasses.replace(read_recipe(write(tmp_path, LEAST)), steering=steering)
+    text = to_toml(recipe)
+    assert read_recipe(write(tmp_path, text)).steering == steering
+    # What is as in the paper is left out: versions before would not know these keys.
+    assert ("base_weight" in text, "policy" in text) == (
+        steering.base_weight != 1.0,
+        steering.policy != "constant",
+    )
+    assert set(recipe.loaded) == ({"expert"} if steering.is_expert_alone else set(recipe.roles))

@@ -104,7 +104,11 @@ def test_the_manifest_says_what_was_pulled(home: Home) -> None:
     assert (base.architecture, base.vocabulary, base.blocks) == ("llama", 268, 2)
     assert source is not None
     assert (source.repo, source.revision, source.file) == ("org/base", REVISION, "base.gguf")
-    assert (recipe.licence, recipe.plausibility, recipe.expert.prompt) == ("MIT", 0.01, "chatml")
+    assert (recipe.licence, recipe.steering.plausibility, recipe.expert.prompt) == (
+        "MIT",
+        0.01,
+        "chatml",
+    )
     assert not base.path.stat().st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH)
 
 

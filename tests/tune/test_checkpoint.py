@@ -1,4 +1,4 @@
-"""Checkpoints: what is written is read, nothing half-written stays, and what is damaged is refused."""
+"""Checkpoints: what is written is read, nothing half-written stays, what is damaged is refused."""
 
 from __future__ import annotations
 

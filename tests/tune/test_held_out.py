@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import torch
 
 from edgeproxy.tune.batches import Batch, needed
 from edgeproxy.tune.held_out import HeldOut
 from edgeproxy.tune.loss import total_loss
+from edgeproxy.tune.speed import using_threads
 from tests.helpers.tuning import N_VOCAB, example, tiny, toy
 
 
@@ -18,8 +19,9 @@ def held_out(examples: list[Any], training_tokens: int = 10_000) -> HeldOut:
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
+def _one_thread() -> Iterator[None]:
+    with using_threads(1):
+        yield
 
 
 def test_the_loss_is_the_mean_over_all_predicted_tokens() -> None:

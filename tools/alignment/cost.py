@@ -15,7 +15,8 @@ from edgeproxy.align import ProjectedModel, align, match
 from edgeproxy.align.cache import tables_for
 from edgeproxy.core.model import Logits
 from edgeproxy.core.vocab import Vocab
-from edgeproxy.decode.fuse import Offset, fuse
+from edgeproxy.decode.fuse import Mix, fuse
+from edgeproxy.decode.steering import Steering
 from edgeproxy.decode.trio import RoleTokens, Trio
 from edgeproxy.llama import Weights
 from tools.alignment.loading import own_cache
@@ -110,7 +111,7 @@ def _step(
     first = aligned.expert
     if not isinstance(first, ProjectedModel):
         raise SystemExit("these vocabularies need no projection")
-    trio = Trio(base_model, first, aligned.anti_expert, 1.0, 0.01)
+    trio = Trio(base_model, first, aligned.anti_expert, Steering(plausibility=0.01))
     start = first.own([next(n for n, text in enumerate(own.texts) if text)])
     trio.eval(RoleTokens([0], start, start))
     out = np.empty((1, len(base)), np.float32)
@@ -121,6 +122,6 @@ def _step(
             trio.eval([token])
         else:
             rows = [model.eval([token]) for model in trio.models]
-            fuse(rows[0], [Offset(rows[1], rows[2], 1.0)], 0.01, out)
+            fuse(rows[0], rows[1], rows[2], Mix(plausibility=0.01), out)
         times.append(time.perf_counter() - began)
     return times, first

@@ -115,7 +115,7 @@ def readings_of(
 
     def answered(kind: str, questions: Sequence[str]) -> Iterator[Reading]:
         for question in questions:
-            trio.plausibility = recipe.plausibility
+            trio.steering = recipe.steering
             tokens: list[int] = []
             share = trio.resume(prompt(question))
             row = trio.eval(share)[-1]
@@ -148,7 +148,7 @@ def positions_of(
     """The text so far, and the rows under each mask, at each position of a reading."""
     found: list[list[Fast]] = []
     for mask in masks:
-        trio.plausibility = mask
+        trio.steering = trio.steering.changed({"plausibility": mask})
         rows = []
         # Not resumed: the beginning of the reply may have been read under another mask.
         share: RoleTokens | Sequence[int] = trio.resume(reading.prompt)

@@ -71,8 +71,8 @@ class Bench:
             LlamaModel(anti, n_branches=MAX_PATHS),
             self.base,
         )
-        beta = self.recipe.plausibility if plausibility is None else plausibility
-        return Trio(LlamaModel(base), one, other, self.recipe.alpha, beta)
+        steering = self.recipe.steering.changed({"plausibility": plausibility})
+        return Trio(LlamaModel(base), one, other, steering)
 
     def prompt(self, text: str) -> RoleTokens:
         """A question as each role reads it; the pair's own tokens lie beyond the base's ids."""
@@ -117,7 +117,7 @@ def naive(
     ]
     bench = Bench(recipe)
     for name, wrap in WAYS.items():
-        for beta in (recipe.plausibility, 0.0):
+        for beta in (recipe.steering.plausibility, 0.0):
             made = bench.trio(wrap, beta)
             right = _judge(partial(bench.reply, made), asked, name, told)
             rows.append({"way": f"{name}, mask {beta:g}", **_share(right, alone)})

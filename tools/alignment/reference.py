@@ -20,6 +20,7 @@ import numpy as np
 
 from edgeproxy.cli.ui.output import say
 from edgeproxy.core.model import Logits
+from edgeproxy.decode.steering import Steering
 from edgeproxy.decode.trio import Trio
 from edgeproxy.llama import LlamaModel, Weights
 from edgeproxy.measure.evaluate import read_questions
@@ -73,11 +74,11 @@ def reference(
 ) -> list[dict[str, Any]]:
     """Offsets and the fused argmax against the exact ones, by kind of text and by mask."""
     recipe = find_recipe(trio)
-    masks = (recipe.plausibility, 0.0)
+    alpha, masks = recipe.steering.alpha, (recipe.steering.plausibility, 0.0)
     tallies = {(kind, mask): Tally() for kind in KINDS for mask in masks}
     with ExitStack() as opened:
         session = opened.enter_context(load(recipe))
-        watched = Trio(*session.trio.models, recipe.alpha)
+        watched = Trio(*session.trio.models, Steering(alpha))
         weights = [opened.enter_context(Weights(role.path)) for role in recipe.roles.values()]
         base = weights[0].vocab
         ends = weights[1].vocab.end_of_generation | weights[2].vocab.end_of_generation
@@ -88,7 +89,7 @@ def reference(
             for reading in readings[kind]:
                 for text, fast in positions_of(watched, reading, masks, left):
                     left -= 1
-                    _compare(text, reading, fast, sides, masks, epsilon, tallies, recipe.alpha)
+                    _compare(text, reading, fast, sides, masks, epsilon, tallies, alpha)
                 told(f"{kind}: {left} positions left")
                 if left <= 0:
                     break

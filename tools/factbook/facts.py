@@ -353,14 +353,15 @@ def read_country(entry: dict[str, Any]) -> Country | None:
     return Country(name, literal or shown, literal and shown, facts, tuple(prose))
 
 
-def read_countries(archive: Path) -> list[Country]:
-    """Return all countries and territories of the archive, in the order of their file names."""
+def read_entries(archive: Path) -> list[dict[str, Any]]:
+    """Return what each JSON file of the archive holds, in the order of their file names."""
     with tarfile.open(archive) as tar:
         members = sorted((m for m in tar if m.name.endswith(".json")), key=lambda m: m.name)
-        entries = []
-        for member in members:
-            stream = tar.extractfile(member)
-            if stream:
-                entries.append(json.load(stream))
-    found = [country for entry in entries if (country := read_country(entry))]
+        streams = (tar.extractfile(member) for member in members)
+        return [json.load(stream) for stream in streams if stream]
+
+
+def read_countries(archive: Path) -> list[Country]:
+    """Return all countries and territories of the archive, in the order of their file names."""
+    found = [country for entry in read_entries(archive) if (country := read_country(entry))]
     return list({country.name: country for country in found}.values())

@@ -155,7 +155,7 @@ def in_float32(recipe: Recipe, folder: Path) -> Recipe:
 
 def prompt_of(session: Session, text: str) -> RoleTokens:
     """`text` as each role reads it."""
-    return session.speaker.encode([Message("user", text)])
+    return session.trio_speaker.encode([Message("user", text)])
 
 
 def after(prompt: RoleTokens, said: Sequence[int]) -> RoleTokens:

@@ -153,7 +153,7 @@ def measure(
 def _take_turns(trio: Trio, bare: Sequence[BareContext], case: Case, tokens: int) -> Iterator[Step]:
     prompt = [token % len(trio.vocab) for token in range(300, 300 + PROMPT_TOKENS)]
     trio.rewind(trio.n_past)
-    trio.plausibility = case.plausibility
+    trio.steering = trio.steering.changed({"plausibility": case.plausibility})
     for context in bare:
         context.restart(prompt)
     sampler = Sampler(trio.vocab, Sampling(temperature=case.temperature, seed=1))

@@ -118,8 +118,8 @@ class Peers:
                 {
                     "models": list(zip(paths, contexts, strict=True)),
                     "n_threads": n_threads,
-                    "alpha": recipe.alpha,
-                    "plausibility": recipe.plausibility,
+                    "alpha": recipe.steering.alpha,
+                    "plausibility": recipe.steering.plausibility,
                     "temperature": temperature,
                 }
             )

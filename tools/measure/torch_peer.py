@@ -249,7 +249,8 @@ def load_trios(
         header, weights = read(role.path), load(role.path, told)
         for name, dtype in DTYPES.items():
             models[name].append(TorchModel(header, weights.to(dtype, told), n_ctx))
+    steering = recipe.steering
     return {
-        f"torch {name}": TorchTrio(three, recipe.alpha, recipe.plausibility, temperature, seed)
+        f"torch {name}": TorchTrio(three, steering.alpha, steering.plausibility, temperature, seed)
         for name, three in models.items()
     }

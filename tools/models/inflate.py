@@ -229,8 +229,10 @@ def _write_manifest(recipe: Recipe, out: Path) -> None:
         f"name = {_quoted(recipe.name + '-inflated')}",
         f"description = {_quoted(f'The trio {recipe.name}, grown: the same answers, later.')}",
         f"licence = {_quoted(recipe.licence)}",
-        f"alpha = {recipe.alpha}",
-        f"plausibility = {recipe.plausibility}",
+        f"alpha = {recipe.steering.alpha}",
+        f"base_weight = {recipe.steering.base_weight}",
+        f"plausibility = {recipe.steering.plausibility}",
+        f'policy = "{recipe.steering.policy}"',
         f"temperature = {recipe.temperature}",
     ]
     for role, old in recipe.roles.items():

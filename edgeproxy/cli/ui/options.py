@@ -19,9 +19,11 @@ from edgeproxy.cli.ui.input import only_text
 if TYPE_CHECKING:
     from edgeproxy.decode.drafted import Draft
     from edgeproxy.decode.sample import Sampling
+    from edgeproxy.decode.steering import Change, Policy
     from edgeproxy.llama import KvType
 
 DEFAULT_TRIO = "factbook"
+DEFAULT_MAX_TOKENS = 256
 
 Command = Callable[..., Any]
 Gathered = TypeVar("Gathered")
@@ -38,7 +40,9 @@ class Models:
     expert_lora: Sequence[tuple[Path, float]] = ()
     prompts: Mapping[str, str] = field(default_factory=dict)
     alpha: float | None = None
+    base_weight: float | None = None
     plausibility: float | None = None
+    policy: Policy | None = None
     ctx: int | None = None
     threads: int | None = None
     kv: KvType = "f16"
@@ -53,12 +57,22 @@ class Models:
         files = (self.base, self.expert, self.anti_expert, *self.expert_lora)
         return DEFAULT_TRIO if self.trio is None and not any(files) else self.trio
 
+    @property
+    def steering(self) -> Change:
+        """What was asked of the steering, besides the manifest's."""
+        return {
+            "alpha": self.alpha,
+            "base_weight": self.base_weight,
+            "plausibility": self.plausibility,
+            "policy": self.policy,
+        }
+
 
 @dataclass(frozen=True)
 class Reply:
-    """How a reply is drawn, and how long it may be."""
+    """How a reply is drawn, and how long it may be, where the verb asks that."""
 
-    max_tokens: int
+    max_tokens: int = DEFAULT_MAX_TOKENS
     temperature: float | None = None
     top_k: int | None = None
     top_p: float | None = None
@@ -157,17 +171,29 @@ _ANSWERING = (
         help="Weight of the pair's opinion: 0 is the base alone, 1 the paper.",
     ),
     click.option(
+        "--base-weight",
+        type=float,
+        metavar="W",
+        help="Weight of what only the base knows: 0 is the expert alone, 1 the paper.",
+    ),
+    click.option(
         "--plausibility",
         type=float,
         metavar="BETA",
         help="Drop tokens that the expert gives less than BETA of its best one's probability; "
         "0 is off.",
     ),
+    click.option(
+        "--policy",
+        type=click.Choice(("constant", "unchanged", "unsure", "dynamic", "nudge")),
+        help="How the weights change from step to step: not at all; the base's with how little "
+        "tuning changed (unchanged) or how unsure the expert is (unsure); alpha with how far the "
+        "pair differs (dynamic); or the expert alone where the base is unsure (nudge).",
+    ),
 )
 """How the models of a trio answer: what its manifest may say too."""
 
-_SETTINGS = (
-    *_ANSWERING,
+_LOADING = (
     click.option("--ctx", type=click.IntRange(1, 1 << 20), metavar="N", help="Context in tokens."),
     click.option(
         "--threads",
@@ -241,13 +267,14 @@ system_option = click.option(
 )
 
 
-def model_options(*, trio_flag: bool = True) -> Callable[[Command], Command]:
+def model_options(*, trio_flag: bool = True, steering: bool = True) -> Callable[[Command], Command]:
     """Give a verb the flags that choose models; it is called with `models`.
 
-    Without `trio_flag` the trio comes from an argument of the verb's own.
+    Without `trio_flag` the trio comes from an argument of the verb's own, and without `steering` it
+    answers as its manifest or the verb says.
     """
-    flags = (_TRIO, *_FILES, *_SETTINGS) if trio_flag else _SETTINGS
-    return _gather("models", Models, flags)
+    chosen = (_TRIO, *_FILES) if trio_flag else ()
+    return _gather("models", Models, (*chosen, *(_ANSWERING if steering else ()), *_LOADING))
 
 
 def files_options() -> Callable[[Command], Command]:
@@ -266,6 +293,11 @@ def reply_options(max_tokens: int) -> Callable[[Command], Command]:
         help="The longest reply.",
     )
     return _gather("reply", Reply, (length, *_SAMPLING))
+
+
+def sampling_options(command: Command) -> Command:
+    """Give a verb the flags of sampling alone; it is called with `reply`."""
+    return _gather("reply", Reply, _SAMPLING)(command)
 
 
 def _gather(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from edgeproxy.cli.ui.output import columns
@@ -39,8 +40,7 @@ def describe(recipe: Recipe) -> dict[str, Any]:
         "licence": recipe.licence,
         "verified": recipe.verified,
         "memory": {"bytes": memory.bytes, "context": memory.context} if memory else None,
-        "alpha": recipe.alpha,
-        "plausibility": recipe.plausibility,
+        **asdict(recipe.steering),
         "temperature": recipe.temperature,
         "models": {name: _model(role) for name, role in recipe.roles.items()},
     }
@@ -103,7 +103,9 @@ def as_text(found: dict[str, Any]) -> list[str]:
         f"{memory['context']:,} tokens",
         f"{'verified':<18} {verified}",
         f"{'alpha':<18} {found['alpha']:g}",
+        f"{'base weight':<18} {found['base_weight']:g}",
         f"{'plausibility':<18} {found['plausibility']:g}",
+        f"{'policy':<18} {found['policy']}",
         f"{'temperature':<18} {found['temperature']:g}",
         f"{'licence':<18} {found['licence']}",
     ]

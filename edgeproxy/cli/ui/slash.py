@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from edgeproxy.cli.ui.output import say
 from edgeproxy.errors import UsageError
 
 if TYPE_CHECKING:
+    from edgeproxy.decode.steering import Change
     from edgeproxy.session.conversation import Conversation
     from edgeproxy.session.session import Session
 
 COMMANDS = {
     "/help": "tell these commands",
     "/alpha": "/alpha X sets the weight of the pair's opinion, /alpha shows it",
+    "/base": "/base W sets the weight of what only the base knows: 0 is the expert alone",
+    "/mask": "/mask BETA drops tokens that the expert finds implausible, 0 none",
+    "/policy": "/policy NAME sets how the weights change from step to step",
     "/system": "/system TEXT begins anew with a system message, /system off without",
     "/reset": "begin the conversation anew",
     "/quit": "leave; Ctrl-D does too",
@@ -40,7 +44,13 @@ class Slash:
                 for command, what in COMMANDS.items():
                     say(f"{command:<8} {what}")
             case "/alpha":
-                self._alpha(value)
+                self._steer("alpha", _number(name, value))
+            case "/base":
+                self._steer("base_weight", _number(name, value))
+            case "/mask":
+                self._steer("plausibility", _number(name, value))
+            case "/policy":
+                self._steer("policy", value or None)
             case "/system":
                 self._system(value)
             case "/reset":
@@ -55,15 +65,13 @@ class Slash:
                 )
         return True
 
-    def _alpha(self, value: str) -> None:
-        if value:
-            try:
-                self._session.alpha = float(value)
-            except UsageError:
-                raise
-            except ValueError:
-                raise UsageError(f"/alpha takes a number such as 1 or 0.5, not {value!r}") from None
-        say(f"alpha is {self._session.alpha:g}", dim=True)
+    def _steer(self, key: str, value: float | str | None) -> None:
+        """Change one field of the steering, or none, and tell what it is now."""
+        session = self._session
+        session.steering = session.steering.changed(cast("Change", {key: value}))
+        now = getattr(session.steering, key)
+        shown = now if isinstance(now, str) else f"{now:g}"
+        say(f"{key.replace('_', ' ')} is {shown}", dim=True)
 
     def _system(self, value: str) -> None:
         if not value:
@@ -72,3 +80,13 @@ class Slash:
         self.system = None if value == "off" else value
         self._conversation.reset(self.system)
         say("the conversation begins anew", dim=True)
+
+
+def _number(command: str, value: str) -> float | None:
+    """The number behind `command`, or None. Raises `UsageError`."""
+    if not value:
+        return None
+    try:
+        return float(value)
+    except ValueError:
+        raise UsageError(f"{command} takes a number such as 1 or 0.5, not {value!r}") from None

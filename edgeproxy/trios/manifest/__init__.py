@@ -4,6 +4,7 @@ The same schema serves a `trio.toml` beside its files, an installed trio, and a 
 where on a hub the files are.
 """
 
+from edgeproxy.trios.manifest.fitted import Fitted, Result
 from edgeproxy.trios.manifest.read import Place, parse_recipe, read_pullable, read_recipe
 from edgeproxy.trios.manifest.recipe import MANIFEST, ROLES, Footprint, Lora, Recipe, Role, Source
 from edgeproxy.trios.manifest.write import to_toml
@@ -11,10 +12,12 @@ from edgeproxy.trios.manifest.write import to_toml
 __all__ = [
     "MANIFEST",
     "ROLES",
+    "Fitted",
     "Footprint",
     "Lora",
     "Place",
     "Recipe",
+    "Result",
     "Role",
     "Source",
     "parse_recipe",

@@ -14,14 +14,15 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from edgeproxy.decode.fuse import check_alpha, check_plausibility
+from edgeproxy.decode.steering import PAPER, Policy, Steering
 from edgeproxy.errors import ManifestError, UsageError
 from edgeproxy.files import open_regular
 from edgeproxy.gguf import check_scale
 from edgeproxy.prompts.formats import check_format_name
 from edgeproxy.trios.known_files import KnownFiles
+from edgeproxy.trios.manifest.fitted import read_fitted
 from edgeproxy.trios.manifest.recipe import (
     ADAPTER_NAME,
     MANIFEST,
@@ -45,8 +46,9 @@ Place = Callable[[Table], Path]
 MAX_BYTES = 1 << 20
 
 RECIPE_KEYS = (
-    *("name", "description", "licence", "alpha", "plausibility", "temperature"),
-    *("verified", "memory", *ROLES, "experts", "tuned"),
+    *("name", "description", "licence", "verified", "memory"),
+    *(*ROLES, "experts", "tuned", "fitted"),
+    *("alpha", "base_weight", "plausibility", "policy", "temperature"),
 )
 FILE_KEYS = ("file", "size", "sha256", "repo", "revision", "licence", "approximate_size")
 ROLE_KEYS = (*FILE_KEYS, "prompt", "architecture", "vocabulary", "blocks")
@@ -122,15 +124,27 @@ def parse_recipe(data: bytes, path: Path, place: Place) -> Recipe:
         anti_expert=anti_expert,
         description=table.string("description", ""),
         licence=table.string("licence", ""),
-        alpha=table.number("alpha", 1.0, check_alpha),
-        plausibility=table.number("plausibility", 0.0, check_plausibility),
+        steering=_steering(table),
         temperature=table.number("temperature", 0.0, _check_temperature),
         verified=table.flag("verified", False),
         memory=_footprint(table.table("memory")) if "memory" in table else None,
         tuned=_adapted(table.table("tuned"), place, base, "base") if "tuned" in table else None,
+        fitted=read_fitted(table.table("fitted")) if "fitted" in table else None,
     )
     table.refuse_others(RECIPE_KEYS)
     return recipe
+
+
+def _steering(table: Table) -> Steering:
+    try:
+        return Steering(
+            alpha=table.number("alpha", PAPER.alpha, float),
+            base_weight=table.number("base_weight", PAPER.base_weight, float),
+            plausibility=table.number("plausibility", PAPER.plausibility, float),
+            policy=cast(Policy, table.string("policy", PAPER.policy)),
+        )
+    except UsageError as error:
+        table.fail(str(error))
 
 
 def _expert(table: Table, place: Place, anti_expert: Role) -> Role:

@@ -7,8 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from edgeproxy.decode.steering import PAPER, Steering
 from edgeproxy.errors import UsageError
 from edgeproxy.prompts.formats import check_format_name
+from edgeproxy.trios.manifest.fitted import Fitted
 
 MANIFEST = "trio.toml"
 ROLES = ("base", "expert", "anti_expert")
@@ -138,8 +140,9 @@ class Role:
 class Recipe:
     """What a trio is made of. `tuned` is the base tuned directly, kept only for measuring.
 
-    `verified` says whether somebody has pulled these very files and let them answer. `folder` is
-    the trio's own, with its `trio.toml`, where there is one; recipes may differ in it and be equal.
+    `verified` says whether somebody has pulled these very files and let them answer, `fitted` on
+    what its steering was found. `folder` is the trio's own, with its `trio.toml`, where there is
+    one; recipes may differ in it and be equal.
     """
 
     name: str
@@ -149,17 +152,22 @@ class Recipe:
     tuned: Role | None = None
     description: str = ""
     licence: str = ""
-    alpha: float = 1.0
-    plausibility: float = 0.0
+    steering: Steering = PAPER
     temperature: float = 0.0
     verified: bool = False
     memory: Footprint | None = None
+    fitted: Fitted | None = None
     folder: Path | None = field(default=None, compare=False)
 
     @property
     def roles(self) -> Mapping[str, Role]:
         """The three that answer together, by their manifest names."""
         return {"base": self.base, "expert": self.expert, "anti_expert": self.anti_expert}
+
+    @property
+    def loaded(self) -> Mapping[str, Role]:
+        """Those of them that answering takes: the expert alone where the base has no weight."""
+        return {"expert": self.expert} if self.steering.is_expert_alone else self.roles
 
     def with_roles(self, roles: Mapping[str, Role]) -> Recipe:
         """This recipe with these models in the place of its own, by their manifest names."""

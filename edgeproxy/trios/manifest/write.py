@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 
+from edgeproxy.trios.manifest.fitted import as_table
 from edgeproxy.trios.manifest.recipe import Lora, Recipe, Role
 
 
@@ -14,6 +15,8 @@ def to_toml(recipe: Recipe) -> str:
     tables |= {name: _role(role) for name, role in recipe.roles.items()}
     if recipe.tuned:
         tables["tuned"] = _role(recipe.tuned)
+    if recipe.fitted:
+        tables["fitted"] = as_table(recipe.fitted)
     written = ["".join(_table(f"[{name}]" if name else "", of)) for name, of in tables.items()]
     several = recipe.expert.loras if len(recipe.expert.loras) > 1 else ()
     written += ["".join(_table("[[experts]]", _lora(lora, "weight"))) for lora in several]
@@ -21,15 +24,18 @@ def to_toml(recipe: Recipe) -> str:
 
 
 def _settings(recipe: Recipe) -> dict[str, object]:
-    memory = recipe.memory
+    memory, steering = recipe.memory, recipe.steering
     return {
         "name": recipe.name,
         "description": recipe.description,
         "licence": recipe.licence,
         "verified": recipe.verified,
         "memory": {"bytes": memory.bytes, "context": memory.context} if memory else None,
-        "alpha": recipe.alpha,
-        "plausibility": recipe.plausibility,
+        "alpha": steering.alpha,
+        # Left out where they are the paper's, which manifests of earlier versions say no more of.
+        "base_weight": None if steering.base_weight == 1.0 else steering.base_weight,
+        "plausibility": steering.plausibility,
+        "policy": None if steering.policy == "constant" else steering.policy,
         "temperature": recipe.temperature,
     }
 
@@ -72,16 +78,19 @@ def _table(heading: str, content: Mapping[str, object]) -> Iterator[str]:
     if heading:
         yield f"{heading}\n"
     for key, value in _given(content):
-        yield f"{key} = {_value(value)}\n"
+        yield f"{key} = {to_value(value)}\n"
 
 
 def _given(content: Mapping[str, object]) -> Iterator[tuple[str, object]]:
     return ((key, value) for key, value in content.items() if value is not None and value != "")
 
 
-def _value(value: object) -> str:
+def to_value(value: object) -> str:
+    """A value as TOML on one line: a table, a list, text, a number or a bool."""
     if isinstance(value, Mapping):
-        inner = ", ".join(f"{key} = {_value(item)}" for key, item in _given(value))
+        inner = ", ".join(f"{key} = {to_value(item)}" for key, item in _given(value))
         return f"{{ {inner} }}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(to_value, value))}]"
     # JSON's strings, whole numbers and bools are TOML's too, but for one character.
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,0 +1,72 @@
+"""A model that knows what it has read, and so goes on from there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgeproxy.core.model import Logits, Model
+from edgeproxy.core.vocab import Vocab
+
+
+class Remembering:
+    """`model`, with the tokens that it has read; nobody else may use it meanwhile."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._read: list[int] = []
+
+    @property
+    def vocab(self) -> Vocab:
+        """As the model's."""
+        return self._model.vocab
+
+    @property
+    def n_past(self) -> int:
+        """As the model's."""
+        return self._model.n_past
+
+    @property
+    def n_ctx(self) -> int:
+        """As the model's."""
+        return self._model.n_ctx
+
+    @property
+    def can_rewind(self) -> bool:
+        """As the model's."""
+        return self._model.can_rewind
+
+    def eval(self, tokens: Sequence[int], rows: int = 1) -> Logits:
+        """As `Model.eval`."""
+        del self._read[self.n_past :]
+        # Noted first: an interrupt after the model has read must still find it.
+        self._read.extend(tokens)
+        return self._model.eval(tokens, rows)
+
+    def rewind(self, n: int) -> None:
+        """As `Model.rewind`."""
+        self._model.rewind(n)
+
+    def resume(self, prompt: Sequence[int]) -> Sequence[int]:
+        """Forget what differs from `prompt`; the rest of it, still to be evaluated.
+
+        At least one token is left, so that `eval` of the result gives a row. A model that cannot
+        rewind reads all of it again, unless it goes on from what was read.
+        """
+        del self._read[self.n_past :]
+        kept = kept_of(self._model, self._read, prompt)
+        self.rewind(self.n_past - kept)
+        del self._read[kept:]
+        return prompt[kept:]
+
+
+def kept_of(model: Model, read: Sequence[int], prompt: Sequence[int]) -> int:
+    """How much of what `model` has `read` it can keep when it reads `prompt`, all but a token."""
+    n = max(min(_common_prefix(read, prompt), len(prompt) - 1), 0)
+    return n if n == len(read) or model.can_rewind else 0
+
+
+def _common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
+    return next(
+        (n for n, (a, b) in enumerate(zip(left, right, strict=False)) if a != b),
+        min(len(left), len(right)),
+    )

@@ -1,0 +1,102 @@
+"""The replies of an evaluation as lines of JSON: judged and written, or read to be judged again.
+
+May touch: the file of replies.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgeproxy.errors import UsageError
+from edgeproxy.files import reason, replacing
+from edgeproxy.measure.answering import numbers_asked
+from edgeproxy.measure.evaluate import Question
+
+
+def reply_line(question: Question, system: str, text: str) -> dict[str, Any]:
+    """A reply as its line has it, judged; what does not apply to its question is not there."""
+    verdict = question.verdict(text)
+    line: dict[str, Any] = {
+        "question": question.text,
+        "kind": question.kind,
+        "answer": list(question.answers),
+        "system": system,
+        "reply": text,
+        "judge": question.judge,
+        "right": verdict.right,
+    }
+    if verdict.f1 is not None:
+        line["f1"] = round(verdict.f1, 4)
+    if question.said:
+        line["said"] = question.is_said_in(text)
+    if question.is_general:
+        line["general"] = True
+    return line
+
+
+def write_replies(
+    path: Path, questions: Sequence[Question], replies: Mapping[str, Sequence[str]]
+) -> None:
+    """Put the replies of each system to what it was asked into a file, in one step.
+
+    Raises `OSError` where the disk refuses.
+    """
+    lines = [
+        reply_line(questions[number], system, text)
+        for system, texts in replies.items()
+        for number, text in zip(numbers_asked(system, questions), texts, strict=True)
+    ]
+    with replacing(path) as file:
+        file.writelines(map(as_line, lines))
+
+
+def read_replies(
+    path: Path, systems: Sequence[str], questions: Sequence[Question]
+) -> dict[str, list[str]]:
+    """The replies of systems to these questions in a file that an evaluation has written.
+
+    Raises `UsageError` where one of them is not there, or the file is none of replies.
+    """
+    known: dict[tuple[str, str], list[str]] = {}
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                system, asked, text = _read_line(line, f"{path}:{number}")
+                known.setdefault((system, asked), []).append(text)
+    except OSError as error:
+        raise UsageError(f"{path}: {reason(error)}; give a file of replies") from None
+    found: dict[str, list[str]] = {}
+    for system in systems:
+        found[system] = []
+        for number in numbers_asked(system, questions):
+            asked = questions[number].text
+            # A question that stands there several times has as many replies, in that order.
+            texts = known.get((system, asked))
+            if not texts:
+                raise UsageError(
+                    f"{path}: there is no reply of {system} to {asked[:60]!r}; "
+                    "give the questions and --systems that were asked"
+                )
+            found[system].append(texts.pop(0))
+    return found
+
+
+def _read_line(line: bytes, where: str) -> tuple[str, str, str]:
+    """The system, the question and the reply of a line."""
+    try:
+        content = json.loads(line)
+    except (ValueError, RecursionError):
+        content = None
+    match content:
+        case {"system": str(system), "question": str(question), "reply": str(reply)}:
+            return system, question, reply
+    raise UsageError(f"{where}: this line is no reply of an evaluation's")
+
+
+def as_line(content: Mapping[str, Any]) -> bytes:
+    """A JSON object as a line of a file."""
+    # Half of a surrogate pair, which JSON can hold and UTF-8 cannot, is spelled as JSON does.
+    return json.dumps(content, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"

@@ -1,0 +1,123 @@
+"""Settings put into a manifest's text, all else in it left as its owner wrote it.
+
+The text is not parsed into a tree: a line begins a statement where all before it is valid TOML. At
+the end both texts are read, and must differ in what was to be changed only.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edgeproxy.decode.steering import Steering
+from edgeproxy.errors import ManifestError
+from edgeproxy.trios.manifest.fitted import Fitted, as_table
+from edgeproxy.trios.manifest.write import to_value
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+SETTINGS = ("alpha", "base_weight", "plausibility", "policy")
+FITTED = "fitted"
+_HEADING = re.compile(r"\s*\[")
+_OF_FITTED = re.compile(rf"\s*\[\[?\s*{FITTED}\s*[\].]")
+
+
+def with_fit(text: str, path: Path, steering: Steering, fitted: Fitted) -> str:
+    """The manifest `text` with this steering, and with this table `[fitted]` for any it has.
+
+    Comments, order and line endings stay. Raises `ManifestError`, naming `path` and what to write
+    by hand, where the text is laid out in a way that this cannot change.
+    """
+    ending = "\r\n" if "\r\n" in text else "\n"
+    settings: dict[str, object] = {key: getattr(steering, key) for key in SETTINGS}
+    head, rest = _split(_without_fitted(text.replace("\r\n", "\n").split("\n")))
+    for key, value in settings.items():
+        head = _set(head, key, f"{key} = {to_value(value)}")
+    table = as_table(fitted)
+    lines = [*_trimmed([*head, *rest]), "", f"[{FITTED}]", *_table_lines(table), ""]
+    changed = "\n".join(lines)
+    _check(text, changed, path, {**settings, FITTED: table})
+    return changed.replace("\n", ending)
+
+
+def _without_fitted(lines: list[str]) -> list[str]:
+    """The lines but those of the table that this writes."""
+    kept, is_fitted = [], False
+    for at, line in enumerate(lines):
+        if _HEADING.match(line) and _is_statement(lines, at):
+            is_fitted = bool(_OF_FITTED.match(line))
+        if not is_fitted:
+            kept.append(line)
+    return kept
+
+
+def _split(lines: list[str]) -> tuple[list[str], list[str]]:
+    """The lines before the first table, and the others."""
+    for at, line in enumerate(lines):
+        if _HEADING.match(line) and _is_statement(lines, at):
+            while at and (not lines[at - 1].strip() or lines[at - 1].lstrip().startswith("#")):
+                at -= 1  # what stands right above a table is about that table
+            return lines[:at], lines[at:]
+    return _trimmed(lines), []
+
+
+def _is_statement(lines: list[str], at: int) -> bool:
+    """Whether line `at` begins a statement, and is not in a text or a list of several lines."""
+    try:
+        tomllib.loads("\n".join(lines[:at]))
+    except tomllib.TOMLDecodeError:
+        return False
+    return True
+
+
+def _set(head: list[str], key: str, statement: str) -> list[str]:
+    """The lines with a key's line changed, a comment behind it kept, or with one more line."""
+    pattern = re.compile(rf"\s*{key}\s*=\s*(\"[^\"]*\"|'[^']*'|[^\s#]+)(\s*(?:#.*)?)")
+    for at, line in enumerate(head):
+        found = pattern.fullmatch(line)
+        if found and _is_statement(head, at):
+            return [*head[:at], statement + found[2].rstrip(), *head[at + 1 :]]
+    return [*head, statement]
+
+
+def _table_lines(table: Mapping[str, object]) -> list[str]:
+    lines = []
+    for key, value in table.items():
+        if isinstance(value, list):
+            lines += [f"{key} = [", *(f"    {to_value(row)}," for row in value), "]"]
+        else:
+            lines.append(f"{key} = {to_value(value)}")
+    return lines
+
+
+def _trimmed(lines: list[str]) -> list[str]:
+    """The lines without blank ones at the end."""
+    end = len(lines)
+    while end and not lines[end - 1].strip():
+        end -= 1
+    return lines[:end]
+
+
+def _check(before: str, after: str, path: Path, changed: Mapping[str, object]) -> None:
+    """Raise `ManifestError` unless the texts differ in `changed` only."""
+    try:
+        was, now = tomllib.loads(before), tomllib.loads(after)
+    except tomllib.TOMLDecodeError:
+        was, now = {}, {"": None}
+    settings = {key: value for key, value in changed.items() if key != FITTED}
+    if _others(was) != _others(now) or any(now.get(k) != v for k, v in settings.items()):
+        by_hand = ", ".join(f"{key} = {to_value(value)}" for key, value in settings.items())
+        raise ManifestError(
+            f"{path}: this manifest is laid out in a way that cannot be changed safely; write into "
+            f"it, above its first table: {by_hand}"
+        )
+
+
+def _others(content: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in content.items() if k not in (*SETTINGS, FITTED)}

@@ -1,0 +1,53 @@
+"""The report of an evaluation as a person reads it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgeproxy.cli.ui.measured import as_text
+from edgeproxy.measure.evaluate import Question
+from edgeproxy.measure.report import report
+
+
+def found(questions: list[Question], replies: dict[str, list[str]], **other: Any) -> dict[str, Any]:
+    steering = {"alpha": 1.0, "base_weight": 1.0, "plausibility": 0.0, "policy": "constant"}
+    return {**steering, **report(questions, replies), **other}
+
+
+JSON = Question("?", ('{"city": "Lima"}',), "ci\x1bty", "json", said=("Lima",))
+
+
+def test_a_table_and_what_it_says() -> None:
+    replies = {
+        "base": ["Lima.", "It is Lima"],
+        "anti_expert": ["", ""],
+        "proxy": ['{"city": "Lima"}', '{"city": "Lima", "more": 1}'],
+        "proxy/base_weight=0.5/policy=unsure": ['{"city": "Lima"}', "{}"],
+    }
+    assert as_text(found([JSON] * 2, replies, policy="unsure", base_weight=0.5)).splitlines() == [
+        r"kind           n     base  anti-expert    proxy            proxy/",
+        r"                                                 base_weight=0.5/",
+        r"                                                    policy=unsure",
+        r"ci\x1bty       2     0.0%         0.0%    50.0%             50.0%",
+        r"all            2     0.0%         0.0%    50.0%             50.0%",
+        r"95%               [0, 66]      [0, 66]  [9, 91]           [9, 91]",
+        r"F1                   0.0%         0.0%    80.0%             66.7%",
+        r"said anywhere      100.0%         0.0%   100.0%             50.0%",
+        "",
+        "alpha 1, base weight 0.5, plausibility 0, policy unsure",
+        "",
+        "proxy 50% [9, 91] against base 0% [0, 66] of 2: no difference that these questions can "
+        "show (p = 1.00)",
+        "proxy/base_weight=0.5/policy=unsure 50% [9, 91] against proxy 50% [9, 91] of 2: no "
+        "difference that these questions can show (p = 1.00)",
+    ]
+
+
+def test_a_system_alone_is_a_plain_table() -> None:
+    assert as_text(found([Question("?", ("a",))], {"expert": ["a"]})).splitlines() == [
+        "kind  n     expert",
+        "all   1     100.0%",
+        "95%      [21, 100]",
+        "",
+        "alpha 1, plausibility 0",
+    ]

@@ -1,0 +1,71 @@
+"""Which steerings there can be, and that an impossible one names what is wrong with it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from edgeproxy.decode.steering import Steering
+from edgeproxy.errors import UsageError
+
+
+def test_the_usual_one_is_the_papers() -> None:
+    assert Steering() == Steering(1.0, 1.0, 0.0, "constant")
+    assert not Steering().is_expert_alone
+    assert Steering(base_weight=0.0).is_expert_alone
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"alpha": math.nan}, "alpha must be a finite number"),
+        ({"alpha": math.inf}, "alpha must be a finite number"),
+        ({"alpha": "1"}, "alpha must be a finite number"),
+        ({"alpha": True}, "alpha must be a finite number"),
+        ({"base_weight": -0.01}, "base_weight must be between 0"),
+        ({"base_weight": 1.01}, "base_weight must be between 0"),
+        ({"base_weight": math.nan}, "base_weight must be between 0"),
+        ({"base_weight": None}, "base_weight must be between 0"),
+        ({"plausibility": -0.01}, "plausibility must be between 0"),
+        ({"plausibility": 1.01}, "plausibility must be between 0"),
+        ({"plausibility": math.inf}, "plausibility must be between 0"),
+        ({"plausibility": False}, "plausibility must be between 0"),
+        ({"policy": "best"}, "policy must be one of constant, unchanged"),
+        ({"policy": None}, "policy must be one of"),
+        ({"base_weight": 0.0, "alpha": 2.0}, "base_weight 0 is the expert alone.* alpha 2 "),
+        ({"base_weight": 0.0, "policy": "unsure"}, "the expert alone.* policy unsure"),
+        ({"base_weight": 0.5, "alpha": -1.0}, "alpha -1 goes with base_weight 1"),
+        ({"base_weight": 0.5, "alpha": 0.0}, "alpha 0 goes with base_weight 1"),
+        ({"policy": "unchanged", "alpha": 0.0}, "alpha 0 goes with .* policy constant"),
+    ],
+)
+def test_an_impossible_one_is_refused(wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        Steering(**wrong)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"alpha": -1.0},
+        {"alpha": 0},
+        {"alpha": 2.5, "base_weight": 0.5, "policy": "dynamic"},
+        {"base_weight": 0.0, "plausibility": 0.1},
+        {"plausibility": 1.0},
+        {"alpha": 1e-3, "policy": "nudge"},
+    ],
+)
+def test_possible_values_pass_through(values: dict[str, Any]) -> None:
+    made = Steering(**values)
+    assert {name: getattr(made, name) for name in values} == values
+
+
+def test_a_change_leaves_the_rest_and_is_checked() -> None:
+    before = Steering(0.5, 0.7, 0.1, "unsure")
+    assert before.changed({"alpha": 2.0, "plausibility": None}) == Steering(2.0, 0.7, 0.1, "unsure")
+    assert before.changed({"policy": "nudge"}) == Steering(0.5, 0.7, 0.1, "nudge")
+    assert before.changed({}) == before
+    with pytest.raises(UsageError, match="base_weight"):
+        before.changed({"base_weight": 2.0})

@@ -1,0 +1,46 @@
+"""Backward passes written by hand against numerical derivatives, in float64."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from edgeproxy.tune.functions import LowRank, RmsNorm, Turn
+
+
+def numbers(*shape: int, learns: bool = False) -> Any:
+    source = torch.Generator().manual_seed(sum(shape))
+    made = torch.randn(*shape, generator=source, dtype=torch.float64)
+    return made.requires_grad_(learns)
+
+
+@pytest.mark.parametrize("has_bias", [False, True])
+def test_low_rank(has_bias: bool) -> None:
+    bias = numbers(5) if has_bias else None
+    x, a, b = (numbers(*shape, learns=True) for shape in ((2, 3, 4), (2, 4), (5, 2)))
+    weight = numbers(5, 4)
+    wanted = x @ (weight + 0.7 * b @ a).mT + (0 if bias is None else bias)
+    torch.testing.assert_close(LowRank.apply(x, weight, bias, a, b, 0.7), wanted)
+    assert torch.autograd.gradcheck(LowRank.apply, (x, weight, bias, a, b, 0.7))
+
+
+def test_rms_norm() -> None:
+    x, weight = numbers(2, 3, 6, learns=True), numbers(6)
+    wanted = torch.nn.functional.rms_norm(x, (6,), weight, 0.1)
+    torch.testing.assert_close(RmsNorm.apply(x, weight, 0.1, torch.float64), wanted)
+    assert torch.autograd.gradcheck(RmsNorm.apply, (x, weight, 0.1, torch.float64))
+
+
+@pytest.mark.parametrize("adjacent", [False, True])
+@pytest.mark.parametrize("pairs", [2, 3])
+def test_turn(adjacent: bool, pairs: int) -> None:
+    """Turned by right angles too, and what is not turned stays."""
+    heads, angles = numbers(2, 4, 3, 6, learns=True), numbers(4, pairs)
+    assert torch.autograd.gradcheck(Turn.apply, (heads, angles.cos(), angles.sin(), adjacent))
+    quarter = Turn.apply(heads, torch.zeros(4, pairs), torch.ones(4, pairs), adjacent)
+    first, second = (0, 1) if adjacent else (0, pairs)
+    torch.testing.assert_close(quarter[..., first], -heads[..., second].float())
+    torch.testing.assert_close(quarter[..., second], heads[..., first].float())
+    torch.testing.assert_close(quarter[..., 2 * pairs :], heads[..., 2 * pairs :].float())

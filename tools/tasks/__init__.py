@@ -1,0 +1,1 @@
+"""What makes the three real tasks on which tuning, steering and fitting are measured."""
