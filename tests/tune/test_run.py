@@ -117,7 +117,7 @@ def test_a_trio_comes_of_it(asked: Request, files: Path) -> None:
         files / "large.gguf",
         files / "small.gguf",
     )
-    assert [role.prompt for role in recipe.roles.values()] == ["plain", "chatml", "plain"]
+    assert [role.prompt for role in recipe.roles.values()] == ["plain", "chatml", "chatml"]
     assert [lora.path for lora in recipe.expert.loras] == [done.adapter]
     assert read_adapter(done.adapter, read(asked.model)).ranks == (4, 4)
     assert "20 examples" in heard.of("examples")
