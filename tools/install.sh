@@ -47,5 +47,15 @@ if ! in_folder -c 'import importlib.util as u, sys; sys.exit(u.find_spec("llama_
     fi
 fi
 
+case $extras in
+*dev*)
+    if [ "$(uname -s)" = Linux ] && [ -z "${PIP_EXTRA_INDEX_URL:-}" ] &&
+        ! in_folder -c 'import importlib.util as u, sys; sys.exit(u.find_spec("torch") is None)'; then
+        echo "The tests of tuning need PyTorch, of which pip may take a build with libraries for GPUs,"
+        echo "several GB. That for processors is 200 MB: PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu"
+    fi
+    ;;
+esac
+
 echo "Installing edgeproxy[$extras] into $folder ..."
 install --editable ".[$extras]"

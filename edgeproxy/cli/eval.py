@@ -26,7 +26,7 @@ from edgeproxy.cli.ui.options import (
     stats_option,
 )
 from edgeproxy.cli.ui.output import say, write, write_json
-from edgeproxy.cli.ui.stats import EXPERT_ALONE, pair_in_words, peak_in_words
+from edgeproxy.cli.ui.stats import ALONE, pair_in_words, peak_in_words
 from edgeproxy.errors import UsageError
 from edgeproxy.measure.evaluate import Question, read_questions
 from edgeproxy.measure.judging import DEFAULT_JUDGE, JUDGES, LINE_TOKENS, REPLY_TOKENS
@@ -247,8 +247,9 @@ class _Work:
                 count = len(missing)
                 parts = [f"{count} replies in {seconds:.1f} s", f"{count / seconds:.1f} replies/s"]
                 parts += [f"loaded in {ready.load_seconds:.2f} s", *peak_in_words()]
-                pair = EXPERT_ALONE if session.is_expert_alone else pair_in_words(session, costs)
-                say(", ".join([*parts, pair]))
+                alone = session.alone
+                who = ALONE[alone] if alone else pair_in_words(session, costs)
+                say(", ".join([*parts, who]))
         return found
 
     def judged_again(self, path: Path) -> dict[str, Any]:

@@ -155,7 +155,7 @@ def _fit(
             answers,
             lambda number, text: asked[number].verdict(text).right,
             order,
-            also=[] if recipe.steering.is_expert_alone else [recipe.steering],
+            also=[] if recipe.steering.alone else [recipe.steering],
             known=NONE if kept is None else kept.answers,
             heard=_ignored if kept is None else kept.heard,
             seconds=None if minutes is None else 60 * minutes,

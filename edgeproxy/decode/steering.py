@@ -19,6 +19,9 @@ from edgeproxy.errors import UsageError
 Policy = Literal["constant", "unchanged", "unsure", "dynamic", "nudge"]
 """How the weights change from step to step: not at all, or as `decode.policies` says."""
 
+Alone = Literal["expert", "base"]
+"""The models that a steering may leave the say to."""
+
 
 class Change(TypedDict, total=False):
     """Some fields of a `Steering`; None leaves one as it is."""
@@ -39,7 +42,8 @@ class Steering:
 
     With `base_weight` below 1, or with a policy, the expert counts for itself: an alpha of 0 or
     less would choose what it finds least likely. With `base_weight` 0 it is the expert alone, which
-    has no use for an alpha other than 1, nor for a policy. Raises `UsageError` for those, and for
+    has no use for an alpha other than 1, nor for a policy; with an `alpha` of 0 the base alone,
+    which has no use for the mask. Raises `UsageError` for those, and for
     values out of range.
     """
 
@@ -55,7 +59,7 @@ class Steering:
         _check_share("plausibility", self.plausibility, "0 (off) and 1")
         one_of("policy", self.policy, get_args(Policy))
         is_plain = self.policy == "constant"
-        if self.is_expert_alone and not (self.alpha == 1.0 and is_plain):
+        if self.base_weight == 0.0 and not (self.alpha == 1.0 and is_plain):
             raise UsageError(
                 "base_weight 0 is the expert alone: it goes with alpha 1 and policy constant, "
                 f"not with alpha {self.alpha:g} and policy {self.policy}"
@@ -67,9 +71,11 @@ class Steering:
             )
 
     @property
-    def is_expert_alone(self) -> bool:
-        """Whether neither the base nor the anti-expert has a say."""
-        return self.base_weight == 0.0
+    def alone(self) -> Alone | None:
+        """The only model that has a say; None where there are several."""
+        if self.base_weight == 0.0:
+            return "expert"
+        return "base" if self.alpha == 0.0 else None
 
     def changed(self, change: Change) -> Steering:
         """This steering with some of its fields changed. Raises `UsageError`."""
@@ -84,3 +90,7 @@ def _check_share(name: str, value: object, bounds: str) -> None:
 
 PAPER = Steering()
 """As the paper has it."""
+
+EXPERT_ALONE = Steering(base_weight=0.0)
+
+BASE_ALONE = Steering(alpha=0.0)

@@ -1,7 +1,6 @@
 """The ways of combining a trio's models that `fit` tries: their names, order, and neighbours.
 
-A setting is a `Steering`. Two of them are a model alone: the expert is what `base_weight` 0 says,
-the base what `alpha` 0 says.
+A setting is a `Steering`. Two of them are a model alone (see `Steering.alone`).
 """
 
 from __future__ import annotations
@@ -10,12 +9,11 @@ import itertools
 from dataclasses import fields, replace
 from typing import Any, get_args
 
-from edgeproxy.decode.steering import PAPER, Policy, Steering
+from edgeproxy.decode.steering import BASE_ALONE, EXPERT_ALONE, PAPER, Policy, Steering
 from edgeproxy.errors import UsageError
 from edgeproxy.measure.systems import PROXY
 
-EXPERT = Steering(base_weight=0.0)
-BASE = Steering(alpha=0.0)
+EXPERT, BASE = EXPERT_ALONE, BASE_ALONE
 
 BASE_WEIGHTS = (0.25, 0.5, 0.75, 1.0)
 ALPHAS = (0.5, 1.0, 1.5, 2.0)
@@ -68,15 +66,13 @@ def all_names() -> list[str]:
 
 def is_proxy(setting: Steering) -> bool:
     """Whether more than one model has a say."""
-    return setting not in (EXPERT, BASE)
+    return setting.alone is None
 
 
 def rank(setting: Steering) -> tuple[float, ...]:
     """The order of settings: cheaper before costlier, then plainer before less plain."""
-    if setting == EXPERT:
-        return (0,)
-    if setting == BASE:
-        return (1,)
+    if setting.alone:
+        return (0 if setting.alone == "expert" else 1,)
     changed = [field.name for field in fields(setting) if _is_changed(setting, field.name)]
     distance = abs(setting.base_weight - 1) + abs(setting.alpha - 1) + setting.plausibility
     policies = get_args(Policy)
@@ -85,8 +81,8 @@ def rank(setting: Steering) -> tuple[float, ...]:
 
 def name(setting: Steering) -> str:
     """How files of replies name it, as `eval` does what is changed of the paper's steering."""
-    if setting in (EXPERT, BASE):
-        return "expert" if setting == EXPERT else "base"
+    if setting.alone:
+        return setting.alone
     parts = [PROXY]
     for field in fields(setting):
         if _is_changed(setting, field.name):
@@ -97,8 +93,8 @@ def name(setting: Steering) -> str:
 
 def in_words(setting: Steering) -> str:
     """How a person is told of it: "base_weight 0.5, plausibility 0.05"."""
-    if setting in (EXPERT, BASE):
-        return f"the {name(setting)} alone"
+    if setting.alone:
+        return f"the {setting.alone} alone"
     if setting == PAPER:
         return "the paper's equation"
     return ", ".join(part.replace("=", " ") for part in name(setting).split("/")[1:])

@@ -20,13 +20,13 @@ from edgeproxy.core.memory_free import free_memory
 from edgeproxy.core.threads import Crew, Threads
 from edgeproxy.decode.drafted import Draft, Drafter
 from edgeproxy.decode.sample import Sampling
-from edgeproxy.decode.steering import Change, Policy, Steering
+from edgeproxy.decode.steering import EXPERT_ALONE, Alone, Change, Policy, Steering
 from edgeproxy.decode.trio import Trio
 from edgeproxy.errors import UsageError, VocabularyError
 from edgeproxy.llama import KvType, LlamaModel, Weights, check_kv_type
 from edgeproxy.prompts.formats import Format, make_format
 from edgeproxy.prompts.renderer import Renderer
-from edgeproxy.session.expert import ExpertSpeaker
+from edgeproxy.session.alone import AloneSpeaker
 from edgeproxy.session.floor import Floor
 from edgeproxy.session.memory_plan import Part, Plan, adapter_bytes
 from edgeproxy.session.model_files import ModelFiles, Progress
@@ -80,8 +80,9 @@ def load(
     `solo` names models that will answer alone too (see `Session.solo`): they are loaded with the
     trio, if there is room for all of them.
 
-    Where the steering gives the base no weight, the expert is all that is loaded: it answers alone,
-    in its own vocabulary, and `strict` and `draft` have nothing to say.
+    Where the steering leaves the say to the expert or the base alone (see `Steering.alone`), that
+    model is all that is loaded: it answers in its own vocabulary, and `strict` and `draft` mean
+    nothing.
 
     The pair may have a vocabulary of its own. What it then cannot say is in `Session.doubts`; with
     `strict` it is a `VocabularyError`.
@@ -108,8 +109,8 @@ def load(
     files = ModelFiles(progress, cancel)
     try:
         loading = _Loading(files, recipe, n_ctx, n_threads, kv_type, force, cancel)
-        if recipe.steering.is_expert_alone:
-            return loading.expert_alone(solo)
+        if recipe.steering.alone is not None:
+            return loading.alone(recipe.steering.alone, solo)
         return loading.session(strict, draft, solo)
     except BaseException:
         files.close()
@@ -188,7 +189,7 @@ class _Loading:
             base,
             Drafter(trio, draft),
             self._sampling,
-            partial(self._expert, crew),
+            partial(self._in_place_of_trio, crew, "expert", EXPERT_ALONE),
         )
         session = Session(
             recipe,
@@ -204,17 +205,15 @@ class _Loading:
             session.solo(name)
         return session
 
-    def expert_alone(self, solo: Sequence[str]) -> Session:
-        """Nothing but the expert in memory, answering for the trio. Raises as `load` does."""
-        part = Part.of(self.files.check(self.recipe.expert))
+    def alone(self, role: Alone, solo: Sequence[str]) -> Session:
+        """Nothing but this model in memory, answering for the trio. Raises as `load` does."""
+        found = self._role(role)
+        part = Part.of(self.files.check(found))
         crew = Crew(part.header.n_params, part.header.n_params, self.n_threads)
-        adapters = adapter_bytes([self.recipe.expert])
-        plan = Plan({"expert": part}, self.n_ctx, self.kv_type, False, adapters)
-        speaker = self._expert(crew)
-        speaker.steering = self.recipe.steering
+        plan = Plan({role: part}, self.n_ctx, self.kv_type, False, adapter_bytes([found]))
         session = Session(
             self.recipe,
-            speaker,
+            self._in_place_of_trio(crew, role, self.recipe.steering),
             self.files,
             partial(self._solo, crew),
             matches={},
@@ -226,9 +225,9 @@ class _Loading:
             session.solo(name)
         return session
 
-    def _expert(self, crew: Crew) -> ExpertSpeaker:
-        """The expert, to answer in the trio's place."""
-        return ExpertSpeaker(*self._alone(crew, "expert"))
+    def _in_place_of_trio(self, crew: Crew, role: Alone, steering: Steering) -> AloneSpeaker:
+        """One model, to answer what the trio is asked."""
+        return AloneSpeaker(role, steering, *self._one(crew, role))
 
     @property
     def _sampling(self) -> Sampling:
@@ -242,9 +241,9 @@ class _Loading:
 
     def _solo(self, crew: Crew, role: str) -> SoloSpeaker:
         """One model alone. See `Session.solo`."""
-        return SoloSpeaker(*self._alone(crew, role))
+        return SoloSpeaker(*self._one(crew, role))
 
-    def _alone(self, crew: Crew, role: str) -> tuple[LlamaModel, Format, Floor, Weights, Sampling]:
+    def _one(self, crew: Crew, role: str) -> tuple[LlamaModel, Format, Floor, Weights, Sampling]:
         """What speaks where one model answers alone, in a context of its own."""
         found = self._role(role)
         held = self.files.held(found)

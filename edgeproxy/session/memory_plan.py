@@ -108,7 +108,7 @@ class _Context(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """A trio, or the expert alone, as it is to be loaded: parts by role, and what takes memory.
+    """A trio, or one model alone, as it is to be loaded: parts by role, and what takes memory.
 
     `n_ctx` is in tokens; without it each model has its own. Where two roles are of one file, both
     have the same part. `adapters` are the bytes of all LoRA adapters. `alone` are the models
@@ -128,11 +128,15 @@ class Plan:
         return context_length(part.header.integer(key), self.n_ctx)
 
     @property
+    def _is_trio(self) -> bool:
+        return len(self.parts) == 3
+
+    @property
     def _is_projected(self) -> bool:
         """Whether the pair has tokens of its own. Where they are the base's in another order too,
         which is cheaper: to be sure would take longer.
         """
-        if "base" not in self.parts:
+        if not self._is_trio:
             return False
         base = self.parts["base"].vocab.tokens
         others = (self.parts[role].vocab.tokens for role in ("expert", "anti_expert"))
@@ -153,7 +157,7 @@ class Plan:
             kv, compute, rows = kv + found.kv, compute + found.compute, rows + found.rows
         for found in map(self._context_bytes, self.alone.values()):
             kv, compute, rows = kv + found.kv, compute + found.compute, rows + found.rows
-        if "base" in self.parts:
+        if self._is_trio:
             # The expert's as it ran ahead, stacked, those before them, and fused; some of one row.
             rows += (4 * drafted + 4) * len(self.parts["base"].vocab) * _FLOAT
         return Estimate(

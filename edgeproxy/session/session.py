@@ -12,12 +12,12 @@ from edgeproxy.align import Cost, Match
 from edgeproxy.core.threads import Crew
 from edgeproxy.decode.drafted import Drafter
 from edgeproxy.decode.sample import Sampling
-from edgeproxy.decode.steering import Steering
+from edgeproxy.decode.steering import Alone, Steering
 from edgeproxy.decode.trio import Trio
 from edgeproxy.errors import UsageError
 from edgeproxy.prompts.formats import Message
+from edgeproxy.session.alone import AloneSpeaker
 from edgeproxy.session.conversation import Conversation
-from edgeproxy.session.expert import ExpertSpeaker
 from edgeproxy.session.floor import Floor, Holder
 from edgeproxy.session.memory_plan import Estimate
 from edgeproxy.session.messages import Messages
@@ -41,15 +41,15 @@ class Session:
     """A loaded trio that answers. Use it as a context manager, or `close` it.
 
     Made by `edgeproxy.load`, or of parts: `speaker` answers, `files` are closed with it, and
-    `solo(role)` makes one model of the trio answer alone. Where the recipe gives the base no
-    weight the speaker is the expert alone, and nothing else is in memory. One turn at a time has
-    the models; `cancel` may be called from any thread and any signal handler.
+    `solo(role)` makes one model of the trio answer alone. Where the recipe leaves the say to one
+    model (see `Steering.alone`), that is the speaker, and nothing else is in memory. One turn at a
+    time has the models; `cancel` may be called from any thread and any signal handler.
     """
 
     def __init__(
         self,
         recipe: Recipe,
-        speaker: TrioSpeaker | ExpertSpeaker,
+        speaker: TrioSpeaker | AloneSpeaker,
         files: Closes,
         solo: Callable[[str], SoloSpeaker],
         *,
@@ -73,13 +73,13 @@ class Session:
         self._solo: dict[str, SoloSpeaker] = {}
 
     @property
-    def is_expert_alone(self) -> bool:
-        """Whether only the expert was loaded, as the base has no weight."""
-        return isinstance(self.speaker, ExpertSpeaker)
+    def alone(self) -> Alone | None:
+        """The model that was loaded alone, as it is the only one with a say; None for a trio."""
+        return self.speaker.role if isinstance(self.speaker, AloneSpeaker) else None
 
     @property
     def trio(self) -> Trio:
-        """The three models as one. Raises `UsageError` where only the expert was loaded."""
+        """The three models as one. Raises `UsageError` where one was loaded alone."""
         return self.trio_speaker.trio
 
     @property
@@ -93,8 +93,9 @@ class Session:
         if isinstance(self.speaker, TrioSpeaker):
             return self.speaker
         raise UsageError(
-            f"this needs all three models of {self.recipe.name}, and with base_weight 0 only the "
-            "expert was loaded: load it with another base_weight (--base-weight 1)"
+            f"this needs all three models of {self.recipe.name}, and only the {self.alone} was "
+            "loaded, for by this steering it answers alone: load the trio with another one "
+            "(--alpha 1 --base-weight 1)"
         )
 
     @property

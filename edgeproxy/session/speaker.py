@@ -165,8 +165,9 @@ class TrioSpeaker(Speaker[RoleTokens]):
 
     What the models have read of the same conversation is kept between replies. `steering` begins as
     the trio's, and is that of replies that do not ask for another one. `drafter` is the decode
-    loop; without one, nothing is drafted. `alone` makes the expert alone, which answers for the
-    trio where the base has no weight; it is called once, and only when such a reply is asked for.
+    loop; without one, nothing is drafted. `expert_alone` makes the expert alone, which answers for
+    the trio where the base has no weight; it is called once, and only when such a reply is asked
+    for. The base needs no such: with alpha 0 the fused rows are its own.
     """
 
     def __init__(
@@ -179,7 +180,7 @@ class TrioSpeaker(Speaker[RoleTokens]):
         weights: Weights | None = None,
         drafter: Drafter | None = None,
         sampling: Sampling = GREEDY,
-        alone: Callable[[], Speaker[Any]] | None = None,
+        expert_alone: Callable[[], Speaker[Any]] | None = None,
     ) -> None:
         drafter = drafter or Drafter(trio, "off")
         super().__init__(trio, trio.vocab, endings, floor, weights, drafter, sampling)
@@ -188,13 +189,14 @@ class TrioSpeaker(Speaker[RoleTokens]):
         self._formats = formats
         self._vocabs = vocabs
         self.steering = trio.steering
-        self._make_alone = alone
-        self._alone: Speaker[Any] | None = None
+        self._make_expert_alone = expert_alone
+        self._expert_alone: Speaker[Any] | None = None
 
     @property
     def floors(self) -> list[Floor]:
         """As `Speaker.floors`."""
-        return [self.floor] if self._alone is None else [self.floor, self._alone.floor]
+        alone = self._expert_alone
+        return [self.floor] if alone is None else [self.floor, alone.floor]
 
     @property
     def n_ctx(self) -> int:
@@ -233,17 +235,17 @@ class TrioSpeaker(Speaker[RoleTokens]):
         return (steering or self.steering).changed(change)
 
     def _who(self, asked: Asked) -> Speaker[Any]:
-        if asked.steering is None or not asked.steering.is_expert_alone:
+        if not _is_expert_alone(asked):
             return self
-        if self._alone is None:
-            if self._make_alone is None:
+        if self._expert_alone is None:
+            if self._make_expert_alone is None:
                 raise UsageError("this trio has no expert that answers alone; give base_weight > 0")
             self.floor.check_open()
-            self._alone = self._make_alone()
-        return self._alone
+            self._expert_alone = self._make_expert_alone()
+        return self._expert_alone
 
     def _check(self, asked: Asked) -> None:
-        if asked.record and asked.steering is not None and asked.steering.is_expert_alone:
+        if asked.record and _is_expert_alone(asked):
             raise UsageError(
                 "record is of three models, and with base_weight 0 the expert alone answers"
             )
@@ -253,6 +255,10 @@ class TrioSpeaker(Speaker[RoleTokens]):
 
     def _prepare(self, asked: Asked) -> None:
         self.trio.steering = asked.steering or self.steering
+
+
+def _is_expert_alone(asked: Asked) -> bool:
+    return asked.steering is not None and asked.steering.alone == "expert"
 
 
 class SoloSpeaker(Speaker[Sequence[int]]):
@@ -268,20 +274,20 @@ class SoloSpeaker(Speaker[Sequence[int]]):
     ) -> None:
         endings = model.vocab.end_of_generation
         super().__init__(model, model.vocab, endings, floor, weights, sampling=sampling)
-        self._alone = model
+        self._solo = model
         self._layout = layout
 
     @property
     def n_ctx(self) -> int:
         """As `Speaker.n_ctx`."""
-        return self._alone.n_ctx
+        return self._solo.n_ctx
 
     def encode(self, messages: Sequence[Message]) -> Sequence[int]:
         """The prompt of a conversation. Raises `PromptError`."""
         return encode(self._layout(messages), self._vocab)
 
     def _resume(self, prompt: Sequence[int]) -> Sequence[int]:
-        self._alone.rewind(self._alone.n_past)
+        self._solo.rewind(self._solo.n_past)
         return prompt
 
     def _size(self, prompt: Sequence[int]) -> int:

@@ -1,6 +1,6 @@
 """The adapter in llama.cpp beside the network in PyTorch that it was taken from, on a few examples.
 
-PyTorch and llama.cpp work by turns, each with all threads: two pools at once would wait for one
+PyTorch and llama.cpp work by turns, with as many threads: two pools at once would wait for one
 another. See `agreement` for when the two say the same.
 
 May touch: the model's file and the adapter's, read-only.
@@ -95,11 +95,9 @@ def check_untuned(
 
     The network has no adapter yet, or one that changes nothing. Minutes are spent on it afterwards.
     """
-    if not tries:
-        return
     own, seen = [], []
     for probe in tries:
-        rows = _torch_rows(network, probe)
+        rows = predictions(network, probe)
         seen.append(plausible(rows, PLAUSIBLE))
         own.append(_those(rows, seen[-1]))
     with _llama(model, None, tries, cancel) as (llama, _):
@@ -124,9 +122,9 @@ def check_adapter(
     untuned, tuned, seen = [], [], []
     for number, probe in enumerate(tries, start=1):
         progress(f"comparing with llama.cpp: PyTorch reads, {number} of {len(tries)}")
-        with_it = _torch_rows(network, probe)
+        with_it = predictions(network, probe)
         with without_adapter(network):
-            without = _torch_rows(network, probe)
+            without = predictions(network, probe)
         seen.append(_plausible(without, with_it))
         untuned.append(_those(without, seen[-1]))
         tuned.append(_those(with_it, seen[-1]))
@@ -176,8 +174,11 @@ def without_adapter(network: Network) -> Iterator[None]:
                 p.copy_(values)
 
 
-def _torch_rows(network: Network, probe: Probe) -> Rows:
-    """PyTorch's logits for each predicted token, shape (predicted tokens, vocabulary)."""
+def predictions(network: Network, probe: Probe) -> Rows:
+    """PyTorch's logits for each predicted token, shape (predicted tokens, vocabulary).
+
+    Raises `TuningError` where they are not finite.
+    """
     with torch.inference_mode():
         hidden = network.hidden(torch.tensor([probe.ids[:-1]]))[0, probe.first - 1 :]
         rows: Rows = network.logits(hidden).float().numpy()
@@ -272,7 +273,7 @@ def _differences(network: Network, reply: _Reply) -> list[float]:
 
     In PyTorch or in llama.cpp, where it is more.
     """
-    rows = _torch_rows(network, reply.probe)
+    rows = predictions(network, reply.probe)
     gaps = []
     for row, best, logits in zip(rows, reply.best, reply.logits, strict=True):
         ours, theirs = int(row.argmax()), int(best[0])

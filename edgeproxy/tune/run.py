@@ -19,7 +19,7 @@ import torch
 from edgeproxy import __version__
 from edgeproxy.core.memory_free import free_memory
 from edgeproxy.core.vocab import Vocab
-from edgeproxy.errors import Cancelled, ModelFileError
+from edgeproxy.errors import Cancelled, ModelFileError, TuningError
 from edgeproxy.files import hash_file, reason
 from edgeproxy.gguf import Header, read
 from edgeproxy.llama import Weights
@@ -31,7 +31,7 @@ from edgeproxy.trios.known_files import KnownFiles
 from edgeproxy.trios.store.naming import check_trio
 from edgeproxy.tune import words
 from edgeproxy.tune.architectures import architecture_of, numbers_of
-from edgeproxy.tune.check import Check, Probe, check_adapter, check_untuned, probes
+from edgeproxy.tune.check import Check, Probe, check_adapter, check_untuned, predictions, probes
 from edgeproxy.tune.checkpoint import Checkpoint
 from edgeproxy.tune.data import Data, read_data
 from edgeproxy.tune.encoding import make_encoder
@@ -50,7 +50,7 @@ from edgeproxy.tune.network import Network, load_network
 from edgeproxy.tune.progress import Trained
 from edgeproxy.tune.request import Request, Stop, Tuned, Watch
 from edgeproxy.tune.settings import Dtype, Settings
-from edgeproxy.tune.speed import TORCH_DTYPES, fastest_dtype, using_threads
+from edgeproxy.tune.speed import TORCH_DTYPES, fastest_dtype, fastest_threads, using_threads
 from edgeproxy.tune.train import train
 
 MOST_TOKENS = 4096
@@ -106,7 +106,9 @@ class _Walk:
         self._watch.noted("settings", words.of_settings(settings))
         fit, dtype = self._fit(header, settings, data)
         network = self._load(dtype, fit, n_ctx)
-        tries = probes(data.held_out or data.training)
+        tries = probes(data.held_out) or probes(data.training)
+        if not tries:
+            raise TuningError("none of the examples has a reply to learn from; look at the file")
         trained = self._train(network, data, fit.settings, tries)
         check = self._check(network, trained, tries)
         record = {
@@ -233,7 +235,11 @@ class _Walk:
         """Train, once PyTorch's model is seen to be llama.cpp's. Raises `Cancelled` too."""
         folder, watch = self.folder, self._watch
         watch.doing("comparing with llama.cpp before training")
-        check_untuned(network, self._asked.model, tries, self._stop)
+        # On a busy machine two threads may take many times as long as one.
+        given = [settings.threads] if settings.threads else []
+        threads = fastest_threads(lambda: predictions(network, tries[0]), given).threads
+        with using_threads(threads):
+            check_untuned(network, self._asked.model, tries, self._stop)
         watch.doing("finding out how many threads are fastest")
         trained = train(
             network,

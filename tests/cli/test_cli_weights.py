@@ -138,11 +138,23 @@ def test_with_base_weight_0_the_expert_alone_answers() -> None:
     assert "only the expert was loaded" in err
 
 
+def test_with_alpha_0_from_the_start_nothing_but_the_base_is_loaded() -> None:
+    lines = QUESTION.encode() + b"\n"
+    code, out, err = edgeproxy("chat", "--alpha", "0", "--stats", stdin=lines + b"/alpha 1\n")
+    assert code == 1
+    assert ", the base alone (alpha 0)\n" in err
+    assert "only the base was loaded" in err
+    assert edgeproxy("chat", stdin=b"/alpha 0\n" + lines)[1] == out
+
+
 @pytest.mark.parametrize(
     "verb", [["bench"], ["run", "--system", "Hi", "--prompt-cache", "no", "Hi"]]
 )
-def test_what_needs_three_models_says_so_where_one_was_loaded(verb: list[str]) -> None:
-    refused(2, *verb, "--base-weight", "0", said="needs all three models of factbook")
+@pytest.mark.parametrize("steering", [["--base-weight", "0"], ["--alpha", "0"]])
+def test_what_needs_three_models_says_so_where_one_was_loaded(
+    verb: list[str], steering: list[str]
+) -> None:
+    refused(2, *verb, *steering, said="needs all three models of factbook")
 
 
 @pytest.mark.parametrize(

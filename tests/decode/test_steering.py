@@ -13,8 +13,24 @@ from edgeproxy.errors import UsageError
 
 def test_the_usual_one_is_the_papers() -> None:
     assert Steering() == Steering(1.0, 1.0, 0.0, "constant")
-    assert not Steering().is_expert_alone
-    assert Steering(base_weight=0.0).is_expert_alone
+
+
+@pytest.mark.parametrize(
+    ("steering", "alone"),
+    [
+        (Steering(), None),
+        (Steering(base_weight=0.0), "expert"),
+        (Steering(base_weight=0.0, plausibility=0.1), "expert"),
+        (Steering(alpha=0), "base"),
+        (Steering(alpha=-0.0, plausibility=0.1), "base"),
+        (Steering(alpha=-1.0), None),
+        (Steering(alpha=1e-3, base_weight=1e-3), None),
+        (Steering(policy="nudge"), None),
+    ],
+    ids=str,
+)
+def test_who_has_the_only_say(steering: Steering, alone: str | None) -> None:
+    assert steering.alone == alone
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from edgeproxy.measure.settings import (
     [
         (EXPERT, "expert", "the expert alone"),
         (BASE, "base", "the base alone"),
+        (Steering(alpha=0.0, plausibility=0.1), "base", "the base alone"),
         (PAPER, "proxy", "the paper's equation"),
         (Steering(base_weight=0.5), "proxy/base_weight=0.5", "base_weight 0.5"),
         (

@@ -146,7 +146,7 @@ def test_too_few_countries_and_broken_archives_are_named(tmp_path: Path) -> None
         ("capital", "Washington, D.C.", ("Washington", "Washington, D.C.")),
         ("capital", "Rangoon (aka Yangon, still recognized)", ()),
         ("currency", "euros (EUR) per US dollar -", ("euro", "EUR")),
-        ("currency", "zlotych (PLN) per US dollar -", ("zloty", "Dorian zloty", "PLN")),
+        ("currency", "zlotych (PLN) per US dollar -", ("Dorian zloty", "zloty", "PLN")),
         ("currency", "Dorish francs (D)", ("Dorish franc", "Dorian franc", "Doria franc")),
         ("currency", "Danish kroner (DKK) per US dollar -", ("Danish krone", "DKK")),
         ("currency", "Comptoirs Francais du Pacifique francs per US dollar", ("CFP franc",)),

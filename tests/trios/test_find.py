@@ -317,7 +317,12 @@ def test_a_format_or_a_role_that_there_is_not_is_refused(
 
 @pytest.mark.parametrize(
     "steering",
-    [Steering(), Steering(0.5, 0.25, 0.1, "unsure"), Steering(base_weight=0.0, plausibility=0.1)],
+    [
+        Steering(),
+        Steering(0.5, 0.25, 0.1, "unsure"),
+        Steering(base_weight=0.0, plausibility=0.1),
+        Steering(alpha=0.0),
+    ],
     ids=str,
 )
 def test_a_steering_is_written_as_it_is_read(tmp_path: Path, steering: Steering) -> None:
@@ -329,4 +334,4 @@ def test_a_steering_is_written_as_it_is_read(tmp_path: Path, steering: Steering)
         steering.base_weight != 1.0,
         steering.policy != "constant",
     )
-    assert set(recipe.loaded) == ({"expert"} if steering.is_expert_alone else set(recipe.roles))
+    assert set(recipe.loaded) == ({steering.alone} if steering.alone else set(recipe.roles))

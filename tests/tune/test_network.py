@@ -20,9 +20,10 @@ from edgeproxy.core.cancel import Flag
 from edgeproxy.core.model import Logits
 from edgeproxy.errors import Cancelled, ModelFileError, UsageError
 from edgeproxy.llama import quantize
+from edgeproxy.tune import network as network_module
 from edgeproxy.tune import weights
 from edgeproxy.tune.architectures import ARCHITECTURES
-from edgeproxy.tune.network import SHORT, Network, load_network
+from edgeproxy.tune.network import Network, load_network
 from tests.helpers.exact_llama import exact_logits
 from tests.helpers.gguf_files import draft
 from tests.helpers.tunable_files import LAYOUTS, LENGTH, with_keys
@@ -76,9 +77,10 @@ def test_long_texts_take_another_way(
 ) -> None:
     """Above `SHORT` tokens, without scores in memory."""
     tabled_gelu(monkeypatch)
+    monkeypatch.setattr(network_module, "SHORT", 200)
     made = with_keys(draft(name), context_length=1024)
     path = made.write(tmp_path / "model.gguf")
-    tokens = [TOKENS[n % 89] for n in range(SHORT + 60)]
+    tokens = [TOKENS[n % 89] for n in range(260)]
     network = load_network(path, torch.float32)
     wanted = exact_logits(path, tokens, n_ctx=512)
     np.testing.assert_allclose(logits_of(network, tokens), wanted, rtol=0, atol=tolerance(network))

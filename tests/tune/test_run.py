@@ -117,7 +117,7 @@ def test_a_trio_comes_of_it(asked: Request, files: Path) -> None:
         files / "large.gguf",
         files / "small.gguf",
     )
-    assert [role.prompt for role in recipe.roles.values()] == ["plain", "chatml", "plain"]
+    assert [role.prompt for role in recipe.roles.values()] == ["plain", "chatml", "chatml"]
     assert [lora.path for lora in recipe.expert.loras] == [done.adapter]
     assert read_adapter(done.adapter, read(asked.model)).ranks == (4, 4)
     assert "20 examples" in heard.of("examples")
@@ -185,7 +185,7 @@ def test_what_was_found_for_the_trio_stays_when_it_is_written_again(asked: Reque
     manifest = asked.folder / "trio.toml"
     manifest.write_text(manifest.read_text().replace("alpha = 1.0", "alpha = 0.5"))
     tune(asked)
-    assert find_recipe(str(asked.folder)).alpha == 0.5
+    assert find_recipe(str(asked.folder)).steering.alpha == 0.5
 
 
 def test_the_large_model_tuned_directly_joins_its_trio(asked: Request, files: Path) -> None:

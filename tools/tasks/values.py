@@ -89,7 +89,8 @@ def currency(entry: Entry) -> Texts:
     names = [" ".join([*before, last])]
     adjectives = nationality(entry)[:1]
     if not before and last != "euro":
-        names += [f"{adjective} {last}" for adjective in adjectives]
+        # Whose it is comes first, as with "Kuwaiti dinar": one form for all that is learnt.
+        names = [*(f"{adjective} {last}" for adjective in adjectives), *names]
     elif before and _is_own(before[0], entry):
         names += [f"{country} {last}" for country in (*adjectives, _short_name(entry))]
     return (*dict.fromkeys(names), *code)

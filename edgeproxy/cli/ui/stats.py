@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from edgeproxy.core.memory_free import peak_memory
 
 if TYPE_CHECKING:
     from edgeproxy.align import Cost
-    from edgeproxy.decode.steering import Steering
+    from edgeproxy.decode.steering import Alone, Steering
     from edgeproxy.session.session import Session
     from edgeproxy.session.turn import Turn
 
@@ -23,20 +24,22 @@ def stats_line(session: Session, turn: Turn, load_seconds: float, more: Sequence
     if stats.tokens:
         parts.append(f"first token after {stats.first_seconds:.2f} s")
     parts += [f"loaded in {load_seconds:.2f} s", *more, *peak_in_words()]
-    if session.steering.is_expert_alone:
-        return ", ".join([*parts, EXPERT_ALONE])
+    if session.alone or session.steering.alone == "expert":
+        return ", ".join([*parts, steering_in_words(session.steering)])
     parts += [pair_in_words(session, [stats.pair]), drafts_in_words(session, turn)]
     parts.append(threads_in_words(session))
     return ", ".join(parts)
 
 
-EXPERT_ALONE = "the expert alone (base weight 0)"
+ALONE: Mapping[Alone, str] = MappingProxyType(
+    {"expert": "the expert alone (base weight 0)", "base": "the base alone (alpha 0)"}
+)
 
 
 def steering_in_words(steering: Steering) -> str:
-    """The alpha, and which weights are not as in the paper."""
-    if steering.is_expert_alone:
-        return EXPERT_ALONE
+    """Who answers alone; else the alpha, and which weights are not as in the paper."""
+    if steering.alone:
+        return ALONE[steering.alone]
     parts = [f"alpha {steering.alpha:g}"]
     if steering.base_weight != 1.0:
         parts.append(f"base weight {steering.base_weight:g}")

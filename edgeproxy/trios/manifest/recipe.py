@@ -166,8 +166,9 @@ class Recipe:
 
     @property
     def loaded(self) -> Mapping[str, Role]:
-        """Those of them that answering takes: the expert alone where the base has no weight."""
-        return {"expert": self.expert} if self.steering.is_expert_alone else self.roles
+        """Those of them that answering takes: one where the steering leaves the say to it alone."""
+        alone = self.steering.alone
+        return self.roles if alone is None else {alone: self.roles[alone]}
 
     def with_roles(self, roles: Mapping[str, Role]) -> Recipe:
         """This recipe with these models in the place of its own, by their manifest names."""

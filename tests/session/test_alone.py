@@ -1,4 +1,4 @@
-"""With base_weight 0 the expert alone answers: for a trio loaded so, and for a reply asked so."""
+"""One model answers alone where a trio is loaded so, and the expert where a reply asks for it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import pytest
 
 from edgeproxy.core.threads import Crew
 from edgeproxy.decode.sample import Sampling
-from edgeproxy.decode.steering import Steering
+from edgeproxy.decode.steering import BASE_ALONE, EXPERT_ALONE, Alone, Steering
 from edgeproxy.decode.trio import Trio
 from edgeproxy.errors import EngineError, UsageError
 from edgeproxy.prompts.formats import FORMATS, Message
-from edgeproxy.session.expert import EXPERT_ALONE, ExpertSpeaker
+from edgeproxy.session.alone import AloneSpeaker
 from edgeproxy.session.load import load
 from edgeproxy.session.memory_plan import Estimate
 from edgeproxy.session.session import Session
@@ -28,6 +28,9 @@ from tests.helpers.gguf_files import draft
 
 PLAIN = FORMATS["plain"]
 REPLIES = {"Hello\n": "Good day.", "Lines\n": "one\ntwo"}
+ALONE: dict[Alone, Steering] = {"expert": EXPERT_ALONE, "base": BASE_ALONE}
+
+each_alone = pytest.mark.parametrize("alone", ALONE)
 
 
 class Files:
@@ -36,17 +39,17 @@ class Files:
 
 
 class Fakes:
-    """A session of fakes, and the model of each expert that answers alone."""
+    """A session of fakes, and each model that answers alone."""
 
-    def __init__(self, expert_alone: bool = False) -> None:
+    def __init__(self, alone: Alone | None = None) -> None:
         self.alone: list[FakeModel] = []
         role = Role(Path("none.gguf"))
         recipe = Recipe("fake", role, role, role)
-        if expert_alone:
-            recipe = replace(recipe, steering=EXPERT_ALONE)
+        if alone:
+            recipe = replace(recipe, steering=ALONE[alone])
         self.session = Session(
             recipe,
-            self.expert() if expert_alone else self.trio(),
+            _alone(alone, self.alone) if alone else self.trio(),
             Files(),
             lambda _role: SoloSpeaker(saying(REPLIES), PLAIN),
             matches={},
@@ -58,19 +61,16 @@ class Fakes:
         trio = Trio(random_model(1), random_model(2), random_model(3))
         vocab, alone = trio.vocab, self.alone
 
-        def make() -> ExpertSpeaker:
-            return _expert(alone)
+        def make() -> AloneSpeaker:
+            return _alone("expert", alone)
 
         endings = vocab.end_of_generation
-        return TrioSpeaker(trio, (PLAIN,) * 3, (vocab,) * 3, endings, alone=make)
-
-    def expert(self) -> ExpertSpeaker:
-        return _expert(self.alone)
+        return TrioSpeaker(trio, (PLAIN,) * 3, (vocab,) * 3, endings, expert_alone=make)
 
 
-def _expert(made: list[FakeModel]) -> ExpertSpeaker:
+def _alone(role: Alone, made: list[FakeModel]) -> AloneSpeaker:
     made.append(saying(REPLIES))
-    return ExpertSpeaker(made[-1], PLAIN)
+    return AloneSpeaker(role, ALONE[role], made[-1], PLAIN)
 
 
 # A reply of a whole trio
@@ -120,11 +120,20 @@ def test_a_closed_trio_makes_no_expert() -> None:
     assert fakes.alone == []
 
 
-@pytest.mark.parametrize("expert_alone", [False, True])
-def test_a_session_is_freed_with_its_last_reference(expert_alone: bool) -> None:
+def test_a_reply_with_alpha_0_is_the_bases_and_takes_no_context_more() -> None:
+    fakes = Fakes()
+    base = SoloSpeaker(random_model(1), PLAIN)
+    for question in ("Hello", "Lines"):
+        got = fakes.session.reply(question, steering=BASE_ALONE, max_tokens=8)
+        assert said(got) == said(base.reply(question, max_tokens=8))
+    assert fakes.alone == []
+
+
+@pytest.mark.parametrize("alone", [None, "expert"])
+def test_a_session_is_freed_with_its_last_reference(alone: Alone | None) -> None:
     gc.disable()
     try:
-        session: Session | None = Fakes(expert_alone).session
+        session: Session | None = Fakes(alone).session
         assert session is not None
         alive: list[weakref.ref[Any]] = [weakref.ref(session), weakref.ref(session.speaker)]
         turn = session.reply("Hello", steering=EXPERT_ALONE)
@@ -135,11 +144,12 @@ def test_a_session_is_freed_with_its_last_reference(expert_alone: bool) -> None:
         gc.enable()
 
 
-# A trio of which only the expert was loaded
+# A trio of which one model was loaded
 
 
-def test_the_expert_goes_on_from_what_it_has_read() -> None:
-    fakes = Fakes(expert_alone=True)
+@each_alone
+def test_it_goes_on_from_what_it_has_read(alone: Alone) -> None:
+    fakes = Fakes(alone)
     (model,) = fakes.alone
     conversation = fakes.session.conversation()
     list(conversation.say("Hello"))
@@ -154,7 +164,7 @@ def test_the_expert_goes_on_from_what_it_has_read() -> None:
 def test_a_model_that_cannot_rewind_reads_from_the_start() -> None:
     model = saying(REPLIES)
     model.can_rewind = False
-    speaker = ExpertSpeaker(model, PLAIN)
+    speaker = AloneSpeaker("expert", EXPERT_ALONE, model, PLAIN)
     for question in ("Hello", "Lines", "Hello"):
         turn = speaker.reply(question)
         list(turn)
@@ -163,7 +173,7 @@ def test_a_model_that_cannot_rewind_reads_from_the_start() -> None:
 
 def test_a_failed_evaluation_is_not_taken_for_read(monkeypatch: pytest.MonkeyPatch) -> None:
     model = saying(REPLIES)
-    speaker = ExpertSpeaker(model, PLAIN)
+    speaker = AloneSpeaker("expert", EXPERT_ALONE, model, PLAIN)
     list(speaker.reply("Hello"))
 
     def fail(*_: Any) -> Any:
@@ -178,38 +188,56 @@ def test_a_failed_evaluation_is_not_taken_for_read(monkeypatch: pytest.MonkeyPat
     assert turn.text == "one\ntwo"
 
 
-def test_its_steering_may_change_the_mask_and_nothing_else() -> None:
-    session = Fakes(expert_alone=True).session
+@each_alone
+def test_its_steering_may_change_the_mask_and_nothing_else(alone: Alone) -> None:
+    session = Fakes(alone).session
     session.plausibility = 0.2
-    assert session.steering == Steering(base_weight=0.0, plausibility=0.2)
-    for steering in (Steering(), Steering(base_weight=0.5)):
-        with pytest.raises(UsageError, match="only the expert was loaded"):
+    before = replace(ALONE[alone], plausibility=0.2)
+    assert session.steering == before
+    others = [steering for role, steering in ALONE.items() if role != alone]
+    for steering in (Steering(), Steering(base_weight=0.5), *others):
+        with pytest.raises(UsageError, match=f"only the {alone} was loaded"):
             session.steering = steering
-        with pytest.raises(UsageError, match="only the expert was loaded"):
+        with pytest.raises(UsageError, match=f"only the {alone} was loaded"):
             session.reply("Hello", steering=steering)
-    with pytest.raises(UsageError, match="goes with alpha 1"):
+    with pytest.raises(UsageError):
         session.alpha = 0.5
-    assert session.steering == Steering(base_weight=0.0, plausibility=0.2)
+    with pytest.raises(UsageError, match="record"):
+        session.reply("Hello", record=1)
+    assert session.steering == before
 
 
-def test_what_needs_three_models_says_so() -> None:
-    session = Fakes(expert_alone=True).session
-    assert session.is_expert_alone
+def test_a_steering_of_several_models_makes_no_speaker() -> None:
+    with pytest.raises(UsageError, match="only the base was loaded"):
+        AloneSpeaker("base", Steering(), saying(REPLIES), PLAIN)
+
+
+def test_a_trio_is_not_alone() -> None:
+    assert Fakes().session.alone is None
+
+
+@each_alone
+def test_what_needs_three_models_says_so(alone: Alone) -> None:
+    session = Fakes(alone).session
+    assert session.alone == alone
     uses: list[Any] = [
         lambda: session.trio,
         lambda: session.drafter,
         lambda: session.cache_prompt("Be brief.", "nowhere"),
     ]
     for use in uses:
-        with pytest.raises(UsageError, match=r"needs all three models of fake.*--base-weight"):
+        with pytest.raises(UsageError, match=rf"all three models of fake.* {alone} was.*--alpha 1"):
             use()
     assert session.cost is None
     assert session.n_ctx == 4096
 
 
-@pytest.mark.parametrize(("mask", "min_p", "wanted"), [(0.0, 0.1, 0.1), (0.3, 0.1, 0.3)])
-def test_the_mask_is_min_p(
-    mask: float, min_p: float, wanted: float, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("alone", "mask", "min_p", "wanted"),
+    [("expert", 0.0, 0.1, 0.1), ("expert", 0.3, 0.1, 0.3), ("base", 0.3, 0.1, 0.1)],
+)
+def test_the_experts_mask_is_min_p_and_the_base_has_none(
+    alone: Alone, mask: float, min_p: float, wanted: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[Sampling] = []
     begin = SoloSpeaker.begin
@@ -219,7 +247,7 @@ def test_the_mask_is_min_p(
         return begin(self, asked, *others)
 
     monkeypatch.setattr(SoloSpeaker, "begin", noted)
-    session = Fakes(expert_alone=True).session
+    session = Fakes(alone).session
     list(session.reply("Hello", sampling=Sampling(min_p=min_p), plausibility=mask))
     assert [sampling.min_p for sampling in drawn] == [wanted]
 
@@ -241,31 +269,34 @@ def said(turn: Any) -> list[int | None]:
 QUESTIONS = ("Hello", "What is it?", [Message("system", "Be brief."), Message("user", "Why?")])
 
 
-def test_only_the_experts_file_is_opened_and_it_says_the_same(files: dict[str, Path]) -> None:
+@each_alone
+def test_only_its_file_is_opened_and_it_says_the_same(alone: Alone, files: dict[str, Path]) -> None:
     settings = {"n_ctx": 64, "n_threads": 1}
     with load(**{**files, **settings}) as whole:  # type: ignore[arg-type]
-        solo = whole.solo("expert")
+        solo = whole.solo(alone)
         wanted = [said(solo.reply(question, max_tokens=12)) for question in QUESTIONS]
-        routed = [
-            said(whole.reply(question, max_tokens=12, steering=EXPERT_ALONE))
+        asked_so = [
+            said(whole.reply(question, max_tokens=12, steering=ALONE[alone]))
             for question in QUESTIONS
         ]
-        assert whole.trio.n_past == 0
-    missing = {**files, "base": Path("no.gguf"), "anti_expert": Path("neither.gguf")}
-    with load(**{**missing, **settings}, base_weight=0.0) as alone:  # type: ignore[arg-type]
-        got = [said(alone.reply(question, max_tokens=12)) for question in QUESTIONS]
-        assert alone.memory.total < whole.memory.total
-        assert alone.n_ctx == 64
-    assert routed == wanted
+        assert (whole.trio.n_past == 0) == (alone == "expert")
+    missing: dict[str, Any] = {role: Path(f"no {role}.gguf") for role in files}
+    missing |= {alone: files[alone], **settings}
+    with load(**missing, steering=ALONE[alone]) as session:
+        got = [said(session.reply(question, max_tokens=12)) for question in QUESTIONS]
+        assert session.alone == alone
+        assert session.memory.total < whole.memory.total
+        assert session.n_ctx == 64
+    assert asked_so == wanted
     assert got == wanted
 
 
-def test_other_models_may_answer_alone_beside_it(files: dict[str, Path]) -> None:
-    with load(**files, base_weight=0.0, solo=["base", "expert"]) as session:  # type: ignore[arg-type]
-        assert said(session.solo("base").reply("Hello", max_tokens=4))
-        assert said(session.solo("expert").reply("Hello", max_tokens=4)) == said(
-            session.reply("Hello", max_tokens=4)
-        )
+@each_alone
+def test_other_models_may_answer_alone_beside_it(alone: Alone, files: dict[str, Path]) -> None:
+    with load(**files, steering=ALONE[alone], solo=["base", "expert"]) as session:  # type: ignore[arg-type]
+        replies = {role: said(session.solo(role).reply("Hello", max_tokens=4)) for role in ALONE}
+        assert all(replies.values())
+        assert said(session.reply("Hello", max_tokens=4)) == replies[alone]
 
 
 def test_an_impossible_steering_is_refused_before_a_file_is_opened() -> None:

@@ -1,0 +1,74 @@
+"""One model alone, speaking for a trio whose steering gives the others no say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from edgeproxy.core.cancel import Cancel
+from edgeproxy.core.model import Model
+from edgeproxy.decode.pieces import Piece
+from edgeproxy.decode.remembering import Remembering
+from edgeproxy.decode.sample import Sampling
+from edgeproxy.decode.steering import Alone, Change, Steering
+from edgeproxy.errors import UsageError
+from edgeproxy.llama import Weights
+from edgeproxy.prompts.formats import Format
+from edgeproxy.session.floor import Floor
+from edgeproxy.session.speaker import GREEDY, SoloSpeaker
+from edgeproxy.session.turn import Asked, Recorder
+
+
+class AloneSpeaker(SoloSpeaker):
+    """The expert or the base, which answers what a trio was asked, in its own vocabulary.
+
+    It goes on from what it has read of the same conversation. `steering` leaves the say to `role`
+    alone, and may be changed for one that does so too. Raises `UsageError` for any other.
+    """
+
+    def __init__(
+        self,
+        role: Alone,
+        steering: Steering,
+        model: Model,
+        layout: Format,
+        floor: Floor | None = None,
+        weights: Weights | None = None,
+        sampling: Sampling = GREEDY,
+    ) -> None:
+        self._memory = Remembering(model)
+        super().__init__(self._memory, layout, floor, weights, sampling)
+        self.role = role
+        self.steering = steering
+
+    @property
+    def steering(self) -> Steering:
+        """That of replies that do not ask for another one."""
+        return self._steering
+
+    @steering.setter
+    def steering(self, value: Steering) -> None:
+        self._steering = self._checked(value)
+
+    def begin(self, asked: Asked, cancel: Cancel, record: Recorder) -> Iterator[Piece]:
+        """As `Speaker.begin`, with the expert's mask."""
+        if self.role == "expert":
+            # Over the expert's own row the mask is what min-p is: both drop the same tokens.
+            mask = (asked.steering or self.steering).plausibility
+            sampling = replace(asked.sampling, min_p=max(asked.sampling.min_p, mask))
+            asked = asked._replace(sampling=sampling)
+        yield from super().begin(asked, cancel, record)
+
+    def _resume(self, prompt: Sequence[int]) -> Sequence[int]:
+        return self._memory.resume(prompt)
+
+    def _steered(self, steering: Steering | None, change: Change) -> Steering:
+        return self._checked((steering or self.steering).changed(change))
+
+    def _checked(self, steering: Steering) -> Steering:
+        if steering.alone != self.role:
+            raise UsageError(
+                f"alpha {steering.alpha:g} with base_weight {steering.base_weight:g} needs more "
+                f"models, and only the {self.role} was loaded: load the trio with these"
+            )
+        return steering
