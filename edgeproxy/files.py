@@ -22,6 +22,9 @@ from typing import BinaryIO
 CHUNK = 1 << 20
 """How many bytes are read at once."""
 
+PARTS = ".edgeproxy-*.part"
+"""What `replacing` has under way, or a kill amid it has left."""
+
 ByteProgress = Callable[[str, int, int], None]
 """Called with what is under way, and how many of how many bytes are done. It may raise to stop."""
 
@@ -132,7 +135,7 @@ def replacing(path: Path, *, private: bool = False) -> Iterator[BinaryIO]:
     `Path(file.name)` is where it is meanwhile. Left by an exception, nothing has changed. A
     `private` file is for its owner alone. Raises `OSError`.
     """
-    part = path.with_name(f".edgeproxy-{secrets.token_hex(8)}.part")
+    part = path.with_name(PARTS.replace("*", secrets.token_hex(8)))
     part.touch(_OWNER if private else _EVERYBODY, exist_ok=False)
     try:
         with part.open("wb") as file:

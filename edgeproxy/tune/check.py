@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from edgeproxy.core.cancel import Cancel
-from edgeproxy.errors import TuningError
+from edgeproxy.errors import LogitsError, TuningError
 from edgeproxy.llama import MAX_ROWS, Adapter, LlamaModel, Weights
 from edgeproxy.tune.agreement import Agreement, Rows, agreement, plausible
 from edgeproxy.tune.lora import parameters
@@ -38,6 +38,8 @@ REPORT = (
     "no adapter was written; this is a fault of edgeproxy's and not of your examples: please "
     "report it, with the model's name"
 )
+
+NO_NUMBERS = "the tuned model answers with logits that are not numbers; lower --rate"
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ def check_adapter(
         untuned.append(_those(without, seen[-1]))
         tuned.append(_those(with_it, seen[-1]))
     progress("comparing with llama.cpp: it reads")
-    with _llama(model, adapter, tries, cancel) as (plain, adapted):
+    with _llama(model, adapter, tries, cancel) as (plain, adapted), _telling():
         theirs = _llama_rows(plain, tries, seen), _llama_rows(adapted, tries, seen)
         replies = []
         for number, probe in enumerate(tries[:TEXTS], start=1):
@@ -181,8 +183,17 @@ def predictions(network: Network, probe: Probe) -> Rows:
         hidden = network.hidden(torch.tensor([probe.ids[:-1]]))[0, probe.first - 1 :]
         rows: Rows = network.logits(hidden).float().numpy()
     if not np.isfinite(rows).all():
-        raise TuningError("the tuned model answers with logits that are not numbers; lower --rate")
+        raise TuningError(NO_NUMBERS)
     return rows
+
+
+@contextlib.contextmanager
+def _telling() -> Iterator[None]:
+    """No weights are damaged here: it is what was trained that is too large for llama.cpp."""
+    try:
+        yield
+    except LogitsError:
+        raise TuningError(NO_NUMBERS) from None
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgeproxy.errors import TuningError, UsageError
-from edgeproxy.files import hash_file, open_regular, reason, replacing
+from edgeproxy.files import PARTS, hash_file, open_regular, reason, replacing
 from edgeproxy.trios.manifest import MANIFEST, Lora, Recipe, Role, read_recipe
 from edgeproxy.trios.manifest.write import to_toml
 
@@ -85,16 +85,25 @@ class Folder:
             raise UsageError(
                 f"{self.path} holds a trio that edgeproxy did not tune; name another folder with -o"
             )
-        if self.adapter.exists() and not self.record.exists() and not resume:
+        if self.adapter.exists() and not self.record.exists() and not self.checkpoint.exists():
             raise UsageError(
                 f"{self.adapter} is there already, from elsewhere; name another folder with -o, or "
                 "remove it"
             )
-        if self.checkpoint.exists() and not self.adapter.exists() and not resume:
+        is_whole = self.adapter.exists() and self.record.exists()
+        if self.checkpoint.exists() and not is_whole and not resume:
             raise UsageError(
                 f"{self.path} holds a tuning that was cut short; go on with --resume, or remove "
                 f"{self.checkpoint.name} there to begin anew"
             )
+        if resume:
+            self._clear()
+
+    def _clear(self) -> None:
+        """Remove the beginnings of files that a kill has left."""
+        with contextlib.suppress(OSError):
+            for part in self.path.glob(PARTS):
+                part.unlink()
 
     def finished(self, run: Mapping[str, Any], resume: bool) -> Mapping[str, Any] | None:
         """The record of the very tuning that `run` asks for, if it is there and had its end.

@@ -6,6 +6,7 @@ sum with what a process held at most.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
@@ -138,6 +139,20 @@ def fitting(
         f"{in_units(least.activations)} for the longest example, of {length:,} tokens), and "
         f"{free.limit} {in_units(free.bytes)}: {_remedies(header, settings, dtype, length, free)}"
     )
+
+
+@contextlib.contextmanager
+def telling_of_memory() -> Iterator[None]:
+    """Memory that ends in PyTorch becomes `OutOfMemoryError`: it has no class of its own for it."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):
+            raise
+        raise OutOfMemoryError(
+            "tuning needs more memory than this machine has free: close other programs, or take a "
+            "smaller --batch, a smaller --rank or a smaller model"
+        ) from None
 
 
 def _ways(settings: Settings) -> Iterator[Settings]:

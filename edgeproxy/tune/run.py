@@ -45,7 +45,7 @@ from edgeproxy.tune.folder import (
     with_tuned,
 )
 from edgeproxy.tune.lora import add_lora, write_adapter
-from edgeproxy.tune.memory import Fit, fitting
+from edgeproxy.tune.memory import Fit, fitting, telling_of_memory
 from edgeproxy.tune.network import Network, load_network
 from edgeproxy.tune.progress import Trained
 from edgeproxy.tune.request import Request, Stop, Tuned, Watch
@@ -73,7 +73,8 @@ def tune(request: Request, watch: Watch | None = None, stop: Stop | None = None)
     """
     walk = _Walk(request, watch or Watch(), stop or Stop())
     try:
-        return walk.walk()
+        with telling_of_memory():
+            return walk.walk()
     finally:
         walk.folder.tidy()
 

@@ -15,12 +15,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from edgeproxy.errors import OutOfMemoryError, TuningError
+from edgeproxy.errors import TuningError
 from edgeproxy.tune.batches import Batch, Order, micro_batches
 from edgeproxy.tune.checkpoint import Arrays, Checkpoint, Origin, Position, Way
 from edgeproxy.tune.held_out import FORWARD_SHARE, HeldOut
 from edgeproxy.tune.lora import parameters
 from edgeproxy.tune.loss import backward
+from edgeproxy.tune.memory import telling_of_memory
 from edgeproxy.tune.network import Network
 from edgeproxy.tune.optimizer import Optimizer, copied, fill, numbers
 from edgeproxy.tune.pace import Pace
@@ -71,17 +72,9 @@ def train(
     memory ends.
     """
     run = _Run(network, training, settings, checkpoint, heard, is_stopping, clock)
-    try:
+    with telling_of_memory():
         run.begin(Origin.of(model, training, held_out, settings), held_out, resume)
         return run.run()
-    except RuntimeError as error:
-        # PyTorch has no class of its own for this.
-        if "can't allocate memory" not in str(error):
-            raise
-        raise OutOfMemoryError(
-            "tuning needs more memory than this machine has free: close other programs, or take a "
-            "smaller --batch, a smaller --rank or a smaller model"
-        ) from None
 
 
 class _Run:

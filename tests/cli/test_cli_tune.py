@@ -199,3 +199,20 @@ def test_ctrl_c_at_the_keyboard(folder: Path) -> None:
     assert "llama.cpp says the same" in rest
     assert (folder / "mine" / "trio.toml").exists()
     assert Checkpoint.read(folder / "mine" / "adapter.checkpoint.npz").position.step > 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_killed_at_ten_points_it_goes_on_to_the_same_adapter(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.helpers.killing_tunes", str(tmp_path), "10"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parents[2],
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["wrong"] == []
+    assert len(found["left"]) == 10
+    assert ["adapter.checkpoint.npz"] in found["left"]

@@ -420,3 +420,44 @@ def test_a_checkpoint_of_other_settings_is_not_gone_on_with(asked: Request) -> N
     with pytest.raises(EdgeproxyError, match="rate"):
         tune(replace(asked, resume=True, settings={**SETTINGS, "rate": 0.01}))
     assert names(asked.folder) == ["adapter.checkpoint.npz"]
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_somebodys_adapter_is_never_replaced(resume: bool, asked: Request) -> None:
+    asked.folder.mkdir()
+    theirs = asked.folder / "adapter.gguf"
+    theirs.write_bytes(b"theirs")
+    with pytest.raises(UsageError, match="from elsewhere"):
+        tune(replace(asked, resume=resume))
+    assert theirs.read_bytes() == b"theirs"
+
+
+def test_an_adapter_without_its_record_goes_on_from_the_checkpoint(asked: Request) -> None:
+    stop, heard = stopped_at(asked, step=4)
+    adapter = tune(asked, heard, stop).adapter
+    for name in ("tuning.json", "trio.toml"):  # as a kill right after the adapter leaves it
+        (asked.folder / name).unlink()
+    (asked.folder / ".edgeproxy-0123.part").write_bytes(b"half")
+    with pytest.raises(UsageError, match="cut short; go on with --resume"):
+        tune(asked)
+    assert adapter.exists()
+    assert tune(replace(asked, resume=True)).is_new
+    assert names(asked.folder) == ["adapter.gguf", "trio.toml", "tuning.json"]
+
+
+def test_a_rate_that_only_llama_cpp_cannot_bear_is_told_as_that(asked: Request) -> None:
+    with pytest.raises(TuningError, match="lower --rate"):
+        tune(replace(asked, settings={**SETTINGS, "rate": 1.0}))
+    assert names(asked.folder) == ["adapter.checkpoint.npz"]
+
+
+def test_memory_that_ends_while_loading_is_one_error(
+    asked: Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: 1 bytes")
+
+    monkeypatch.setattr(walk, "load_network", refuse)
+    with pytest.raises(OutOfMemoryError, match="close other programs"):
+        tune(asked)
+    assert not asked.folder.exists()
