@@ -151,19 +151,16 @@ def command(
     **asked: Any,
 ) -> None:
     """Tune a small model on EXAMPLES of how replies should be, to steer a large one with it."""
-    from edgeproxy.tune.missing import check_extra
-
     model = small or direct
     if model is None or (small and direct):
         raise UsageError("name the model to tune: --small SMALL.gguf, or --direct LARGE.gguf")
     if direct and base:
         raise UsageError("--direct names the base already; leave out --base")
-    check_extra()
 
     from edgeproxy.cli.ui.tuning import Shown
     from edgeproxy.tune.folder import CHECKPOINTS
+    from edgeproxy.tune.missing import check_extra
     from edgeproxy.tune.request import Request, Stop
-    from edgeproxy.tune.run import tune
 
     settings = {name: asked.pop(name) for name in _SETTINGS}
     request = Request(
@@ -172,6 +169,10 @@ def command(
     watch, stop = Shown(quiet), Stop()
     try:
         with on_interrupt(stop.press):
+            # PyTorch takes a second: an interrupt amid it would be told as a fault of its own.
+            check_extra()
+            from edgeproxy.tune.run import tune
+
             tuned = tune(request, watch, stop)
     except (Cancelled, KeyboardInterrupt):
         watch.clear()
