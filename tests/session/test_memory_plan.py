@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,15 @@ from tools.measure.memory import BAR, measure
 from tools.models.random_trio import Shape, write_trio
 
 ROLES = ("base", "expert", "anti_expert")
+
+LIBRARIES = 8_000_000
+"""Bytes by which resident parts of libraries' files differ: more where they were just installed."""
+
+
+def is_near(found: dict[str, Any]) -> bool:
+    """Whether the estimate is within the bar of what was held."""
+    peak = found["peak"]
+    return bool(abs(found["estimate"] - peak) <= BAR * peak + LIBRARIES)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +53,7 @@ def test_the_shipped_trios_hold_what_was_estimated(trio: str, n_ctx: int | None,
     found = measure(trio, n_ctx, kv)
     if found["peak"] is None:
         pytest.skip("this system does not tell how much memory a process has held")
-    assert abs(found["estimate"] / found["peak"] - 1) <= BAR
+    assert is_near(found), found
 
 
 @pytest.mark.weights
@@ -54,7 +64,7 @@ def test_a_trio_with_a_large_vocabulary_does_too(tmp_path: Path) -> None:
     if found["peak"] is None:
         pytest.skip("this system does not tell how much memory a process has held")
     assert found["parts"]["vocabularies"] > found["estimate"] * 0.4
-    assert abs(found["estimate"] / found["peak"] - 1) <= BAR
+    assert is_near(found), found
 
 
 @pytest.mark.parametrize(
