@@ -141,7 +141,7 @@ def command(
     if (resume or rejudge) and replies is None:
         raise UsageError("--resume and --rejudge take the file of --replies; give it too")
     if resume and rejudge:
-        raise UsageError("--resume asks what was not asked yet, --rejudge nothing; give one")
+        raise UsageError("--resume asks the questions left, --rejudge asks none; give one of them")
     asked = read_questions(questions, limit, judge)
     if general is not None:
         asked += [replace(question, is_general=True) for question in read_questions(general)]

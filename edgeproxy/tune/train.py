@@ -91,10 +91,8 @@ class _Run:
         clock: Clock,
     ) -> None:
         self._pace = Pace(clock, 60.0 * settings.minutes if settings.minutes else math.inf)
-        self._written, self._wait = (
-            clock(),
-            EVERY,
-        )  # when a checkpoint was, and seconds to the next
+        self._written = clock()  # when a checkpoint was
+        self._wait = EVERY  # seconds from there to the next one
         self._network, self._training, self._settings = network, training, settings
         self._path, self._heard = path, heard
         self._is_stopping, self._clock = is_stopping, clock
