@@ -29,6 +29,7 @@ LAYERS = (
     "decode",
     "prompts",
     "trios",
+    "documents",
     "tune",
     "session",
     "measure",

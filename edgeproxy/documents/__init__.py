@@ -1,0 +1,1 @@
+"""A person's documents: readers of file kinds, passages, the index in SQLite, finding."""
