@@ -6,7 +6,7 @@ APPLICATION_ID = 0x65646F63
 """Marks the file as an index of documents; "edoc" in ASCII."""
 
 VERSION = 1
-"""Of the tables, kept as SQLite's user_version. A file with a larger one is of a newer edgeproxy."""
+"""Of the tables, kept as SQLite's user_version; a larger one is of a newer edgeproxy."""
 
 TABLES = """
 CREATE TABLE settings(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
