@@ -20,7 +20,8 @@ from edgeproxy.errors import Cancelled
 from edgeproxy.gguf import read
 from edgeproxy.measure.evaluate import Question
 from edgeproxy.measure.judging import JUDGES
-from edgeproxy.measure.systems import PROXY, by_role, is_asked, steering_of
+from edgeproxy.measure.systems import PROXY, by_role, is_asked, readers_of, steering_of
+from edgeproxy.session.reading import Readers
 from edgeproxy.session.session import Session
 from edgeproxy.session.speaker import Speaker
 from edgeproxy.trios.find import Recipe
@@ -60,14 +61,17 @@ class Ask:
         question: Question,
         is_stopping: Callable[[], bool],
         steering: Steering | None = None,
+        docs_to: Readers | None = None,
     ) -> str:
-        """The reply, steered by `steering` where that is given.
+        """The reply, steered by `steering` and with documents read by `docs_to` where given.
 
         Raises `Cancelled` once `is_stopping`, and where the reply is cancelled.
         """
         judge = JUDGES[question.judge]
         longest = question.max_tokens if self.max_tokens is None else self.max_tokens
-        with speaker.reply(question.text, self.sampling, longest, steering=steering) as turn:
+        with speaker.reply(
+            question.text, self.sampling, longest, steering=steering, docs_to=docs_to
+        ) as turn:
             # Who stops has said so before turns are cancelled, so one begun since is seen here.
             if is_stopping():
                 raise Cancelled(_INTERRUPTED)
@@ -149,9 +153,12 @@ class Answering:
     def _answer(self, systems: Sequence[str], speaker: Speaker[Any]) -> None:
         for system in systems:
             steering = steering_of(system, self._session.steering)
+            readers = readers_of(system)
             for number in self._missing(system):
                 question = self._questions[number]
-                text = self._reply_of(speaker, question, lambda: self._is_stopping, steering)
+                text = self._reply_of(
+                    speaker, question, lambda: self._is_stopping, steering, readers
+                )
                 with self._one_at_a_time:
                     self._replies[system, number] = text
                     self._heard(system, number, text)

@@ -1,7 +1,8 @@
 """Who answers the questions of an evaluation: a model alone, or a trio, steered one way or another.
 
 A system is named by its role: base, anti_expert, expert, proxy, tuned. A variant of the proxy names
-what of the trio's steering it changes: `proxy/base_weight=0.5/policy=unsure`.
+what of the trio's steering it changes, `proxy/base_weight=0.5/policy=unsure`, and a variant of any
+role who reads documents: `expert/docs=expert`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any, cast
 
 from edgeproxy.decode.steering import Change, Steering
 from edgeproxy.errors import UsageError
+from edgeproxy.session.reading import ROLES, Readers, check_readers
 
 SYSTEMS = ("base", "anti_expert", "expert", "proxy", "tuned")
 """What answers: each model alone, and the three together as the proxy; in their usual order."""
@@ -23,6 +25,7 @@ GENERAL = ("base", "proxy", "tuned")
 
 _NUMBERS = ("alpha", "base_weight", "plausibility")
 _FIELDS = tuple(field.name for field in fields(Steering))
+_DOCS = "docs"
 
 
 def role_of(system: str) -> str:
@@ -32,18 +35,45 @@ def role_of(system: str) -> str:
 
 def change_of(system: str) -> Change:
     """What a system's name changes of the steering. Raises `UsageError` for what it cannot."""
-    change: dict[str, Any] = {}
+    change = {name: value for name, value in _changes(system).items() if name != _DOCS}
+    return cast(Change, change)
+
+
+def readers_of(system: str) -> Readers | None:
+    """Who reads documents by a system's name; None where it does not say. Raises `UsageError`."""
+    return cast(Readers | None, _changes(system).get(_DOCS))
+
+
+def _changes(system: str) -> dict[str, Any]:
+    """What the parts of a system's name say, behind its role."""
+    known = (*_FIELDS, _DOCS) if role_of(system) == PROXY else (_DOCS,)
+    changes: dict[str, Any] = {}
     for part in system.split("/")[1:]:
         name, is_given, value = part.partition("=")
-        if name not in _FIELDS or not is_given:
+        if name in _FIELDS and name not in known:
+            raise UsageError(f"{system}: only the proxy has variants that are steered otherwise")
+        if name not in known or not is_given:
             raise UsageError(
-                f"{system}: {part!r} changes nothing of the steering; "
-                f"write NAME=VALUE, where NAME is one of {', '.join(_FIELDS)}"
+                f"{system}: {part!r} changes nothing of the {role_of(system)}; "
+                f"write NAME=VALUE, where NAME is one of {', '.join(known)}"
             )
-        if name in change:
+        if name in changes:
             raise UsageError(f"{system}: {name} is there twice")
-        change[name] = _number(system, name, value) if name in _NUMBERS else value
-    return cast(Change, change)
+        changes[name] = _number(system, name, value) if name in _NUMBERS else value
+    if _DOCS in changes:
+        _check_reads(system, changes[_DOCS])
+    return changes
+
+
+def _check_reads(system: str, readers: Readers) -> None:
+    """Raise `UsageError` where a system's name says of a model alone that another one reads."""
+    try:
+        check_readers(readers)
+    except UsageError as error:
+        raise UsageError(f"{system}: {error}") from None
+    role = role_of(system)
+    if role != PROXY and readers != "nobody" and role not in ROLES[readers]:
+        raise UsageError(f"{system}: alone, the {role} can read itself, or nobody")
 
 
 def _number(system: str, name: str, value: str) -> float:
@@ -80,14 +110,12 @@ def _named(given: str, steering: Steering) -> str:
         raise UsageError(f"there is no system {given!r}; there are {', '.join(SYSTEMS)}")
     if not parts:
         return role
-    if role != PROXY:
-        raise UsageError(f"{given}: only the proxy has variants, such as proxy/base_weight=0.5")
     keys = (part.partition("=") for part in parts)
     name = "/".join([role, *(f"{key.replace('-', '_')}{sign}{value}" for key, sign, value in keys)])
-    change = change_of(name)
+    changes = _changes(name)
     steering_of(name, steering)
-    said = {k: v if isinstance(v, str) else f"{v:g}" for k, v in change.items()}
-    return "/".join([role, *(f"{k}={said[k]}" for k in _FIELDS if k in said)])
+    said = {k: v if isinstance(v, str) else f"{v:g}" for k, v in changes.items()}
+    return "/".join([role, *(f"{k}={said[k]}" for k in (_DOCS, *_FIELDS) if k in said)])
 
 
 def by_role(systems: Iterable[str]) -> dict[str, list[str]]:

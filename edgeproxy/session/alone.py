@@ -15,6 +15,7 @@ from edgeproxy.errors import UsageError
 from edgeproxy.llama import Weights
 from edgeproxy.prompts.formats import Format
 from edgeproxy.session.floor import Floor
+from edgeproxy.session.reading import Reading
 from edgeproxy.session.speaker import GREEDY, SoloSpeaker
 from edgeproxy.session.turn import Asked, Recorder
 
@@ -26,6 +27,8 @@ class AloneSpeaker(SoloSpeaker):
     alone, and may be changed for one that does so too. Raises `UsageError` for any other.
     """
 
+    role: Alone
+
     def __init__(
         self,
         role: Alone,
@@ -35,10 +38,10 @@ class AloneSpeaker(SoloSpeaker):
         floor: Floor | None = None,
         weights: Weights | None = None,
         sampling: Sampling = GREEDY,
+        reading: Reading | None = None,
     ) -> None:
         self._memory = Remembering(model)
-        super().__init__(self._memory, layout, floor, weights, sampling)
-        self.role = role
+        super().__init__(self._memory, layout, floor, weights, sampling, reading, role)
         self.steering = steering
 
     @property

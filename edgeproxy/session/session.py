@@ -21,6 +21,7 @@ from edgeproxy.session.conversation import Conversation
 from edgeproxy.session.floor import Floor, Holder
 from edgeproxy.session.memory_plan import Estimate
 from edgeproxy.session.messages import Messages
+from edgeproxy.session.reading import Readers, Reading
 from edgeproxy.session.speaker import DEFAULT_MAX_TOKENS, SoloSpeaker, TrioSpeaker
 from edgeproxy.session.turn import Turn
 from edgeproxy.trios.find import Recipe
@@ -136,6 +137,11 @@ class Session:
         self.steering = replace(self.steering, plausibility=value)
 
     @property
+    def reading(self) -> Reading | None:
+        """What replies read of documents; None where the session was loaded without any."""
+        return self.speaker.reading
+
+    @property
     def sampling(self) -> Sampling:
         """The settings that the manifest asks for."""
         return self.speaker.sampling
@@ -148,6 +154,7 @@ class Session:
         steering: Steering | None = None,
         alpha: float | None = None,
         plausibility: float | None = None,
+        docs_to: Readers | None = None,
         max_tokens: int = DEFAULT_MAX_TOKENS,
         stops: str | Sequence[str] = (),
         record: int = 0,
@@ -160,8 +167,8 @@ class Session:
 
         `messages` is text, or `Message`s or dicts of "role" and "content". `sampling` defaults to
         the manifest's temperature, `steering` to the session's, of which `alpha` and `plausibility`
-        change these two; `stops` is a text or several that end the reply and are left out. With
-        `record` above 0, `Turn.steps` keeps so many of the best tokens of each model's row and of
+        change these two; `docs_to` says who reads the session's documents for this reply; `stops`
+        is a text or several that end the reply and are left out. With `record` above 0, `Turn.steps` keeps so many of the best tokens of each model's row and of
         the fused one, for every token.
 
         One turn at a time has the models. While another thread's has them, asking for a piece
@@ -178,6 +185,7 @@ class Session:
             steering=steering,
             alpha=alpha,
             plausibility=plausibility,
+            docs_to=docs_to,
             record=record,
             wait=wait,
         )

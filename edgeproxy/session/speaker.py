@@ -23,6 +23,7 @@ from edgeproxy.llama import Weights
 from edgeproxy.prompts.formats import Format, Message, encode
 from edgeproxy.session.floor import Floor
 from edgeproxy.session.messages import Messages, as_messages, as_stops
+from edgeproxy.session.reading import NOTHING, Read, Readers, Reading, chosen_readers
 from edgeproxy.session.turn import Asked, Ended, Recorder, Turn
 
 DEFAULT_MAX_TOKENS = 256
@@ -33,7 +34,8 @@ class Speaker(ABC, Generic[Prompt]):
     """Answers messages over models that it gives to one turn at a time.
 
     `floor` is whose turn it is. The tokens `endings` end a reply. `weights` are those whose
-    tokenizer DRY uses. `sampling` is what replies are drawn with unless they ask otherwise.
+    tokenizer DRY uses. `sampling` is what replies are drawn with unless they ask otherwise, and
+    `reading` finds the passages of documents that they read.
     """
 
     def __init__(
@@ -45,9 +47,11 @@ class Speaker(ABC, Generic[Prompt]):
         weights: Weights | None = None,
         decode: Decode[Prompt] = stepwise,
         sampling: Sampling = GREEDY,
+        reading: Reading | None = None,
     ) -> None:
         self.floor = floor or Floor()
         self.sampling = sampling
+        self.reading = reading
         self._model = model
         self._vocab = vocab
         self._endings = endings
@@ -64,6 +68,7 @@ class Speaker(ABC, Generic[Prompt]):
         steering: Steering | None = None,
         alpha: float | None = None,
         plausibility: float | None = None,
+        docs_to: Readers | None = None,
         record: int = 0,
         wait: bool = False,
         ended: Ended | None = None,
@@ -79,6 +84,7 @@ class Speaker(ABC, Generic[Prompt]):
             as_stops(stops),
             self._steered(steering, {"alpha": alpha, "plausibility": plausibility}),
             whole("record", record, 0, len(self._vocab)),
+            chosen_readers(self.reading, docs_to),
         )
         if not isinstance(asked.sampling, Sampling):
             raise UsageError(f"sampling must be a Sampling, not {sampling!r}")
@@ -100,7 +106,9 @@ class Speaker(ABC, Generic[Prompt]):
             yield Piece("", None, None, "cancelled")
             return
         self._prepare(asked)
-        prompt = self.encode(asked.messages)
+        if self.reading is not None:
+            record.read = self.reading.read(asked.messages, asked.readers)
+        prompt = self.encode(asked.messages, record.read)
         rest = self._resume(prompt)
         record.prompt(self._size(prompt), self._size(rest))
         with closing(Sampler(self._vocab, asked.sampling, self._weights)) as sampler:
@@ -122,8 +130,8 @@ class Speaker(ABC, Generic[Prompt]):
         """How many tokens a conversation can have."""
 
     @abstractmethod
-    def encode(self, messages: Sequence[Message]) -> Prompt:
-        """The prompt of a conversation."""
+    def encode(self, messages: Sequence[Message], read: Read = NOTHING) -> Prompt:
+        """The prompt of a conversation, and of what is read for its last message."""
 
     @property
     def drafted(self) -> Drafted | None:
@@ -181,9 +189,10 @@ class TrioSpeaker(Speaker[RoleTokens]):
         drafter: Drafter | None = None,
         sampling: Sampling = GREEDY,
         expert_alone: Callable[[], Speaker[Any]] | None = None,
+        reading: Reading | None = None,
     ) -> None:
         drafter = drafter or Drafter(trio, "off")
-        super().__init__(trio, trio.vocab, endings, floor, weights, drafter, sampling)
+        super().__init__(trio, trio.vocab, endings, floor, weights, drafter, sampling, reading)
         self.trio = trio
         self.drafter = drafter
         self._formats = formats
@@ -203,13 +212,13 @@ class TrioSpeaker(Speaker[RoleTokens]):
         """As `Speaker.n_ctx`."""
         return self.trio.n_ctx
 
-    def encode(self, messages: Sequence[Message]) -> RoleTokens:
+    def encode(self, messages: Sequence[Message], read: Read = NOTHING) -> RoleTokens:
         """The prompt of a conversation, by role. Raises `PromptError`."""
         return RoleTokens(
             *(
-                own_tokens(model, encode(layout(messages), vocab))
-                for model, layout, vocab in zip(
-                    self.trio.models, self._formats, self._vocabs, strict=True
+                own_tokens(model, encode(layout(read.messages(role, messages)), vocab))
+                for role, model, layout, vocab in zip(
+                    RoleTokens._fields, self.trio.models, self._formats, self._vocabs, strict=True
                 )
             )
         )
@@ -262,7 +271,10 @@ def _is_expert_alone(asked: Asked) -> bool:
 
 
 class SoloSpeaker(Speaker[Sequence[int]]):
-    """One model that answers alone, from the beginning each time: what a trio is compared with."""
+    """One model that answers alone, from the beginning each time: what a trio is compared with.
+
+    It reads documents where the model of that `role` does.
+    """
 
     def __init__(
         self,
@@ -271,9 +283,14 @@ class SoloSpeaker(Speaker[Sequence[int]]):
         floor: Floor | None = None,
         weights: Weights | None = None,
         sampling: Sampling = GREEDY,
+        reading: Reading | None = None,
+        role: str = "base",
     ) -> None:
         endings = model.vocab.end_of_generation
-        super().__init__(model, model.vocab, endings, floor, weights, sampling=sampling)
+        super().__init__(
+            model, model.vocab, endings, floor, weights, sampling=sampling, reading=reading
+        )
+        self.role = role
         self._solo = model
         self._layout = layout
 
@@ -282,9 +299,9 @@ class SoloSpeaker(Speaker[Sequence[int]]):
         """As `Speaker.n_ctx`."""
         return self._solo.n_ctx
 
-    def encode(self, messages: Sequence[Message]) -> Sequence[int]:
+    def encode(self, messages: Sequence[Message], read: Read = NOTHING) -> Sequence[int]:
         """The prompt of a conversation. Raises `PromptError`."""
-        return encode(self._layout(messages), self._vocab)
+        return encode(self._layout(read.messages(self.role, messages)), self._vocab)
 
     def _resume(self, prompt: Sequence[int]) -> Sequence[int]:
         self._solo.rewind(self._solo.n_past)

@@ -24,12 +24,14 @@ from edgeproxy.decode.trio import Trio
 from edgeproxy.errors import Cancelled
 from edgeproxy.prompts.formats import Message
 from edgeproxy.session.floor import Floor, Holder
+from edgeproxy.session.reading import NOTHING, Read, Readers
 
 
 class Asked(NamedTuple):
     """What a reply was asked for; `steering` is None where one model alone answers.
 
-    `record` is how many of each row's best tokens are kept (see `Turn.steps`).
+    `record` is how many of each row's best tokens are kept (see `Turn.steps`), `readers` are those
+    that read passages of documents.
     """
 
     messages: tuple[Message, ...]
@@ -38,6 +40,7 @@ class Asked(NamedTuple):
     stops: tuple[str, ...]
     steering: Steering | None
     record: int
+    readers: Readers = "nobody"
 
 
 class Usage(NamedTuple):
@@ -121,10 +124,11 @@ class Speaks(Protocol):
 
 
 class Recorder:
-    """What is noted while a reply is made: the size of its prompt, and its steps."""
+    """What is noted while a reply is made: what it reads, the size of its prompt, its steps."""
 
     def __init__(self, count: int) -> None:
         self._count = count
+        self.read = NOTHING
         self.usage = Usage()
         self.steps: list[Step] = []
 
@@ -215,6 +219,11 @@ class Turn(Holder):
     def usage(self) -> Usage:
         """The tokens of its prompt and of what was said until now."""
         return self._record.usage._replace(completion=self._completion)
+
+    @property
+    def read(self) -> Read:
+        """The passages that were found for it, and who read them; nothing before it begins."""
+        return self._record.read
 
     @property
     def stats(self) -> Stats:

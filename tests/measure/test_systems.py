@@ -49,7 +49,10 @@ def test_a_variant_changes_the_trio_s_own_steering() -> None:
     [
         ("", "there is no system ''; there are base, anti_expert"),
         ("prox", "there is no system 'prox'"),
-        ("expert/alpha=1", "only the proxy has variants"),
+        ("expert/alpha=1", "only the proxy has variants that are steered"),
+        ("expert/docs=base", "alone, the expert can read itself"),
+        ("proxy/docs=me", "nobody, base, expert, all"),
+        ("base/docs", "write NAME=VALUE"),
         ("proxy/", "'' changes nothing of the steering"),
         ("proxy/alpha", "write NAME=VALUE, where NAME is one of alpha, base_weight"),
         ("proxy/temperature=1", "'temperature=1' changes nothing"),

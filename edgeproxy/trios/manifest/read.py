@@ -26,7 +26,9 @@ from edgeproxy.trios.manifest.fitted import read_fitted
 from edgeproxy.trios.manifest.recipe import (
     ADAPTER_NAME,
     MANIFEST,
+    READERS,
     ROLES,
+    Documents,
     Footprint,
     Lora,
     Recipe,
@@ -47,7 +49,7 @@ MAX_BYTES = 1 << 20
 
 RECIPE_KEYS = (
     *("name", "description", "licence", "verified", "memory"),
-    *(*ROLES, "experts", "tuned", "fitted"),
+    *(*ROLES, "experts", "tuned", "fitted", "documents"),
     *("alpha", "base_weight", "plausibility", "policy", "temperature"),
 )
 FILE_KEYS = ("file", "size", "sha256", "repo", "revision", "licence", "approximate_size")
@@ -56,6 +58,8 @@ LORA_KEYS = (*FILE_KEYS, "scale", "name")
 EXPERTS_KEYS = (*FILE_KEYS, "weight", "name")
 ADAPTED_KEYS = ("lora", "prompt")
 MEMORY_KEYS = ("bytes", "context")
+DOCUMENTS_KEYS = ("index", "to", "count", "tokens")
+_INDEX = r"[\w][\w .-]{0,63}"
 _PART = r"[A-Za-z0-9][\w.-]{0,95}"
 _REPO = rf"(?!.*(\.\.|--|\.git$)){_PART}(/{_PART})?"
 _HUB_PATH = r"(?!.*(^|/)\.{0,2}(/|$))[\w.+=@,() /-]{1,255}"
@@ -130,6 +134,7 @@ def parse_recipe(data: bytes, path: Path, place: Place) -> Recipe:
         memory=_footprint(table.table("memory")) if "memory" in table else None,
         tuned=_adapted(table.table("tuned"), place, base, "base") if "tuned" in table else None,
         fitted=read_fitted(table.table("fitted")) if "fitted" in table else None,
+        documents=_documents(table.table("documents")) if "documents" in table else None,
     )
     table.refuse_others(RECIPE_KEYS)
     return recipe
@@ -246,6 +251,20 @@ def _footprint(table: Table) -> Footprint:
         table.fail("bytes is missing" if size is None else "context is missing")
     table.refuse_others(MEMORY_KEYS)
     return Footprint(size, context)
+
+
+def _documents(table: Table) -> Documents:
+    index = table.match("index", _INDEX, "the name of an index, and no path")
+    if index is None:
+        table.fail("index is missing")
+    usual = Documents(index)
+    to = table.string("to", usual.to)
+    if to not in READERS:
+        table.fail(f"to must be one of {', '.join(READERS)}")
+    count = table.count("count", "a number of passages") or usual.count
+    tokens = table.count("tokens", "a number of tokens") or usual.tokens
+    table.refuse_others(DOCUMENTS_KEYS)
+    return Documents(index, to, count, tokens)
 
 
 def _check_temperature(value: float) -> float:

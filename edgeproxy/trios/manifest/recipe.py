@@ -14,6 +14,8 @@ from edgeproxy.trios.manifest.fitted import Fitted
 
 MANIFEST = "trio.toml"
 ROLES = ("base", "expert", "anti_expert")
+READERS = ("nobody", "base", "expert", "all")
+"""Which models read passages of documents."""
 ADAPTER_NAME = r"[^\x00-\x1f\x7f-\x9f]{1,64}"
 """What a person may call an adapter: characters of any language, none of them a control."""
 
@@ -137,11 +139,24 @@ class Role:
 
 
 @dataclass(frozen=True)
+class Documents:
+    """Documents that replies read: an index, by its name, and which models read what is found.
+
+    `to` is one of `READERS`, `count` the most passages for a question, `tokens` their size together.
+    """
+
+    index: str
+    to: str = "base"
+    count: int = 3
+    tokens: int = 400
+
+
+@dataclass(frozen=True)
 class Recipe:
     """What a trio is made of. `tuned` is the base tuned directly, kept only for measuring.
 
     `verified` says whether somebody has pulled these very files and let them answer, `fitted` on
-    what its steering was found. `folder` is the trio's own, with its `trio.toml`, where there is
+    what its steering was found, `documents` what replies read. `folder` is the trio's own, with its `trio.toml`, where there is
     one; recipes may differ in it and be equal.
     """
 
@@ -157,6 +172,7 @@ class Recipe:
     verified: bool = False
     memory: Footprint | None = None
     fitted: Fitted | None = None
+    documents: Documents | None = None
     folder: Path | None = field(default=None, compare=False)
 
     @property

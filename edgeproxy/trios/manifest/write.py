@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 
 from edgeproxy.trios.manifest.fitted import as_table
 from edgeproxy.trios.manifest.recipe import Lora, Recipe, Role
@@ -15,6 +16,8 @@ def to_toml(recipe: Recipe) -> str:
     tables |= {name: _role(role) for name, role in recipe.roles.items()}
     if recipe.tuned:
         tables["tuned"] = _role(recipe.tuned)
+    if recipe.documents:
+        tables["documents"] = asdict(recipe.documents)
     if recipe.fitted:
         tables["fitted"] = as_table(recipe.fitted)
     written = ["".join(_table(f"[{name}]" if name else "", of)) for name, of in tables.items()]

@@ -1,0 +1,123 @@
+"""What a reply reads of a person's documents, and which models read it.
+
+Passages are found for the question and stand before it, in the last message of the user's alone.
+Each reader gets them as a part of that message, laid out in its own prompt format; as all that a
+person wrote, no text of theirs becomes a marker.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Literal, NamedTuple
+
+from edgeproxy.core.check import one_of
+from edgeproxy.documents.search import Found
+from edgeproxy.errors import UsageError
+from edgeproxy.prompts.formats import Message
+
+Readers = Literal["nobody", "base", "expert", "all"]
+
+ROLES: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        "nobody": frozenset(),
+        "base": frozenset({"base", "tuned"}),
+        "expert": frozenset({"expert"}),
+        "all": frozenset({"base", "tuned", "expert", "anti_expert"}),
+    }
+)
+"""The models that read, by what a person calls them; the tuned base reads where the base does."""
+
+HEADING = "Documents:"
+"""What stands above passages: models then say less of the passages and more of the question."""
+
+_REMEMBERED = 256
+"""Questions whose passages are remembered, for several systems that are asked the same."""
+
+Find = Callable[[Sequence[Message]], Sequence[Found]]
+"""Finds the passages for the last message of a conversation, the best one first."""
+
+
+class Read(NamedTuple):
+    """The passages found for a reply, and who of the models reads them."""
+
+    found: tuple[Found, ...] = ()
+    readers: Readers = "nobody"
+
+    def messages(self, role: str, messages: Sequence[Message]) -> Sequence[Message]:
+        """The conversation as the model of this role reads it."""
+        if not self.found or role not in ROLES[self.readers]:
+            return messages
+        return with_passages(messages, [found.passage.full_text for found in self.found])
+
+
+NOTHING = Read()
+
+
+def with_passages(messages: Sequence[Message], passages: Sequence[str]) -> list[Message]:
+    """A conversation with passages before the question: the last message of the user's."""
+    changed = list(messages)
+    for at in reversed(range(len(changed))):
+        if changed[at].role == "user":
+            changed[at] = replace(changed[at], content=before(changed[at].content, passages))
+            break
+    return changed
+
+
+def before(question: str, passages: Sequence[str]) -> str:
+    """A question with passages before it, each a paragraph of its own."""
+    return "\n\n".join([HEADING, *passages, question]) if passages else question
+
+
+class Reading:
+    """A person's documents, as the replies of a session read them.
+
+    `find` finds passages, and `readers` read them where a reply does not ask for others. Any number
+    of threads may use it. Raises `UsageError` for readers that there are not.
+    """
+
+    def __init__(self, find: Find, readers: Readers) -> None:
+        self.readers = readers
+        self._find = find
+        self._known: OrderedDict[tuple[Message, ...], tuple[Found, ...]] = OrderedDict()
+        self._one_at_a_time = threading.Lock()
+
+    @property
+    def readers(self) -> Readers:
+        """Who reads in replies that do not ask for others."""
+        return self._readers
+
+    @readers.setter
+    def readers(self, value: Readers) -> None:
+        self._readers = check_readers(value)
+
+    def read(self, messages: Sequence[Message], readers: Readers) -> Read:
+        """What a reply to the last of `messages` reads. Raises `DocumentError`."""
+        if readers == "nobody":
+            return NOTHING
+        asked = tuple(messages)
+        with self._one_at_a_time:
+            if asked not in self._known:
+                self._known[asked] = tuple(self._find(asked))
+            self._known.move_to_end(asked)
+            while len(self._known) > _REMEMBERED:
+                self._known.popitem(last=False)
+            return Read(self._known[asked], readers)
+
+
+def check_readers(value: Readers) -> Readers:
+    """`value` itself. Raises `UsageError` for what names no readers."""
+    one_of("docs_to", value, tuple(ROLES))
+    return value
+
+
+def chosen_readers(reading: Reading | None, asked: Readers | None) -> Readers:
+    """Who reads in a reply that asked for `asked`, or did not say. Raises `UsageError`."""
+    if reading is None:
+        if asked not in (None, "nobody"):
+            raise UsageError("docs_to needs documents; load the trio with docs")
+        return "nobody"
+    return reading.readers if asked is None else check_readers(asked)
