@@ -225,7 +225,9 @@ class _Work:
 
         known = dict(kept.known) if kept is not None else {}
         missing = [each for each in self.asked if each not in known]
-        solo = list(dict.fromkeys(system for system, _ in missing if role_of(system) != PROXY))
+        solo = list(
+            dict.fromkeys(role_of(system) for system, _ in missing if role_of(system) != PROXY)
+        )
         with opened(self.models, self.recipe, solo) as ready:
             session, started = ready.session, time.perf_counter()
             costs: list[Cost | None] = []

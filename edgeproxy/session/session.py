@@ -168,8 +168,9 @@ class Session:
         `messages` is text, or `Message`s or dicts of "role" and "content". `sampling` defaults to
         the manifest's temperature, `steering` to the session's, of which `alpha` and `plausibility`
         change these two; `docs_to` says who reads the session's documents for this reply; `stops`
-        is a text or several that end the reply and are left out. With `record` above 0, `Turn.steps` keeps so many of the best tokens of each model's row and of
-        the fused one, for every token.
+        is a text or several that end the reply and are left out. With `record` above 0,
+        `Turn.steps` keeps so many of the best tokens of each model's row and of the fused one, for
+        every token.
 
         One turn at a time has the models. While another thread's has them, asking for a piece
         raises `BusyError`, or waits with `wait`. A turn begun later in the same thread takes them,

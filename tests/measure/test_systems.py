@@ -53,7 +53,7 @@ def test_a_variant_changes_the_trio_s_own_steering() -> None:
         ("expert/docs=base", "alone, the expert can read itself"),
         ("proxy/docs=me", "nobody, base, expert, all"),
         ("base/docs", "write NAME=VALUE"),
-        ("proxy/", "'' changes nothing of the steering"),
+        ("proxy/", "'' changes nothing of the proxy"),
         ("proxy/alpha", "write NAME=VALUE, where NAME is one of alpha, base_weight"),
         ("proxy/temperature=1", "'temperature=1' changes nothing"),
         ("proxy/alpha=1/alpha=2", "alpha is there twice"),

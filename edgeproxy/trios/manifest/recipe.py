@@ -142,7 +142,8 @@ class Role:
 class Documents:
     """Documents that replies read: an index, by its name, and which models read what is found.
 
-    `to` is one of `READERS`, `count` the most passages for a question, `tokens` their size together.
+    `to` is one of `READERS`, `count` the most passages for a question, `tokens` the most that they
+    have together.
     """
 
     index: str
@@ -156,8 +157,8 @@ class Recipe:
     """What a trio is made of. `tuned` is the base tuned directly, kept only for measuring.
 
     `verified` says whether somebody has pulled these very files and let them answer, `fitted` on
-    what its steering was found, `documents` what replies read. `folder` is the trio's own, with its `trio.toml`, where there is
-    one; recipes may differ in it and be equal.
+    what its steering was found, `documents` what replies read. `folder` is the trio's own, with its
+    `trio.toml`, where there is one; recipes may differ in it and be equal.
     """
 
     name: str
