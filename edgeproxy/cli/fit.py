@@ -108,11 +108,20 @@ def command(
     if resume and replies is None:
         raise UsageError("--resume goes on with the file of --replies; give both")
     asked = read_questions(questions, limit, judge)
+    from edgeproxy.session.reading import chosen_documents
     from edgeproxy.trios.find import find_recipe
+    from edgeproxy.trios.manifest.recipe import is_index_name
     from edgeproxy.trios.rewrite import OwnManifest
 
     name = models.trio or DEFAULT_TRIO
     recipe = find_recipe(name)
+    documents = chosen_documents(recipe.documents, models.docs, None)
+    recipe = replace(recipe, documents=documents)
+    if documents is not None and not dry_run and not is_index_name(documents.index):
+        raise UsageError(
+            f"{documents.index}: a manifest names documents by the name of their index, and this "
+            "is a path; give --dry-run, or the name"
+        )
     manifest = None if dry_run else OwnManifest(name)
     started = time.perf_counter()
     with _kept(replies, questions, recipe, asked, models, max_tokens, resume) as kept:
@@ -120,7 +129,7 @@ def command(
         if kept is not None and fit.ending != "interrupted":
             kept.finish()
     seconds = time.perf_counter() - started
-    written = _written(manifest, fit, questions)
+    written = _written(manifest, recipe, fit, questions)
     found = _report(recipe, fit, seconds, written)
     if as_json:
         write_json(found, indent=2)
@@ -144,6 +153,7 @@ def _fit(
     from edgeproxy.decode.steering import PAPER
     from edgeproxy.measure.answering import Ask
     from edgeproxy.measure.fit import NONE, Fitting
+    from edgeproxy.measure.fit_replies import own_setting
     from edgeproxy.measure.fit_session import ALONE, SessionAnswers
 
     order = list(range(len(asked)))
@@ -155,7 +165,8 @@ def _fit(
             answers,
             lambda number, text: asked[number].verdict(text).right,
             order,
-            also=[] if recipe.steering.alone else [recipe.steering],
+            also=[] if recipe.steering.alone else [own_setting(recipe)],
+            with_documents=recipe.documents is not None,
             known=NONE if kept is None else kept.answers,
             heard=_ignored if kept is None else kept.heard,
             seconds=None if minutes is None else 60 * minutes,
@@ -200,11 +211,16 @@ def _kept(
             say(f"{count} replies are kept in {replies.part}; --resume goes on from it")
 
 
-def _written(manifest: OwnManifest | None, fit: Fit, questions: Path) -> Path | None:
+def _written(
+    manifest: OwnManifest | None, recipe: Recipe, fit: Fit, questions: Path
+) -> Path | None:
     """Put what was found into the manifest; its path, or None where it is left as it is."""
     if manifest is None or fit.ending == "interrupted" or fit.is_blank:
         return None
-    manifest.write(fit.chosen.setting, _fitted(fit, questions))
+    chosen, documents = fit.chosen.setting, recipe.documents
+    if documents is not None:
+        documents = replace(documents, to=chosen.readers)
+    manifest.write(chosen.steering, _fitted(fit, questions), documents)
     return manifest.path
 
 
@@ -239,7 +255,11 @@ def _report(recipe: Recipe, fit: Fit, seconds: float, written: Path | None) -> d
         "answers": fit.answers,
         "seconds": round(seconds, 3),
         "ending": fit.ending,
-        "chosen": {"setting": fit.chosen.name, **asdict(fit.chosen.setting)},
+        "chosen": {
+            "setting": fit.chosen.name,
+            **asdict(fit.chosen.setting.steering),
+            **({} if recipe.documents is None else {"docs_to": fit.chosen.setting.readers}),
+        },
         "verdict": verdict(fit, is_written=written is not None),
         "settings": [_of(tried) for tried in fit.tried],
         "written": None if written is None else str(written),
@@ -288,6 +308,8 @@ def _as_text(found: dict[str, Any]) -> list[str]:
 def _what_was_written(found: dict[str, Any]) -> list[str]:
     settings = ("alpha", "base_weight", "plausibility", "policy")
     said = [f"{key} = {_toml(found['chosen'][key])}" for key in settings]
+    if "docs_to" in found["chosen"]:
+        said.append(f'documents to "{found["chosen"]["docs_to"]}"')
     if found["written"]:
         return [f"written into {found['written']}: {', '.join(said)}, and [fitted]"]
     return [f"not written: {', '.join(said)}"]

@@ -21,10 +21,10 @@ from edgeproxy.gguf import read
 from edgeproxy.measure.evaluate import Question
 from edgeproxy.measure.judging import JUDGES
 from edgeproxy.measure.systems import PROXY, by_role, is_asked, readers_of, steering_of
-from edgeproxy.session.reading import Readers
 from edgeproxy.session.session import Session
 from edgeproxy.session.speaker import Speaker
 from edgeproxy.trios.find import Recipe
+from edgeproxy.trios.manifest import Readers
 
 _BY_COST = (PROXY, "tuned", "base", "expert", "anti_expert")
 """The slowest first, so that no processor is idle while it ends."""

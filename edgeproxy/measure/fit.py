@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
-from edgeproxy.decode.steering import PAPER, Steering
+from edgeproxy.decode.steering import Alone
 from edgeproxy.errors import Cancelled, EdgeproxyError
 from edgeproxy.measure import settings
 from edgeproxy.measure.racing import BLOCK, FIRST_LOOK, Race, Runner
+from edgeproxy.measure.settings import Setting
 
 PLANNED_LEVEL, FOUND_LEVEL = 0.3, 0.05
 """The p below which a costlier setting is preferred: for base and paper, which are one comparison
@@ -45,7 +46,7 @@ class Answer(NamedTuple):
 Known = Mapping[tuple[str, int], Answer]
 """Answers that are there already: of a setting, by its name, to a question, counted from 0."""
 
-Ask = Callable[[Steering, int], Answer]
+Ask = Callable[[Setting, int], Answer]
 """Has a setting answer a question. Raises `Cancelled` where it was stopped."""
 
 NONE: Known = MappingProxyType({})
@@ -58,7 +59,7 @@ class Tried:
     `seconds` is the median of its replies; None where none was measured.
     """
 
-    setting: Steering
+    setting: Setting
     right: tuple[bool, ...]
     seconds: float | None
     is_dropped: bool
@@ -88,9 +89,13 @@ class Fit:
         """Whether nobody was right even once: there was nothing to choose by."""
         return not any(any(each.right) for each in self.tried)
 
-    def of(self, setting: Steering) -> Tried | None:
-        """What became of a setting; None where it was never asked."""
-        return next((t for t in self.tried if t.setting == setting and t.right), None)
+    def alone(self, role: Alone) -> Tried | None:
+        """What became of a model alone, reading or not: the one that has stayed longest.
+
+        None where it was never asked.
+        """
+        found = [t for t in self.tried if t.setting.alone == role and t.right]
+        return max(found, key=lambda t: (len(t.right), sum(t.right)), default=None)
 
     @property
     def best_proxy(self) -> Tried | None:
@@ -111,7 +116,8 @@ class Progress(NamedTuple):
 class Fitting:
     """One search for a setting. `order` is that of the questions, by their numbers.
 
-    `also` are settings that are tried from the beginning, such as the trio's own.
+    `also` are settings that are tried from the beginning, such as the trio's own; with documents,
+    who reads them is tried too.
     `is_right` judges a reply to a question. `heard` is called with each new answer: the setting's
     name, the question's number, the answer and whether it is right. After `seconds` it ends with
     what is known by then.
@@ -123,7 +129,8 @@ class Fitting:
         is_right: Callable[[int, str], bool],
         order: Sequence[int],
         *,
-        also: Sequence[Steering] = (),
+        also: Sequence[Setting] = (),
+        with_documents: bool = False,
         known: Known = NONE,
         heard: Callable[[str, int, Answer, bool], None] = lambda *_: None,
         seconds: float | None = None,
@@ -131,15 +138,16 @@ class Fitting:
     ) -> None:
         self._ask = ask
         self._also = also
+        self._with_documents = with_documents
         self._is_right = is_right
         self._order = order
         self._known = known
         self._heard = heard
         self._seconds = seconds
         self._clock = clock
-        self._race: Race[Steering] = Race(len(order))
-        self._took: dict[Steering, list[float]] = {}
-        self._refined: set[Steering] = set()
+        self._race: Race[Setting] = Race(len(order))
+        self._took: dict[Setting, list[float]] = {}
+        self._refined: set[Setting] = set()
 
     def run(self, progress: Callable[[Progress], None] = lambda _: None) -> Fit:
         """Race until it is decided, or time is up, or an answer was cancelled.
@@ -148,13 +156,13 @@ class Fitting:
         want of time.
         """
         deadline = None if self._seconds is None else self._clock() + self._seconds
-        self._enter([*settings.coarse(), *self._also])
+        self._enter([*settings.coarse(with_documents=self._with_documents), *self._also])
         ending: Ending = "decided"
         try:
             while (runner := self._next()) is not None and ending == "decided":
                 ending = self._block(runner, BLOCK, deadline, progress)
                 self._race.look()
-            expert = self._race.runners[settings.EXPERT]
+            expert = self._best_expert()
             behind = len(self._race.leader.right) - len(expert.right)
             if ending == "decided" and behind > 0:  # what the verdict compares with
                 ending = self._block(expert, behind, deadline, progress)
@@ -168,13 +176,18 @@ class Fitting:
             )
         return self._found(ending)
 
-    def _enter(self, found: Sequence[Steering]) -> None:
+    def _best_expert(self) -> Runner[Setting]:
+        """The expert alone, reading or not, that has stayed longest and was right most often."""
+        experts = (r for r in self._race.runners.values() if r.setting.alone == "expert")
+        return max(experts, key=lambda r: (len(r.right), r.share))
+
+    def _enter(self, found: Sequence[Setting]) -> None:
         for setting in found:
-            planned = setting in (settings.EXPERT, settings.BASE, PAPER)
+            planned = setting.steering in settings.PLANNED
             level, hope = (PLANNED_LEVEL, PLANNED_HOPE) if planned else (FOUND_LEVEL, FOUND_HOPE)
             self._race.enter(setting, settings.rank(setting), level, hope)
 
-    def _next(self) -> Runner[Steering] | None:
+    def _next(self) -> Runner[Setting] | None:
         """Who is to answer; None once it is decided."""
         race = self._race
         while True:
@@ -198,12 +211,12 @@ class Fitting:
             return False
         self._refined.add(best.setting)
         before = len(self._race.runners)
-        self._enter(settings.neighbours(best.setting))
+        self._enter(settings.neighbours(best.setting, with_documents=self._with_documents))
         return len(self._race.runners) > before
 
     def _block(
         self,
-        runner: Runner[Steering],
+        runner: Runner[Setting],
         count: int,
         deadline: float | None,
         progress: Callable[[Progress], None],
@@ -216,7 +229,7 @@ class Fitting:
             self._one(runner)
         return "decided"
 
-    def _one(self, runner: Runner[Steering]) -> None:
+    def _one(self, runner: Runner[Setting]) -> None:
         setting, number = runner.setting, self._order[len(runner.right)]
         name = settings.name(setting)
         answer = self._known.get((name, number))
@@ -244,7 +257,7 @@ class Fitting:
             None if usual is None else sum(n * (took[s] or usual) for s, n in left.items()),
         )
 
-    def _median(self, setting: Steering) -> float | None:
+    def _median(self, setting: Setting) -> float | None:
         took = self._took.get(setting)
         return statistics.median(took) if took else None
 

@@ -17,6 +17,7 @@ from edgeproxy.measure.evaluate import Question
 from edgeproxy.measure.fit import Answer
 from edgeproxy.measure.replies import Replies, run_of
 from edgeproxy.measure.reply_lines import as_line, reply_line
+from edgeproxy.measure.settings import Setting
 from edgeproxy.trios.find import Recipe
 
 
@@ -34,8 +35,9 @@ class FitReplies:
         how: Mapping[str, Any],
         resume: bool,
     ) -> None:
-        own = settings.name(recipe.steering)
-        systems = sorted({*settings.all_names(), own})
+        own = settings.name(own_setting(recipe))
+        has_documents = recipe.documents is not None
+        systems = sorted({*settings.all_names(with_documents=has_documents), own})
         run = run_of(recipe, systems, questions, Sampling(), {**how, "verb": "fit"})
         self._kept = Replies(target, run, questions, resume)
         self._questions = questions
@@ -65,3 +67,10 @@ class FitReplies:
     def close(self) -> int:
         """Let go of the file; how many replies are in it, to go on from."""
         return self._kept.close()
+
+
+def own_setting(recipe: Recipe) -> Setting:
+    """How a trio's manifest has its models answer."""
+    return Setting(
+        recipe.steering, recipe.documents.to if recipe.documents is not None else "nobody"
+    )

@@ -9,10 +9,9 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from edgeproxy.decode.steering import Steering
-from edgeproxy.measure import settings
 from edgeproxy.measure.evaluate import Question
 from edgeproxy.measure.fit import Answer
+from edgeproxy.measure.settings import Setting
 
 if TYPE_CHECKING:
     from edgeproxy.measure.answering import Ask
@@ -36,15 +35,17 @@ class SessionAnswers:
         self._is_stopping = True
         self._session.cancel()
 
-    def __call__(self, setting: Steering, number: int) -> Answer:
+    def __call__(self, setting: Setting, number: int) -> Answer:
         """A setting's answer to a question. Raises `Cancelled` once stopped."""
         question = self._questions[number]
         started = time.perf_counter()
-        if settings.is_proxy(setting):
-            text = self._ask(self._session.speaker, question, self._is_over, setting)
+        role, readers = setting.alone, setting.readers
+        if role is None:
+            speaker, steering = self._session.speaker, setting.steering
+            text = self._ask(speaker, question, self._is_over, steering, readers)
         else:
-            solo = self._session.solo(settings.name(setting))
-            text = self._ask(solo, question, self._is_over)
+            solo = self._session.solo(role)
+            text = self._ask(solo, question, self._is_over, docs_to=readers)
         return Answer(text, time.perf_counter() - started)
 
     def _is_over(self) -> bool:

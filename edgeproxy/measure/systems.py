@@ -13,7 +13,8 @@ from typing import Any, cast
 
 from edgeproxy.decode.steering import Change, Steering
 from edgeproxy.errors import UsageError
-from edgeproxy.session.reading import ROLES, Readers, check_readers
+from edgeproxy.session.reading import ROLES, check_readers
+from edgeproxy.trios.manifest import Readers
 
 SYSTEMS = ("base", "anti_expert", "expert", "proxy", "tuned")
 """What answers: each model alone, and the three together as the proxy; in their usual order."""

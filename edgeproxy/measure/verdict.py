@@ -25,15 +25,15 @@ def _decision(fit: Fit, is_written: bool) -> str:
             " there is nothing to choose by. Look at the replies (--replies FILE), and at how they"
             " are judged."
         )
-    if fit.chosen.setting == settings.EXPERT:
+    if fit.chosen.setting.alone == "expert":
         return _expert_alone(fit, "; edgeproxy will" if is_written else "")
-    if fit.chosen.setting == settings.BASE:
+    if fit.chosen.setting.alone == "base":
         return _base_alone(fit, "; edgeproxy will leave it to the base" if is_written else "")
     return _steer(fit)
 
 
 def _steer(fit: Fit) -> str:
-    chosen, expert, base = fit.chosen, fit.of(settings.EXPERT), fit.of(settings.BASE)
+    chosen, expert, base = fit.chosen, fit.alone("expert"), fit.alone("base")
     parts = [f"The proxy is right in {_share(chosen)}"]
     if expert:
         parts.append(f"the expert alone in {_plain_share(expert, fit)}{_doubt(chosen, expert)}")
@@ -67,7 +67,7 @@ def _expert_alone(fit: Fit, will: str) -> str:
 
 
 def _base_alone(fit: Fit, will: str) -> str:
-    base, expert, proxy = fit.chosen, fit.of(settings.EXPERT), fit.best_proxy
+    base, expert, proxy = fit.chosen, fit.alone("expert"), fit.best_proxy
     parts = [f"The base alone is right in {_share(base)}"]
     if proxy:
         parts.append(f"the proxy in {_plain_share(proxy, fit)}")

@@ -18,6 +18,7 @@ from edgeproxy.core.cancel import Cancel, Flag
 from edgeproxy.core.check import one_of, whole
 from edgeproxy.core.memory_free import free_memory
 from edgeproxy.core.threads import Crew, Threads
+from edgeproxy.core.vocab import Vocab
 from edgeproxy.decode.drafted import Draft, Drafter
 from edgeproxy.decode.sample import Sampling
 from edgeproxy.decode.steering import EXPERT_ALONE, Alone, Change, Policy, Steering
@@ -30,9 +31,11 @@ from edgeproxy.session.alone import AloneSpeaker
 from edgeproxy.session.floor import Floor
 from edgeproxy.session.memory_plan import Part, Plan, adapter_bytes
 from edgeproxy.session.model_files import ModelFiles, Progress
+from edgeproxy.session.reading import Reading, chosen_documents
 from edgeproxy.session.session import Session
 from edgeproxy.session.speaker import SoloSpeaker, TrioSpeaker
 from edgeproxy.trios.find import LoraChoice, Recipe, Role, choose_recipe
+from edgeproxy.trios.manifest import Readers
 
 SOLO_ROLES = ("base", "expert", "anti_expert", "tuned")
 
@@ -50,6 +53,8 @@ def load(
     base_weight: float | None = None,
     plausibility: float | None = None,
     policy: Policy | None = None,
+    docs: str | Path | None = None,
+    docs_to: Readers | None = None,
     n_ctx: int | None = None,
     n_threads: int | None = None,
     kv_type: KvType = "f16",
@@ -71,6 +76,10 @@ def load(
     change what they name of it (see `Steering`); `n_ctx` (tokens) to what the models were trained
     with, at most 4,096; `n_threads` to what is fastest while it runs (see `threads`). While
     `cancel` is set, loading stops with `Cancelled`, and replies end.
+
+    `docs` is an index of documents, by its name or path, in which passages are found for each
+    question, and `docs_to` says which models read them: "nobody", "base", "expert" or "all". Both
+    default to the manifest's, and `docs_to` to "base" where that has none.
 
     `kv_type` "q8_0" halves what a long context takes of memory, nearly without a loss.
 
@@ -98,7 +107,11 @@ def load(
         "plausibility": plausibility,
         "policy": policy,
     }
-    recipe = replace(recipe, steering=(steering or recipe.steering).changed(change))
+    recipe = replace(
+        recipe,
+        steering=(steering or recipe.steering).changed(change),
+        documents=chosen_documents(recipe.documents, docs, docs_to),
+    )
     if n_ctx is not None:
         whole("n_ctx", n_ctx)
     if n_threads is not None:
@@ -190,6 +203,7 @@ class _Loading:
             Drafter(trio, draft),
             self._sampling,
             partial(self._in_place_of_trio, crew, "expert", EXPERT_ALONE),
+            self._reading(base.vocab),
         )
         session = Session(
             recipe,
@@ -229,6 +243,11 @@ class _Loading:
         """One model, to answer what the trio is asked."""
         return AloneSpeaker(role, steering, *self._one(crew, role))
 
+    def _reading(self, vocab: Vocab) -> Reading | None:
+        """What finds passages of documents; `vocab` is that by whose tokens they are counted."""
+        asked = self.recipe.documents
+        return None if asked is None else self.files.reading(asked, vocab)
+
     @property
     def _sampling(self) -> Sampling:
         return Sampling(temperature=self.recipe.temperature)
@@ -241,9 +260,11 @@ class _Loading:
 
     def _solo(self, crew: Crew, role: str) -> SoloSpeaker:
         """One model alone. See `Session.solo`."""
-        return SoloSpeaker(*self._one(crew, role))
+        return SoloSpeaker(*self._one(crew, role), role=role)
 
-    def _one(self, crew: Crew, role: str) -> tuple[LlamaModel, Format, Floor, Weights, Sampling]:
+    def _one(
+        self, crew: Crew, role: str
+    ) -> tuple[LlamaModel, Format, Floor, Weights, Sampling, Reading | None]:
         """What speaks where one model answers alone, in a context of its own."""
         found = self._role(role)
         held = self.files.held(found)
@@ -258,7 +279,7 @@ class _Loading:
         floor = Floor(self.cancel)
         model = self._context(role, found, floor, crew.alone(weights.n_params))
         layout = _format(found, weights, self.files.renderer)
-        return model, layout, floor, weights, self._sampling
+        return model, layout, floor, weights, self._sampling, self._reading(weights.vocab)
 
     def _context(
         self,

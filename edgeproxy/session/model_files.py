@@ -1,20 +1,29 @@
 """What of a trio's files is in memory: each file's weights, and each adapter, once.
 
-May touch: the model files, read-only, and the child process that renders their chat templates.
+May touch: the model files and an index of documents, read-only, and the child process that renders
+chat templates.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgeproxy.core.cancel import Cancel
+from edgeproxy.core.vocab import Vocab
 from edgeproxy.llama import Adapter, Unloaded, Weights
-from edgeproxy.prompts.formats import try_format
+from edgeproxy.prompts.formats import Message, try_format
 from edgeproxy.prompts.renderer import Renderer
+from edgeproxy.session.reading import Reading
 from edgeproxy.trios.find import Lora, Role
+from edgeproxy.trios.manifest import Documents
 from edgeproxy.trios.missing import check_here
+
+if TYPE_CHECKING:
+    from edgeproxy.documents.index import Index
+    from edgeproxy.documents.search import Found
 
 Progress = Callable[[str, float], None]
 """Called with a role's name and the share of its file that has been loaded, 0 to 1.
@@ -32,6 +41,8 @@ class ModelFiles:
         self._unloaded: dict[Path, Unloaded] = {}
         self._weights: dict[Path, Weights] = {}
         self._adapters: dict[tuple[Path, Lora], Adapter] = {}
+        self._index: Index | None = None
+        self._reading: Reading | None = None
         self.renderer = Renderer()
 
     def check(self, role: Role) -> Unloaded:
@@ -79,9 +90,37 @@ class ModelFiles:
             found.append(self._adapters[key])
         return found
 
+    def reading(self, asked: Documents, vocab: Vocab) -> Reading:
+        """What finds passages in the index that `asked` names; opened once, for all who ask.
+
+        `vocab` is that by whose tokens passages are counted, the first one's that asked. Raises
+        `DocumentError` for an index that is not there or cannot be read.
+        """
+        if self._reading is None:
+            from edgeproxy.documents.index import Index  # few need it, and SQLite with it
+            from edgeproxy.documents.named import index_path
+            from edgeproxy.documents.query import question_of
+            from edgeproxy.documents.search import Finder
+
+            self._index = Index.open(index_path(asked.index))
+            finder = Finder(self._index)
+
+            def find(messages: Sequence[Message]) -> Sequence[Found]:
+                return finder.find(
+                    question_of(messages),
+                    count=asked.count,
+                    budget=asked.tokens,
+                    count_tokens=lambda text: len(vocab.encode(text)),
+                )
+
+            self._reading = Reading(find, asked.to)
+        return self._reading
+
     def close(self) -> None:
         """Give all of it back. A second call does nothing."""
         self.renderer.close()
+        if self._index is not None:
+            self._index.close()
         self._adapters.clear()
         for held in (self._unloaded, self._weights):
             for file in held.values():

@@ -11,15 +11,15 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from types import MappingProxyType
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from edgeproxy.core.check import one_of
 from edgeproxy.documents.search import Found
 from edgeproxy.errors import UsageError
 from edgeproxy.prompts.formats import Message
-
-Readers = Literal["nobody", "base", "expert", "all"]
+from edgeproxy.trios.manifest import Documents, Readers
 
 ROLES: Mapping[str, frozenset[str]] = MappingProxyType(
     {
@@ -106,6 +106,24 @@ class Reading:
             while len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
             return Read(self._known[asked], readers)
+
+
+def chosen_documents(
+    known: Documents | None, docs: str | Path | None, docs_to: Readers | None
+) -> Documents | None:
+    """A manifest's documents, with what a caller asks for instead.
+
+    Raises `UsageError` for readers without documents, and for readers that there are not.
+    """
+    if docs_to is not None:
+        check_readers(docs_to)
+    if docs is not None:
+        known = replace(known or Documents(""), index=str(docs))
+    if known is None:
+        if docs_to not in (None, "nobody"):
+            raise UsageError("docs_to says who reads documents, and there are none; give docs too")
+        return None
+    return known if docs_to is None else replace(known, to=docs_to)
 
 
 def check_readers(value: Readers) -> Readers:

@@ -21,10 +21,11 @@ from edgeproxy.session.conversation import Conversation
 from edgeproxy.session.floor import Floor, Holder
 from edgeproxy.session.memory_plan import Estimate
 from edgeproxy.session.messages import Messages
-from edgeproxy.session.reading import Readers, Reading
+from edgeproxy.session.reading import Reading
 from edgeproxy.session.speaker import DEFAULT_MAX_TOKENS, SoloSpeaker, TrioSpeaker
 from edgeproxy.session.turn import Turn
 from edgeproxy.trios.find import Recipe
+from edgeproxy.trios.manifest import Readers
 
 if TYPE_CHECKING:
     from edgeproxy.session.prompt_cache import Cached

@@ -23,8 +23,9 @@ from edgeproxy.llama import Weights
 from edgeproxy.prompts.formats import Format, Message, encode
 from edgeproxy.session.floor import Floor
 from edgeproxy.session.messages import Messages, as_messages, as_stops
-from edgeproxy.session.reading import NOTHING, Read, Readers, Reading, chosen_readers
+from edgeproxy.session.reading import NOTHING, Read, Reading, chosen_readers
 from edgeproxy.session.turn import Asked, Ended, Recorder, Turn
+from edgeproxy.trios.manifest import Readers
 
 DEFAULT_MAX_TOKENS = 256
 GREEDY = Sampling()

@@ -24,7 +24,8 @@ from edgeproxy.decode.trio import Trio
 from edgeproxy.errors import Cancelled
 from edgeproxy.prompts.formats import Message
 from edgeproxy.session.floor import Floor, Holder
-from edgeproxy.session.reading import NOTHING, Read, Readers
+from edgeproxy.session.reading import NOTHING, Read
+from edgeproxy.trios.manifest import Readers
 
 
 class Asked(NamedTuple):

@@ -14,7 +14,7 @@ from edgeproxy.decode.steering import Steering
 from edgeproxy.errors import ManifestError, StoreError, UsageError
 from edgeproxy.files import reason, replacing
 from edgeproxy.trios.find import MANIFEST, shipped_folders, shipped_names
-from edgeproxy.trios.manifest import Fitted
+from edgeproxy.trios.manifest import Documents, Fitted
 from edgeproxy.trios.manifest.edit import with_fit
 from edgeproxy.trios.store import Store
 
@@ -43,11 +43,11 @@ class OwnManifest:
             raise _shared(name)
         self._text = _read(self.path)
 
-    def write(self, steering: Steering, fitted: Fitted) -> None:
+    def write(self, steering: Steering, fitted: Fitted, documents: Documents | None = None) -> None:
         """Put these into the manifest. Raises `ManifestError` or `StoreError`; nothing changed."""
         if _read(self.path) != self._text:
             raise ManifestError(f"{self.path}: it was changed meanwhile, and is left as it is")
-        data = with_fit(self._text, self.path, steering, fitted).encode("utf-8")
+        data = with_fit(self._text, self.path, steering, fitted, documents).encode("utf-8")
         if self._install is not None:
             self._install(data)
             return

@@ -9,13 +9,13 @@ from itertools import count
 
 import pytest
 
-from edgeproxy.decode.steering import PAPER, Steering
+from edgeproxy.decode.steering import Steering
 from edgeproxy.errors import Cancelled, EdgeproxyError
 from edgeproxy.measure import settings
 from edgeproxy.measure.fit import Answer, Fit, Fitting, Known, Progress
-from edgeproxy.measure.settings import BASE, EXPERT
+from edgeproxy.measure.settings import BASE, BY_PAPER, EXPERT, Setting
 
-Accuracy = Callable[[Steering], float]
+Accuracy = Callable[[Setting], float]
 SEEDS = range(6)
 
 
@@ -24,12 +24,13 @@ def alike(expert: float, base: float, proxy: float) -> Accuracy:
     return lambda s: expert if s == EXPERT else base if s == BASE else proxy
 
 
-def weighted(setting: Steering) -> float:
+def weighted(setting: Setting) -> float:
     """Half the base's weight is far better than the paper."""
     if not settings.is_proxy(setting):
         return 0.3
-    distance = abs(setting.base_weight - 0.5) + abs(setting.alpha - 1) + 2 * setting.plausibility
-    return 0.9 - 0.9 * distance - (0.3 if setting.policy != "constant" else 0.0)
+    by = setting.steering
+    distance = abs(by.base_weight - 0.5) + abs(by.alpha - 1) + 2 * by.plausibility
+    return 0.9 - 0.9 * distance - (0.3 if by.policy != "constant" else 0.0)
 
 
 class Fake:
@@ -43,7 +44,7 @@ class Fake:
         self.asked: Counter[tuple[str, int]] = Counter()
         self.stop_after: float = float("inf")
 
-    def __call__(self, setting: Steering, number: int) -> Answer:
+    def __call__(self, setting: Setting, number: int) -> Answer:
         if sum(self.asked.values()) >= self.stop_after:
             raise Cancelled("stopped")
         name = settings.name(setting)
@@ -95,14 +96,14 @@ def test_of_equals_the_expert_is_taken() -> None:
 
 def test_of_equal_proxies_the_paper_is_taken() -> None:
     fit = fitted(Fake(alike(0.0, 0.0, 1.0)))
-    assert fit.chosen.setting == PAPER
+    assert fit.chosen.setting == BY_PAPER
 
 
 def test_a_costlier_setting_must_be_ahead_by_more_than_chance() -> None:
     """The paper is right once more than the expert in 40, which chance explains."""
 
-    def ask(setting: Steering, number: int) -> Answer:
-        extra = setting == PAPER and number == 3
+    def ask(setting: Setting, number: int) -> Answer:
+        extra = setting == BY_PAPER and number == 3
         is_good = number % 2 == 0 or extra
         return Answer("right" if is_good and setting != BASE else "wrong")
 
@@ -132,13 +133,13 @@ def test_no_question_is_asked_twice_of_a_setting_and_the_order_is_kept() -> None
 
 def test_the_expert_answers_what_the_chosen_one_has() -> None:
     fit = fitted(Fake(alike(0.1, 0.0, 0.9)), 200)
-    expert = fit.of(EXPERT)
+    expert = fit.alone("expert")
     assert expert is not None
     assert len(expert.right) >= len(fit.chosen.right) >= 60
 
 
 def test_the_trio_s_own_setting_takes_part() -> None:
-    own = Steering(alpha=1.3, plausibility=0.2)
+    own = Setting(Steering(alpha=1.3, plausibility=0.2))
     fake = Fake(lambda setting: 0.95 if setting == own else 0.2)
     fit = Fitting(fake, is_right, list(range(100)), also=[own]).run()
     assert fit.chosen.setting == own
@@ -220,3 +221,29 @@ def test_progress_says_who_is_in_and_how_long_it_may_take() -> None:
     assert later.at_most >= later.answers
     assert later.seconds_left is not None
     assert 0.4 < dict(later.racing)["the paper's equation"] < 0.8
+
+
+@pytest.mark.parametrize(
+    ("shares", "wanted"),
+    [
+        ({"expert": 0.7, "base": 0.75, "all": 0.75}, "proxy/docs=expert"),
+        ({"expert": 0.5, "base": 0.9, "all": 0.9}, "proxy/docs=base"),
+        ({"expert": 0.2, "base": 0.2, "all": 0.9}, "proxy/docs=all"),
+        ({"expert": 0.5, "base": 0.5, "all": 0.5}, "proxy"),
+    ],
+)
+def test_who_reads_documents_is_found_too(shares: dict[str, float], wanted: str) -> None:
+    """Cheaper readers come first: who reads more must be ahead by more than chance."""
+
+    def accuracy(setting: Setting) -> float:
+        if not settings.is_proxy(setting):
+            return 0.1
+        worse = 0.0 if setting.steering == BY_PAPER.steering else 0.4
+        return shares.get(setting.readers, 0.5) - worse
+
+    chosen: Counter[str] = Counter()
+    for seed in SEEDS:
+        fit = Fitting(Fake(accuracy, seed), is_right, list(range(150)), with_documents=True).run()
+        chosen[fit.chosen.name] += 1
+        assert {t.setting.readers for t in fit.tried} == {"nobody", "expert", "base", "all"}
+    assert chosen[wanted] >= len(SEEDS) - 2, chosen

@@ -14,8 +14,9 @@ from edgeproxy.documents.search import Found
 from edgeproxy.errors import PromptError, UsageError
 from edgeproxy.prompts.formats import FORMATS, Message
 from edgeproxy.session.conversation import Conversation
-from edgeproxy.session.reading import ROLES, Read, Readers, Reading, before
+from edgeproxy.session.reading import ROLES, Read, Reading, before
 from edgeproxy.session.speaker import SoloSpeaker, Speaker, TrioSpeaker
+from edgeproxy.trios.manifest import Readers
 from edgeproxy.trios.manifest.recipe import READERS
 from tests.helpers.fakes import SPECIALS, FakeModel, fake_vocab, random_model, random_trio
 

@@ -180,6 +180,7 @@ KEYS = {
     "The adapter": set(read.LORA_KEYS),
     "Several experts": set(read.EXPERTS_KEYS),
     "What fit found": set(fitted.KEYS),
+    "Documents": set(read.DOCUMENTS_KEYS),
     "Memory": set(read.MEMORY_KEYS),
 }
 

@@ -9,7 +9,7 @@ import pytest
 
 from edgeproxy.decode.steering import Steering
 from edgeproxy.errors import ManifestError
-from edgeproxy.trios.manifest import Fitted, Recipe, Result, read_recipe, to_toml
+from edgeproxy.trios.manifest import Documents, Fitted, Recipe, Result, read_recipe, to_toml
 from edgeproxy.trios.manifest.edit import with_fit
 
 if sys.version_info >= (3, 11):
@@ -154,3 +154,39 @@ def test_results_must_be_tables(tmp_path: Path, results: str) -> None:
     head, _, _ = edited(MANIFEST).partition("results = ")
     with pytest.raises(ManifestError, match=r"fitted\.results must be a list of tables"):
         read(tmp_path, f"{head}results = {results}\n")
+
+
+def test_documents_are_put_in_beside_it_and_changed_again(tmp_path: Path) -> None:
+    first, other = Documents("my papers", "expert"), Documents("my papers", "all", 5, 600)
+    once = with_fit(MANIFEST, PATH, STEERING, FITTED, first)
+    assert read(tmp_path, once).documents == first
+    twice = with_fit(once, PATH, STEERING, FITTED, other)
+    assert read(tmp_path, twice).documents == other
+    assert twice.count("[documents]") == twice.count("[fitted]") == 1
+    assert "# from the shelf" in twice
+    assert read(tmp_path, to_toml(read(tmp_path, twice))).documents == other
+
+
+def test_documents_stay_where_none_are_given(tmp_path: Path) -> None:
+    text = MANIFEST + '\n[documents] # mine\nindex = "papers"\nto = "all"\n'
+    changed = edited(text)
+    assert '[documents] # mine\nindex = "papers"' in changed
+    assert read(tmp_path, changed).documents == Documents("papers", "all")
+
+
+@pytest.mark.parametrize(
+    ("table", "match"),
+    [
+        ('to = "all"', r"documents\.index is missing"),
+        ('index = "../papers"', r"documents\.index must be the name of an index"),
+        ('index = "/etc/papers"', r"the name of an index, and no path"),
+        ('index = "papers.sqlite"', r"the name of an index, and no path"),
+        ('index = "p"\nto = "me"', r"documents\.to must be one of nobody, base, expert, all"),
+        ('index = "p"\ncount = 0', r"documents\.count must be 1 or more"),
+        ('index = "p"\ntokens = "many"', r"documents\.tokens must be a number of tokens"),
+        ('index = "p"\nfolder = "x"', r"unknown key documents\.folder"),
+    ],
+)
+def test_wrong_documents_are_named(tmp_path: Path, table: str, match: str) -> None:
+    with pytest.raises(ManifestError, match=match):
+        read(tmp_path, f"{MANIFEST}\n[documents]\n{table}\n")

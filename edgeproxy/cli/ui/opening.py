@@ -63,6 +63,8 @@ def opened(
                 expert_lora=models.expert_lora or None,
                 prompts=models.prompts,
                 **models.steering,
+                docs=models.docs,
+                docs_to=models.docs_to,
                 n_ctx=models.ctx,
                 n_threads=models.threads,
                 kv_type=models.kv,

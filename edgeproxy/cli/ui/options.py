@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from edgeproxy.decode.sample import Sampling
     from edgeproxy.decode.steering import Change, Policy
     from edgeproxy.llama import KvType
+    from edgeproxy.trios.manifest import Readers
 
 DEFAULT_TRIO = "factbook"
 DEFAULT_MAX_TOKENS = 256
@@ -43,6 +44,8 @@ class Models:
     base_weight: float | None = None
     plausibility: float | None = None
     policy: Policy | None = None
+    docs: str | None = None
+    docs_to: Readers | None = None
     ctx: int | None = None
     threads: int | None = None
     kv: KvType = "f16"
@@ -193,6 +196,20 @@ _ANSWERING = (
 )
 """How the models of a trio answer: what its manifest may say too."""
 
+_DOCS = (
+    click.option(
+        "--docs",
+        metavar="NAME",
+        help="Documents to read for each question: an index, as edgeproxy index made it.",
+    ),
+    click.option(
+        "--docs-to",
+        type=click.Choice(("nobody", "base", "expert", "all")),
+        help="Which models read what is found in the documents. [default: base]",
+    ),
+)
+"""What the models of a trio read; the manifest may say that too."""
+
 _LOADING = (
     click.option("--ctx", type=click.IntRange(1, 1 << 20), metavar="N", help="Context in tokens."),
     click.option(
@@ -271,15 +288,16 @@ def model_options(*, trio_flag: bool = True, steering: bool = True) -> Callable[
     """Give a verb the flags that choose models; it is called with `models`.
 
     Without `trio_flag` the trio comes from an argument of the verb's own, and without `steering` it
-    answers as its manifest or the verb says.
+    answers as its manifest or the verb says, documents only named.
     """
     chosen = (_TRIO, *_FILES) if trio_flag else ()
-    return _gather("models", Models, (*chosen, *(_ANSWERING if steering else ()), *_LOADING))
+    answering = (*_ANSWERING, *_DOCS) if steering else _DOCS[:1]
+    return _gather("models", Models, (*chosen, *answering, *_LOADING))
 
 
 def files_options() -> Callable[[Command], Command]:
     """Give a verb the flags that a trio of files is made with; it is called with `models`."""
-    return _gather("models", Models, (*_FILES, *_ANSWERING))
+    return _gather("models", Models, (*_FILES, *_ANSWERING, *_DOCS))
 
 
 def reply_options(max_tokens: int) -> Callable[[Command], Command]:

@@ -6,16 +6,28 @@ where on a hub the files are.
 
 from edgeproxy.trios.manifest.fitted import Fitted, Result
 from edgeproxy.trios.manifest.read import Place, parse_recipe, read_pullable, read_recipe
-from edgeproxy.trios.manifest.recipe import MANIFEST, ROLES, Footprint, Lora, Recipe, Role, Source
+from edgeproxy.trios.manifest.recipe import (
+    MANIFEST,
+    ROLES,
+    Documents,
+    Footprint,
+    Lora,
+    Readers,
+    Recipe,
+    Role,
+    Source,
+)
 from edgeproxy.trios.manifest.write import to_toml
 
 __all__ = [
     "MANIFEST",
     "ROLES",
+    "Documents",
     "Fitted",
     "Footprint",
     "Lora",
     "Place",
+    "Readers",
     "Recipe",
     "Result",
     "Role",

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from edgeproxy.decode.steering import Steering
 from edgeproxy.errors import ManifestError
 from edgeproxy.trios.manifest.fitted import Fitted, as_table
+from edgeproxy.trios.manifest.recipe import Documents
 from edgeproxy.trios.manifest.write import to_value
 
 if sys.version_info >= (3, 11):
@@ -23,36 +24,44 @@ else:
     import tomli as tomllib
 
 SETTINGS = ("alpha", "base_weight", "plausibility", "policy")
-FITTED = "fitted"
+FITTED, DOCUMENTS = "fitted", "documents"
 _HEADING = re.compile(r"\s*\[")
-_OF_FITTED = re.compile(rf"\s*\[\[?\s*{FITTED}\s*[\].]")
 
 
-def with_fit(text: str, path: Path, steering: Steering, fitted: Fitted) -> str:
+def with_fit(
+    text: str, path: Path, steering: Steering, fitted: Fitted, documents: Documents | None = None
+) -> str:
     """The manifest `text` with this steering, and with this table `[fitted]` for any it has.
 
-    Comments, order and line endings stay. Raises `ManifestError`, naming `path` and what to write
-    by hand, where the text is laid out in a way that this cannot change.
+    `documents` take the place of its table `[documents]` in the same way. Comments elsewhere, order
+    and line endings stay. Raises `ManifestError`, naming `path` and what to write by hand, where
+    the text is laid out in a way that this cannot change.
     """
     ending = "\r\n" if "\r\n" in text else "\n"
     settings: dict[str, object] = {key: getattr(steering, key) for key in SETTINGS}
-    head, rest = _split(_without_fitted(text.replace("\r\n", "\n").split("\n")))
+    tables: dict[str, Mapping[str, object]] = {FITTED: as_table(fitted)}
+    if documents is not None:
+        tables = {DOCUMENTS: asdict(documents), **tables}
+    lines = _without(tables, text.replace("\r\n", "\n").split("\n"))
+    head, rest = _split(lines)
     for key, value in settings.items():
         head = _set(head, key, f"{key} = {to_value(value)}")
-    table = as_table(fitted)
-    lines = [*_trimmed([*head, *rest]), "", f"[{FITTED}]", *_table_lines(table), ""]
-    changed = "\n".join(lines)
-    _check(text, changed, path, {**settings, FITTED: table})
+    lines = _trimmed([*head, *rest])
+    for name, table in tables.items():
+        lines += ["", f"[{name}]", *_table_lines(table)]
+    changed = "\n".join([*lines, ""])
+    _check(text, changed, path, settings, tables)
     return changed.replace("\n", ending)
 
 
-def _without_fitted(lines: list[str]) -> list[str]:
-    """The lines but those of the table that this writes."""
-    kept, is_fitted = [], False
+def _without(tables: Iterable[str], lines: list[str]) -> list[str]:
+    """The lines but those of these tables."""
+    written = re.compile(rf"\s*\[\[?\s*({'|'.join(tables)})\s*[\].]")
+    kept, is_written = [], False
     for at, line in enumerate(lines):
         if _HEADING.match(line) and _is_statement(lines, at):
-            is_fitted = bool(_OF_FITTED.match(line))
-        if not is_fitted:
+            is_written = bool(written.match(line))
+        if not is_written:
             kept.append(line)
     return kept
 
@@ -104,14 +113,23 @@ def _trimmed(lines: list[str]) -> list[str]:
     return lines[:end]
 
 
-def _check(before: str, after: str, path: Path, changed: Mapping[str, object]) -> None:
-    """Raise `ManifestError` unless the texts differ in `changed` only."""
+def _check(
+    before: str,
+    after: str,
+    path: Path,
+    settings: Mapping[str, object],
+    tables: Mapping[str, object],
+) -> None:
+    """Raise `ManifestError` unless the texts differ in these settings and tables only."""
     try:
         was, now = tomllib.loads(before), tomllib.loads(after)
     except tomllib.TOMLDecodeError:
         was, now = {}, {"": None}
-    settings = {key: value for key, value in changed.items() if key != FITTED}
-    if _others(was) != _others(now) or any(now.get(k) != v for k, v in settings.items()):
+    others = [
+        {k: v for k, v in content.items() if k not in {*SETTINGS, *tables}}
+        for content in (was, now)
+    ]
+    if others[0] != others[1] or any(now.get(k) != v for k, v in settings.items()):
         by_hand = ", ".join(f"{key} = {to_value(value)}" for key, value in settings.items())
         raise ManifestError(
             f"{path}: this manifest is laid out in a way that cannot be changed safely; write into "
@@ -119,5 +137,5 @@ def _check(before: str, after: str, path: Path, changed: Mapping[str, object]) -
         )
 
 
-def _others(content: dict[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in content.items() if k not in (*SETTINGS, FITTED)}
+def _without_keys(content: Mapping[str, object], keys: set[str]) -> dict[str, object]:
+    return {key: value for key, value in content.items() if key not in keys}

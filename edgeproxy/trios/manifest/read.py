@@ -25,6 +25,7 @@ from edgeproxy.trios.known_files import KnownFiles
 from edgeproxy.trios.manifest.fitted import read_fitted
 from edgeproxy.trios.manifest.recipe import (
     ADAPTER_NAME,
+    INDEX_NAME,
     MANIFEST,
     READERS,
     ROLES,
@@ -59,7 +60,6 @@ EXPERTS_KEYS = (*FILE_KEYS, "weight", "name")
 ADAPTED_KEYS = ("lora", "prompt")
 MEMORY_KEYS = ("bytes", "context")
 DOCUMENTS_KEYS = ("index", "to", "count", "tokens")
-_INDEX = r"[\w][\w .-]{0,63}"
 _PART = r"[A-Za-z0-9][\w.-]{0,95}"
 _REPO = rf"(?!.*(\.\.|--|\.git$)){_PART}(/{_PART})?"
 _HUB_PATH = r"(?!.*(^|/)\.{0,2}(/|$))[\w.+=@,() /-]{1,255}"
@@ -254,12 +254,13 @@ def _footprint(table: Table) -> Footprint:
 
 
 def _documents(table: Table) -> Documents:
-    index = table.match("index", _INDEX, "the name of an index, and no path")
+    index = table.match("index", INDEX_NAME, "the name of an index, and no path")
     if index is None:
         table.fail("index is missing")
     usual = Documents(index)
-    to = table.string("to", usual.to)
-    if to not in READERS:
+    said = table.string("to", usual.to)
+    to = next((readers for readers in READERS if readers == said), None)
+    if to is None:
         table.fail(f"to must be one of {', '.join(READERS)}")
     count = table.count("count", "a number of passages") or usual.count
     tokens = table.count("tokens", "a number of tokens") or usual.tokens

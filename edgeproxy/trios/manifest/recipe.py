@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal, get_args
 
 from edgeproxy.decode.steering import PAPER, Steering
 from edgeproxy.errors import UsageError
@@ -14,15 +15,23 @@ from edgeproxy.trios.manifest.fitted import Fitted
 
 MANIFEST = "trio.toml"
 ROLES = ("base", "expert", "anti_expert")
-READERS = ("nobody", "base", "expert", "all")
+Readers = Literal["nobody", "base", "expert", "all"]
 """Which models read passages of documents."""
+READERS: tuple[Readers, ...] = get_args(Readers)
 ADAPTER_NAME = r"[^\x00-\x1f\x7f-\x9f]{1,64}"
 """What a person may call an adapter: characters of any language, none of them a control."""
+INDEX_NAME = r"\w[\w .-]{0,63}(?<!\.sqlite)"
+"""What a person may call an index of documents."""
 
 
 def is_adapter_name(text: str) -> bool:
     """Whether an adapter may be called `text`."""
     return bool(re.fullmatch(ADAPTER_NAME, text))
+
+
+def is_index_name(text: str) -> bool:
+    """Whether an index of documents may be called `text`; a path is no name."""
+    return bool(re.fullmatch(INDEX_NAME, text))
 
 
 @dataclass(frozen=True)
@@ -147,7 +156,7 @@ class Documents:
     """
 
     index: str
-    to: str = "base"
+    to: Readers = "base"
     count: int = 3
     tokens: int = 400
 
