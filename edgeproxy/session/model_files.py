@@ -6,7 +6,7 @@ chat templates.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from edgeproxy.core.cancel import Cancel
 from edgeproxy.core.vocab import Vocab
 from edgeproxy.llama import Adapter, Unloaded, Weights
-from edgeproxy.prompts.formats import Message, try_format
+from edgeproxy.prompts.formats import try_format
 from edgeproxy.prompts.renderer import Renderer
 from edgeproxy.session.reading import Reading
 from edgeproxy.trios.find import Lora, Role
@@ -22,8 +22,7 @@ from edgeproxy.trios.manifest import Documents
 from edgeproxy.trios.missing import check_here
 
 if TYPE_CHECKING:
-    from edgeproxy.documents.index import Index
-    from edgeproxy.documents.search import Found
+    from edgeproxy.documents.prompting import PassageFinder
 
 Progress = Callable[[str, float], None]
 """Called with a role's name and the share of its file that has been loaded, 0 to 1.
@@ -41,7 +40,7 @@ class ModelFiles:
         self._unloaded: dict[Path, Unloaded] = {}
         self._weights: dict[Path, Weights] = {}
         self._adapters: dict[tuple[Path, Lora], Adapter] = {}
-        self._index: Index | None = None
+        self._passages: PassageFinder | None = None
         self._reading: Reading | None = None
         self.renderer = Renderer()
 
@@ -97,30 +96,17 @@ class ModelFiles:
         `DocumentError` for an index that is not there or cannot be read.
         """
         if self._reading is None:
-            from edgeproxy.documents.index import Index  # few need it, and SQLite with it
-            from edgeproxy.documents.named import index_path
-            from edgeproxy.documents.query import question_of
-            from edgeproxy.documents.search import Finder
+            from edgeproxy.documents.prompting import PassageFinder  # few need it, and SQLite
 
-            self._index = Index.open(index_path(asked.index))
-            finder = Finder(self._index)
-
-            def find(messages: Sequence[Message]) -> Sequence[Found]:
-                return finder.find(
-                    question_of(messages),
-                    count=asked.count,
-                    budget=asked.tokens,
-                    count_tokens=lambda text: len(vocab.encode(text)),
-                )
-
-            self._reading = Reading(find, asked.to)
+            self._passages = PassageFinder(asked, lambda text: len(vocab.encode(text)))
+            self._reading = Reading(self._passages, asked.to)
         return self._reading
 
     def close(self) -> None:
         """Give all of it back. A second call does nothing."""
         self.renderer.close()
-        if self._index is not None:
-            self._index.close()
+        if self._passages is not None:
+            self._passages.close()
         self._adapters.clear()
         for held in (self._unloaded, self._weights):
             for file in held.values():

@@ -1,8 +1,6 @@
 """What a reply reads of a person's documents, and which models read it.
 
-Passages are found for the question and stand before it, in the last message of the user's alone.
-Each reader gets them as a part of that message, laid out in its own prompt format; as all that a
-person wrote, no text of theirs becomes a marker.
+Passages are found once for a question, however many systems are asked it.
 """
 
 from __future__ import annotations
@@ -16,6 +14,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from edgeproxy.core.check import one_of
+from edgeproxy.documents.prompting import with_passages
 from edgeproxy.documents.search import Found
 from edgeproxy.errors import UsageError
 from edgeproxy.prompts.formats import Message
@@ -30,9 +29,6 @@ ROLES: Mapping[str, frozenset[str]] = MappingProxyType(
     }
 )
 """The models that read, by what a person calls them; the tuned base reads where the base does."""
-
-HEADING = "Documents:"
-"""What stands above passages: models then say less of the passages and more of the question."""
 
 _REMEMBERED = 256
 """Questions whose passages are remembered, for several systems that are asked the same."""
@@ -55,21 +51,6 @@ class Read(NamedTuple):
 
 
 NOTHING = Read()
-
-
-def with_passages(messages: Sequence[Message], passages: Sequence[str]) -> list[Message]:
-    """A conversation with passages before the question: the last message of the user's."""
-    changed = list(messages)
-    for at in reversed(range(len(changed))):
-        if changed[at].role == "user":
-            changed[at] = replace(changed[at], content=before(changed[at].content, passages))
-            break
-    return changed
-
-
-def before(question: str, passages: Sequence[str]) -> str:
-    """A question with passages before it, each a paragraph of its own."""
-    return "\n\n".join([HEADING, *passages, question]) if passages else question
 
 
 class Reading:

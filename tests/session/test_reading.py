@@ -10,11 +10,12 @@ import pytest
 
 from edgeproxy.decode.trio import Trio
 from edgeproxy.documents.passage import Passage
+from edgeproxy.documents.prompting import before
 from edgeproxy.documents.search import Found
 from edgeproxy.errors import PromptError, UsageError
 from edgeproxy.prompts.formats import FORMATS, Message
 from edgeproxy.session.conversation import Conversation
-from edgeproxy.session.reading import ROLES, Read, Reading, before
+from edgeproxy.session.reading import ROLES, Read, Reading
 from edgeproxy.session.speaker import SoloSpeaker, Speaker, TrioSpeaker
 from edgeproxy.trios.manifest import Readers
 from edgeproxy.trios.manifest.recipe import READERS

@@ -20,7 +20,7 @@ Readers = Literal["nobody", "base", "expert", "all"]
 READERS: tuple[Readers, ...] = get_args(Readers)
 ADAPTER_NAME = r"[^\x00-\x1f\x7f-\x9f]{1,64}"
 """What a person may call an adapter: characters of any language, none of them a control."""
-INDEX_NAME = r"\w[\w .-]{0,63}(?<!\.sqlite)"
+INDEX_NAME = r"[A-Za-z0-9_][\w.-]{0,63}(?<!\.sqlite)"
 """What a person may call an index of documents."""
 
 
@@ -31,7 +31,7 @@ def is_adapter_name(text: str) -> bool:
 
 def is_index_name(text: str) -> bool:
     """Whether an index of documents may be called `text`; a path is no name."""
-    return bool(re.fullmatch(INDEX_NAME, text))
+    return bool(re.fullmatch(INDEX_NAME, text, re.ASCII))
 
 
 @dataclass(frozen=True)
