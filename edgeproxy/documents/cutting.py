@@ -19,7 +19,7 @@ _LONG_WORD = 4
 """So many pieces' length may a word have before it is cut."""
 
 _CLOSING = "\"'’”»›)\\]}」』）】》〉"
-_SENTENCE = re.compile(f"[.!?…;:؟۔।][{_CLOSING}]*(?=\\s)|[。！？｡．][{_CLOSING}]*|\n\\s*")
+_SENTENCE = re.compile(f"[.!?…؟۔।][{_CLOSING}]*(?=\\s)|[。！？｡．][{_CLOSING}]*|\n\\s*")
 _SPACE = re.compile(r"\s")
 _UNSPACED = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3000-\u30ff\u31f0-\u31ff\u3400-\u9fff"
@@ -40,8 +40,10 @@ def pieces(text: str, ratios: Ratios, size: float, overlap: float) -> Iterator[t
     A piece begins with what ends the one before it: whole sentences or words, of at most `overlap`
     tokens. Takes time in proportion to the text's length, whatever is in it.
     """
-    begin = 0
-    widest = max(int(size * TOLERANCE * min(max(ratios.latin, ratios.dense, ratios.other), MOST)), 8)
+    begin = done = 0
+    widest = max(
+        int(size * TOLERANCE * min(max(ratios.latin, ratios.dense, ratios.other), MOST)), 8
+    )
     while begin < len(text):
         window = text[begin : begin + widest + 1]
         tokens = max(ratios.tokens(window), 0.001)
@@ -50,25 +52,28 @@ def pieces(text: str, ratios: Ratios, size: float, overlap: float) -> Iterator[t
             yield begin, len(text)
             return
         wanted = max(min(int(size * a_token), len(window)), 4)
-        end = _cut(text, begin, begin + wanted)
+        end = done = _cut(text, begin, max(begin + wanted, done + 1), done)
         yield begin, end
         if end >= len(text):
             return
         begin = _overlapped(text, begin, end, int(overlap * a_token))
 
 
-def _cut(text: str, begin: int, wanted: int) -> int:
-    """Where a piece that begins at `begin` ends: at `wanted` or some way before, if that can be."""
+def _cut(text: str, begin: int, wanted: int, done: int) -> int:
+    """Where a piece that begins at `begin` ends: behind `done`, at `wanted` or a little before.
+
+    Only a long word makes it end later.
+    """
     if wanted >= len(text):
         return len(text)
-    half = begin + (wanted - begin) // 2
+    half = max(begin + (wanted - begin) // 2, done)
     last = None
     for found in _SENTENCE.finditer(text, half, wanted + 1):
         if half < found.end() <= wanted:
             last = found.end()
     if last is not None:
         return last
-    for place in range(wanted, begin, -1):
+    for place in range(wanted, max(begin, done), -1):
         if is_between_words(text, place):
             return place
     # A word longer than a piece: to its end, unless that is far.

@@ -57,6 +57,12 @@ def find(name: str) -> Path:
     return path
 
 
+def has_name(path: Path) -> bool:
+    """Whether the file at `path` lies where indexes with a name do, and so can be nothing else."""
+    root = home()
+    return root is not None and path.parent == root.absolute() / FOLDER
+
+
 def names() -> list[str]:
     """The names of the indexes in the home folder. Raises `DocumentError`."""
     root = home()

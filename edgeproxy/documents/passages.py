@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from edgeproxy.documents.cutting import TOLERANCE, pieces
@@ -32,7 +32,7 @@ class Sizing:
     """How large the passages of an index are: `size` tokens, counted by `ratios`."""
 
     size: int = SIZE
-    ratios: Ratios = Ratios()
+    ratios: Ratios = field(default_factory=Ratios)
 
     @property
     def overlap(self) -> float:
