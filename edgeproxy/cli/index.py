@@ -23,7 +23,7 @@ from edgeproxy.errors import DocumentError, UsageError
 if TYPE_CHECKING:
     from edgeproxy.documents.index import Counts
     from edgeproxy.documents.indexing import Report
-    from edgeproxy.documents.search import Found  # type: ignore[import-not-found,unused-ignore]
+    from edgeproxy.documents.search import Found  # type: ignore[attr-defined,import-not-found,unused-ignore]
     from edgeproxy.documents.sizes import Count
 
 _FILE = click.Path(path_type=Path)
@@ -219,7 +219,7 @@ def search(name: str, words: tuple[str, ...], count: int, as_json: bool) -> None
     """Find the passages of the index called NAME that WORDS, or a question, are about."""
     from edgeproxy.documents.index import Index
     from edgeproxy.documents.named import find
-    from edgeproxy.documents.search import Finder
+    from edgeproxy.documents.search import Finder  # type: ignore[attr-defined,unused-ignore]
 
     with Index(find(name)) as index:
         found = Finder(index).find(" ".join(words), count=count)

@@ -88,12 +88,13 @@ def index_documents(
     """
     if size is not None and not MIN_SIZE <= size <= MAX_SIZE:
         raise UsageError(f"a passage of {size} tokens: give {MIN_SIZE} to {MAX_SIZE}")
+    given = [_there(root) for root in roots]
     with holding(path), telling(path):
         connection = open_to_write(path)
         try:
             run = _Run(path, connection, reader, progress, cancel or Flag())
             try:
-                run.choose_roots(roots)
+                run.choose_roots(given)
                 run.look()
                 run.choose_size(size, count, counted_by)
                 run.work()
@@ -141,17 +142,10 @@ class _Run:
                 self._writer.rollback()
 
     def choose_roots(self, given: Sequence[Path]) -> None:
-        """Add roots to those of the index. Raises `DocumentError` for one that is not there."""
+        """Add roots to those of the index. Raises `UsageError` where there is none at all."""
         kept = self._connection.execute("SELECT path FROM roots ORDER BY path").fetchall()
         roots = [Path(os.fsdecode(path)) for (path,) in kept]
-        for root in given:
-            try:
-                root = absolute(root)
-                root.stat()
-            except (OSError, ValueError, RuntimeError) as error:
-                raise DocumentError(f"{root}: {reason(error)}; check the path") from None
-            if root not in roots:
-                roots.append(root)
+        roots += [root for root in given if root not in roots]
         if not roots:
             raise UsageError("name the folders to index: edgeproxy index FOLDER... -o NAME")
         self._roots = roots
@@ -366,6 +360,16 @@ def _both(held: list[Cut], more: Iterator[Cut]) -> Iterator[Cut]:
     held.clear()
     with _unreadable():
         yield from more
+
+
+def _there(root: Path) -> Path:
+    """A root from the top on. Raises `DocumentError` where there is nothing."""
+    try:
+        found = absolute(root)
+        found.stat()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise DocumentError(f"{root}: {reason(error)}; check the path") from None
+    return found
 
 
 def _state(path: Path) -> tuple[int, int]:
