@@ -31,7 +31,7 @@ _LEADING = frozenset("\u0e40\u0e41\u0e42\u0e43\u0e44\u0ec0\u0ec1\u0ec2\u0ec3\u0e
 _JOINERS = frozenset("\u200d\u200c\u2060")
 _SKIN_TONES = range(0x1F3FB, 0x1F400)
 _REGIONAL = range(0x1F1E6, 0x1F200)
-_JAMO = range(0x1100, 0x1200)
+_JAMO, _LEADING_JAMO = range(0x1100, 0x1200), range(0x1100, 0x1160)
 
 
 def pieces(text: str, ratios: Ratios, size: float, overlap: float) -> Iterator[tuple[int, int]]:
@@ -136,5 +136,5 @@ def _is_between_characters(text: str, place: int) -> bool:
     if 0xDC00 <= code < 0xE000 and 0xD800 <= ord(before) < 0xDC00:
         return False
     if code in _JAMO and ord(before) in _JAMO:
-        return False
+        return code in _LEADING_JAMO and ord(before) not in _LEADING_JAMO
     return not (code in _REGIONAL and ord(before) in _REGIONAL)

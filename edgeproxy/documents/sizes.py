@@ -19,8 +19,6 @@ LATIN, DENSE, OTHER = 4.0, 1.5, 2.5
 LEAST, MOST = 0.25, 12.0
 """Between these is believed what a sample says of characters a token."""
 
-_SAMPLE = 400
-"""Characters of one script in a row that a sample takes at most."""
 _ENOUGH = 2000
 """So many characters of a script have to be in a sample, or it says nothing about that script."""
 
@@ -57,9 +55,8 @@ def calibrate(texts: Iterable[str], count: Count) -> Ratios:
     for text in texts:
         for script, runs in _RUNS.items():
             for run in runs.finditer(text):
-                part = run[0][:_SAMPLE]
-                characters[script] += len(part)
-                tokens[script] += count(part)
+                characters[script] += len(run[0])
+                tokens[script] += count(run[0])
     found = {
         script: min(max(characters[script] / max(tokens[script], 1), LEAST), MOST)
         for script in _RUNS
@@ -70,7 +67,7 @@ def calibrate(texts: Iterable[str], count: Count) -> Ratios:
 
 _RUNS = {
     # Long runs alone: a lone word amid another script is no fair sample.
-    "latin": re.compile("[\\x00-\u036f\u2000-\u206f]{40,}"),
-    "dense": re.compile(f"[{_DENSE}]{{10,}}"),
-    "other": re.compile(f"(?:[^\\x00-\u036f\u2000-\u206f{_DENSE}]+[ \u2000-\u206f]?){{5,}}"),
+    "latin": re.compile("[\\x00-\u036f\u2000-\u206f]{40,400}"),
+    "dense": re.compile(f"[{_DENSE}]{{10,400}}"),
+    "other": re.compile(f"(?:[^\\x00-\u036f\u2000-\u206f{_DENSE}]+[ \u2000-\u206f]?){{5,80}}"),
 }
