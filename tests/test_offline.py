@@ -40,6 +40,13 @@ LINES: dict[str, list[list[str]]] = {
     "fit": [["fit", "factbook", "{questions}", "--limit", "2", "--dry-run"]],
     "bench": [["bench", "--repeats", "1", "--max-tokens", "4"]],
     "doctor": [["doctor"]],
+    "index": [
+        ["index", "{documents}", "-o", "{folder}/new.sqlite", "--trio", "factbook"],
+        ["index", "ls"],
+        ["index", "show", "{index}"],
+        ["index", "search", "{index}", "word"],
+        ["index", "rm", "{index}", "--yes"],
+    ],
     "bundle": [
         ["bundle", "create", "factbook", "-o", "{folder}/new.bundle"],
         ["bundle", "verify", "{bundle}"],

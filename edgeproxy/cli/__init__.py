@@ -42,6 +42,7 @@ VERBS = {
     "fit": "Find how a trio's models serve best together, the expert alone included.",
     "bench": "Measure how fast a trio is on this machine.",
     "doctor": "Tell what this machine can run, what is slow, and what to do.",
+    "index": "Make documents ready to be found, and search them.",
     "bundle": "Carry trios to a machine without a network.",
 }
 
