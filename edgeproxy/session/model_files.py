@@ -22,7 +22,7 @@ from edgeproxy.trios.manifest import Documents
 from edgeproxy.trios.missing import check_here
 
 if TYPE_CHECKING:
-    from edgeproxy.documents.prompting import PassageFinder
+    from edgeproxy.documents.passage_finder import PassageFinder
 
 Progress = Callable[[str, float], None]
 """Called with a role's name and the share of its file that has been loaded, 0 to 1.
@@ -96,7 +96,7 @@ class ModelFiles:
         `DocumentError` for an index that is not there or cannot be read.
         """
         if self._reading is None:
-            from edgeproxy.documents.prompting import PassageFinder  # few need it, and SQLite
+            from edgeproxy.documents.passage_finder import PassageFinder  # few need it, and SQLite
 
             self._passages = PassageFinder(asked, lambda text: len(vocab.encode(text)))
             self._reading = Reading(self._passages, asked.to)
