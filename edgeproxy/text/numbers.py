@@ -118,9 +118,7 @@ def placed_numbers(text: str) -> list[PlacedNumber]:
     if all(len(piece) == 1 for piece in pieces):
         return found
     origins = [at for at, piece in enumerate(pieces) for _ in piece]
-    return [
-        one._replace(start=origins[one.start], end=origins[one.end - 1] + 1) for one in found
-    ]
+    return [one._replace(start=origins[one.start], end=origins[one.end - 1] + 1) for one in found]
 
 
 def _found(text: str) -> list[PlacedNumber]:
