@@ -1,4 +1,4 @@
-"""The parts of a reply with where they were taken from, and how a person or a program reads them."""
+"""The parts of a reply with what they were taken from, as a person and a program read them."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def as_data(parts: Sequence[Part]) -> list[dict[str, Any]]:
 def clean(text: str) -> str:
     """`text` on one line, without control characters and halves of surrogate pairs."""
     kept = "".join(
-        c if c.isprintable() or unicodedata.category(c) == "Cf" and c in "\u200c\u200d" else " "
+        c if c.isprintable() or (unicodedata.category(c) == "Cf" and c in "\u200c\u200d") else " "
         for c in text
     )
     return " ".join(kept.split())

@@ -1,8 +1,9 @@
-"""Which passage each part of a reply was taken from, by what matches and not by what a model claims.
+"""Which passage each part of a reply was taken from: by what matches, not by what a model claims.
 
 - What stands in the question is no evidence: an answer about Chad that says "Chad" proves nothing.
   A part that says nothing else is an echo. A form of a word of the question (Bulgarian, where it
-  has Bulgaria) counts only where a passage has that very form, and its absence does no harm.
+  has Bulgaria) counts only where a passage has it otherwise than the question does; where a
+  passage has just the word of the question, it counts neither for that passage nor against it.
 - Common words are no evidence. A number weighs most, then names, then long words; where many
   passages were given, less what most of them hold. An index can give better weights.
 - A short part, as a value is, has to stand whole in one passage, its words near each other. Of a
@@ -27,7 +28,7 @@ from collections.abc import Callable, Sequence
 from edgeproxy.documents.alike import Forms
 from edgeproxy.documents.cited import Part, Source, as_data, in_words
 from edgeproxy.documents.evidence import Context, New, choose
-from edgeproxy.documents.holding import EXACT, Held, readings
+from edgeproxy.documents.holding import Held, readings
 from edgeproxy.documents.passage import Passage
 from edgeproxy.documents.pieces import Piece, pieces
 from edgeproxy.documents.quoting import quotation
@@ -67,14 +68,14 @@ class _Asked:
     """The words and numbers of a question."""
 
     def __init__(self, asked: Sequence[Token]) -> None:
-        self._words = {token.key for token in asked if not token.number}
-        self._forms = Forms(self._words)
+        self.words = {token.key for token in asked if not token.number}
+        self._forms = Forms(self.words)
         self._values = {value for token in asked for value in readings(token.number)}
 
     def holds(self, token: Token) -> bool:
         if token.number:
             return not self._values.isdisjoint(readings(token.number))
-        return token.key in self._words
+        return token.key in self.words
 
     def holds_a_form(self, token: Token) -> bool:
         return not token.number and bool(self._forms.of(token.key))
@@ -105,12 +106,13 @@ def _new(row: Sequence[Token], asked: _Asked, held: Held) -> list[New]:
         weight = held.weigh(token)
         if not weight or asked.holds(token):
             continue
-        is_form = asked.holds_a_form(token)
-        hits = [hit for hit in held.hits(token) if hit.grade == EXACT or not is_form]
+        beside: set[int] = set()
+        hits = held.hits(token)
+        if is_form := asked.holds_a_form(token):
+            hits, beside = held.apart(token, asked.words)
         found = {number: (hit.grade, at) for hit in hits for number, at in hit.positions.items()}
-        new.append(New(token, weight, is_form, found))
-    others = [one for one in new if one.found or not one.is_form]
-    return others or new
+        new.append(New(token, weight, is_form, found, beside))
+    return new
 
 
 def _part(reply: str, piece: Piece, new: Sequence[New], chosen: list[int], held: Held) -> Part:

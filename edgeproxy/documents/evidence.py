@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ JOINS, TOGETHER = 0.25, 0.6
 """The share that a further passage has to add, and that two without a half each have to hold."""
 MOST_SOURCES = 3
 ENOUGH, LITTLE = 0.85, 0.55
-"""Evidence of less weight than that asks for the question too, and below `LITTLE` for more of it."""
+"""Evidence of less weight asks for the question too, and below `LITTLE` for more of it."""
 WELL, SOMEWHAT = 0.5, 0.25
 """The shares of the question that a passage has to hold besides little and weaker evidence."""
 STRONG = 0.65
@@ -33,13 +33,15 @@ class New:
     """A token that the question does not have.
 
     `found` has, by the number of a passage, how well it matches there, 0 to 1, and its places.
-    `is_form` marks a form of a word of the question.
+    `is_form` marks a form of a word of the question, and `beside` has the passages where that word
+    stands.
     """
 
     token: Token
     weight: float
     is_form: bool = False
     found: dict[int, tuple[float, list[int]]] = field(default_factory=dict)
+    beside: Set[int] = frozenset()
 
     @property
     def is_unheard_of(self) -> bool:
@@ -86,8 +88,7 @@ def choose(new: Sequence[New], context: Sequence[Context]) -> list[int]:
 def _share(new: Sequence[New], number: int) -> _Share:
     held = [one for one in new if number in one.found]
     covered = sum(one.weight * one.found[number][0] for one in held)
-    forms_alone = all(one.is_form for one in new)
-    total = sum(one.weight for one in new if forms_alone or not one.is_form or number in one.found)
+    total = sum(one.weight for one in new if number in one.found or number not in one.beside)
     return _Share(number, covered, covered / total if total else 0.0, held)
 
 

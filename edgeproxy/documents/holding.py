@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Container, Hashable, Iterable, Sequence
 from fractions import Fraction
 from typing import NamedTuple, TypeVar
 
@@ -34,7 +34,6 @@ class Hit(NamedTuple):
 
     grade: float
     positions: Positions
-    key: str = ""
 
 
 class Held:
@@ -84,6 +83,14 @@ class Held:
             if len(holding) > _MOST * len(self.passages):
                 return token.weight * _LESS
         return token.weight
+
+    def apart(self, token: Token, words: Container[str]) -> tuple[list[Hit], set[int]]:
+        """The hits of a word where no form of it among `words` counts; the passages of those."""
+        forms = self._forms.of(token.key, is_name=token.is_name)
+        other = _joined(self._words[form] for form in forms if form not in words)
+        exact = Hit(EXACT, self._words.get(token.key, {}))
+        left_out = {n for form in forms if form in words for n in self._words[form]}
+        return _once([exact, Hit(FORM, other)]), left_out
 
     def hits(self, token: Token) -> list[Hit]:
         """Where `token` stands, the closest matches first; each passage in one hit only."""
