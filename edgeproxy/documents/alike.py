@@ -44,6 +44,8 @@ def alike(one: str, other: str, *, is_name: bool = False) -> bool:
         return shared >= _STEM and (long == 1 or tail in _NAME_TAILS)
     if shared < _STEM:
         return shared == _STEM - 1 and (short, long) == (0, 1)
+    if short and long > 1 and shared == _STEM:  # Paris, parity
+        return False
     return short == 0 or 3 * shared >= 2 * (shared + long)
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from edgeproxy.text.words import words
 
 _WORDS = {
-    "en": "a again often still thus today well about above according after all also am an and another answer any are as at be"
+    "en": "again often still thus today well"
+    " a about above according after all also am an and another answer any are as at be"
     " because been before being below both but by can context could did do document"
     " documents does don each either file following for from given had has have he her"
     " here him his how however i if in information into is it its itself just know ll may"

@@ -155,8 +155,21 @@ def test_names_and_numbers_that_stand_nowhere_are_told_apart() -> None:
     assert not part.is_supported
 
 
+@pytest.mark.parametrize(("said", "held"), [("Paris", "parity"), ("Austria", "Australia")])
+def test_words_that_begin_alike_are_not_all_forms_of_one(said: str, held: str) -> None:
+    assert cited(f'["{said}"]', "", passages(f"A: {held}")) == [None]
+
+
 def test_niger_is_not_nigeria() -> None:
-    assert cited('["Niger"]', "", passages("Neighbours: Nigeria")) == [None]
+    assert cited("The river is the Niger.", "", passages("Neighbours: Nigeria")) == [None]
+
+
+@pytest.mark.parametrize(
+    ("said", "held"), [("franc", "francs"), ("Москве", "Москва"), ("서울입니다", "서울")]
+)
+def test_a_form_of_a_word_is_that_word(said: str, held: str) -> None:
+    question = "Which city or money?"
+    assert cited(f'["{said}"]', question, passages(f"City or money: {held}")) == [0]
 
 
 def test_lines_name_each_passage_once_and_what_stands_in_none() -> None:
