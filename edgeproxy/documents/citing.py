@@ -107,9 +107,10 @@ def _new(row: Sequence[Token], asked: _Asked, held: Held) -> list[New]:
         if not weight or asked.holds(token):
             continue
         beside: set[int] = set()
-        hits = held.hits(token)
         if is_form := asked.holds_a_form(token):
             hits, beside = held.apart(token, asked.words)
+        else:
+            hits = held.hits(token)
         found = {number: (hit.grade, at) for hit in hits for number, at in hit.positions.items()}
         new.append(New(token, weight, is_form, found, beside))
     return new

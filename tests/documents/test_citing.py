@@ -250,5 +250,5 @@ def test_long_replies_end(unit: str) -> None:
 
 @pytest.mark.slow
 def test_many_like_words_end() -> None:
-    text = " ".join(f"abcd{chr(97 + n % 26)}{chr(97 + n // 26 % 26)}" for n in range(40_000))
+    text = " ".join(f"abcd{chr(97 + n % 26)}{chr(97 + n // 26 % 26)}" for n in range(10_000))
     cite(text, passages(*[f"A: {text[:4000]}"] * 100), "abcdzz")
