@@ -21,6 +21,7 @@ MAX_LINES = 500
 LAYERS = (
     "errors",
     "units",
+    "text",
     "files",
     "gguf",
     "core",

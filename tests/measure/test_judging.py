@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from edgeproxy.errors import UsageError
 from edgeproxy.measure.judging import JUDGES, Fields, judge
 from edgeproxy.measure.judging.json_fields import first_object
-from edgeproxy.measure.judging.numbers import numbers
+from edgeproxy.text.numbers import numbers
 
 CHOICES = {"A": "Rome", "B": "Paris", "C": "New York", "D": "York"}
 STRANGE = st.text(

@@ -14,7 +14,7 @@ from edgeproxy.measure.judging.judge import (
 )
 from edgeproxy.measure.judging.text import first_line, is_right, is_said
 from edgeproxy.measure.judging.verdict import Fields, Verdict
-from edgeproxy.measure.judging.words import words
+from edgeproxy.text.words import words
 
 __all__ = [
     "DEFAULT_JUDGE",

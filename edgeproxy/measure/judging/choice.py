@@ -22,7 +22,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from edgeproxy.measure.judging.markers import after_marker
 from edgeproxy.measure.judging.verdict import Verdict
-from edgeproxy.measure.judging.words import HANGUL, KATAKANA, UNSPACED, stands_in, words
+from edgeproxy.text.words import HANGUL, KATAKANA, UNSPACED, stands_in, words
 
 Choices = Mapping[str, str]
 """The text of each choice by its label; empty where the questions' own text has them."""

@@ -19,7 +19,7 @@ from fractions import Fraction
 from typing import Any, NoReturn
 
 from edgeproxy.measure.judging.verdict import Fields, Verdict
-from edgeproxy.measure.judging.words import words
+from edgeproxy.text.words import words
 
 _TRIES = 200
 """How many opening braces of a reply are looked at."""

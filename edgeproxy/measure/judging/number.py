@@ -13,8 +13,8 @@ import re
 from collections.abc import Sequence
 
 from edgeproxy.measure.judging.markers import after_marker
-from edgeproxy.measure.judging.numbers import Number, numbers
 from edgeproxy.measure.judging.verdict import Verdict
+from edgeproxy.text.numbers import Number, numbers
 
 _DONE = re.compile(r"####.*\d.*\n")
 

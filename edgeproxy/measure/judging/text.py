@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from edgeproxy.measure.judging.verdict import Verdict
-from edgeproxy.measure.judging.words import stands_in, words
+from edgeproxy.text.words import stands_in, words
 
 
 def first_line(reply: str) -> str:

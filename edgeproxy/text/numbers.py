@@ -19,10 +19,13 @@ import unicodedata
 from fractions import Fraction
 from typing import NamedTuple
 
-from edgeproxy.measure.judging.words import MAY_PRECEDE_A_SIGN
+from edgeproxy.text.words import MAY_PRECEDE_A_SIGN
 
 _MAX_DIGITS = 60
 """A number of more digits is none: nobody asks for it, and its value would cost time."""
+
+_NEAR = 20
+"""How many characters before a word for minus may lie between it and a number."""
 
 _SPACES = "\u00a0\u2009\u202f "
 _GROUPED = (
@@ -88,10 +91,38 @@ class Number(NamedTuple):
         return value in (self.value, self.otherwise)
 
 
+class PlacedNumber(NamedTuple):
+    """A number and where it stands: `start` to `end` in the text, its unit not included.
+
+    `step` is the value of the last digit that is written: 0.1 in 3.5, 100,000 in "3.5 million".
+    """
+
+    start: int
+    end: int
+    number: Number
+    step: Fraction
+
+
 def numbers(text: str) -> list[Number]:
     """The numbers of `text`, in order."""
-    text = _plain(text)
-    found: list[Number] = []
+    plain = "".join(_plain(text))
+    for pattern, written in _LATEX:
+        plain = pattern.sub(written, plain)
+    return [found.number for found in _found(plain)]
+
+
+def placed_numbers(text: str) -> list[PlacedNumber]:
+    """The numbers of `text` as `numbers` finds them, with their places; LaTeX is not read."""
+    pieces = _plain(text)
+    found = _found("".join(pieces))
+    if all(len(piece) == 1 for piece in pieces):
+        return found
+    origins = [at for at, piece in enumerate(pieces) for _ in piece]
+    return [one._replace(start=origins[one.start], end=origins[one.end - 1] + 1) for one in found]
+
+
+def _found(text: str) -> list[PlacedNumber]:
+    found: list[PlacedNumber] = []
     at = joins = 0  # joins: where a part of the last number has ended that may go on, as 1億2千万
     while match := _NUMBER.search(text, at):
         at = match.end()
@@ -100,12 +131,20 @@ def numbers(text: str) -> list[Number]:
             continue
         scale, at = _scale(text, at)
         number = Number(*(None if v is None else v * scale for v in number))  # type: ignore[arg-type]
-        if found and joins >= 0 and text[joins : match.start()] in _JOINS[text[joins - 1]]:
-            last = found.pop().value
+        start = match.start()
+        if found and joins >= 0 and text[joins:start] in _JOINS[text[joins - 1]]:
+            start, _, (last, _), _ = found.pop()
             number = Number(last + (number.value if last >= 0 else -number.value))
-        found.append(number)
+        found.append(PlacedNumber(start, at, number, _step(match) * scale))
         joins = at if text[at - 1] in _UNITS else -1
     return found
+
+
+def _step(match: re.Match[str]) -> Fraction:
+    if match["part"]:
+        return Fraction(1, max(1, int(match["of"])))
+    decimals = _with_point(match["digits"]).partition(".")[2]
+    return Fraction(1, 10 ** len(decimals)) * _power(match)
 
 
 def _number(match: re.Match[str], text: str) -> Number | None:
@@ -122,7 +161,8 @@ def _is_minus(match: re.Match[str], text: str) -> bool:
     if not sign or sign == "+":
         return False
     # In "10 minus 3" the word is no sign.
-    return len(sign) == 1 or not text[: match.start()].rstrip()[-1:].isdigit()
+    before = text[max(0, match.start() - _NEAR) : match.start()]
+    return len(sign) == 1 or not before.rstrip()[-1:].isdigit()
 
 
 def _fraction(match: re.Match[str]) -> list[Fraction]:
@@ -131,13 +171,17 @@ def _fraction(match: re.Match[str]) -> list[Fraction]:
 
 
 def _decimal(match: re.Match[str]) -> list[Fraction]:
-    power = match["exponent"] or match["power"] or (match["raised"] or "0").translate(_RAISED)
-    scale = Fraction(10) ** int(power.replace("\u2212", "-"))
+    scale = _power(match)
     digits = match["digits"]
     if _AMBIGUOUS.fullmatch(digits):
         values = [digits.replace(",", ""), digits.translate({ord("."): None, ord(","): "."})]
         return [Fraction(value) * scale for value in values]
     return [Fraction(_with_point(digits)) * scale]
+
+
+def _power(match: re.Match[str]) -> Fraction:
+    power = match["exponent"] or match["power"] or (match["raised"] or "0").translate(_RAISED)
+    return Fraction(10) ** int(power.replace("\u2212", "-"))
 
 
 def _with_point(digits: str) -> str:
@@ -165,8 +209,10 @@ def _scale(text: str, at: int) -> tuple[int, int]:
     return 1, at
 
 
-def _plain(text: str) -> str:
-    """`text` with the digits, signs and separators of ASCII where it has their likes."""
+def _plain(text: str) -> list[str]:
+    """For each character of `text`: ASCII's digits, signs and separators where it is their like."""
+    if text.isascii():
+        return list(text)
     kept: list[str] = []
     for c in text:
         if c.isdecimal():
@@ -178,7 +224,4 @@ def _plain(text: str) -> str:
             kept.append(before + unicodedata.normalize("NFKD", c))
         else:
             kept.append(c)
-    plain = "".join(kept)
-    for pattern, written in _LATEX:
-        plain = pattern.sub(written, plain)
-    return plain
+    return kept
