@@ -18,11 +18,13 @@ CHUNK = 1 << 18
 """How many bytes are read at once."""
 
 FALLBACK = "windows-1252"
-KNOWN = (
+_NAMES = (
     "windows-1252 windows-1251 windows-1250 windows-1253 windows-1254 windows-1255 windows-1256 "
     "windows-1257 windows-1258 iso8859-2 iso8859-5 iso8859-7 iso8859-9 iso8859-15 koi8-r koi8-u "
-    "shift_jis euc_jp iso2022_jp gb18030 big5 euc_kr cp949 tis-620 cp437 cp850 cp852 cp866 mac-roman"
-).split()
+    "shift_jis euc_jp iso2022_jp gb18030 big5 euc_kr cp949 tis-620 cp437 cp850 cp852 cp866 "
+    "mac-roman"
+)
+KNOWN = _NAMES.split()
 """What a text may be in, besides Unicode's own, in the order in which a doubt is settled."""
 
 _MARKS = (

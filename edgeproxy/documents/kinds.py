@@ -6,7 +6,7 @@ May touch: the files that it is given, read only.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -47,13 +47,14 @@ KINDS = (TEXT, MARKDOWN, HTML, CSV, JSON, JSON_LINES, PDF, WORD)
 
 BY_SUFFIX = {suffix: kind for kind in KINDS for suffix in kind.suffixes}
 
-NOT_READ = frozenset(
-    ".7z .a .aac .avi .bin .bmp .bz2 .class .db .dll .doc .dylib .eps .epub .exe .flac .gguf .gif "
-    ".gz .heic .ico .iso .jar .jpeg .jpg .lock .m4a .mkv .mov .mp3 .mp4 .npy .npz .o .odp .ods .odt "
-    ".ogg .onnx .otf .parquet .pkl .png .ppt .pptx .ps .psd .pt .pyc .rar .rtf .safetensors .so "
-    ".sqlite .svg .tar .tgz .tif .tiff .ttf .wasm .wav .webm .webp .whl .woff .woff2 .xls .xlsx .xz "
-    ".zip .zst".split()
+_NOT_READ = (
+    ".7z .a .aac .avi .bin .bmp .bz2 .class .db .dll .doc .dylib .eps .epub .exe .flac .gguf "
+    ".gif .gz .heic .ico .iso .jar .jpeg .jpg .lock .m4a .mkv .mov .mp3 .mp4 .npy .npz .o "
+    ".odp .ods .odt .ogg .onnx .otf .parquet .pkl .png .ppt .pptx .ps .psd .pt .pyc .rar .rtf "
+    ".safetensors .so .sqlite .svg .tar .tgz .tif .tiff .ttf .wasm .wav .webm .webp .whl "
+    ".woff .woff2 .xls .xlsx .xz .zip .zst"
 )
+NOT_READ = frozenset(_NOT_READ.split())
 """Suffixes of pictures, sound, programs, archives and formats without a reader here."""
 
 HEAD = 1 << 16
@@ -150,7 +151,9 @@ def _looked_at(source: Source) -> tuple[Kind, str]:
     return kind, name
 
 
-def _whole(source: Source, read: Callable[[Source], Iterator[Block]]) -> Iterator[Block]:
+def _whole(
+    source: Source, read: Callable[[Source], Iterator[Block]]
+) -> Generator[Block, None, None]:
     """A reader's blocks as they leave: clean, not empty, and not too large."""
     try:
         for text, trail, place in read(source):

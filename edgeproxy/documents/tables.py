@@ -35,9 +35,12 @@ def is_header(rows: Sequence[Sequence[str]]) -> bool:
     if any(len(cell) > MAX_COLUMN_NAME for cell in first):
         return False
     numbers = [cell for cell in first if _NUMBER.fullmatch(cell)]
-    years = [cell for cell in numbers[1:] if _YEAR.fullmatch(cell)]
-    if numbers and (numbers[0] == first[0] or not years or len(years) < len(numbers) - 1):
+    if numbers and (numbers[0] == first[0] or len(numbers) < 2):
+        return False
+    if not all(_YEAR.fullmatch(cell) for cell in numbers):
         return False
     return not any(
-        name and name == one_line(cell) for row in rows[1:] for name, cell in zip(first, row)
+        name and name == one_line(cell)
+        for row in rows[1:]
+        for name, cell in zip(first, row, strict=False)
     )

@@ -35,8 +35,8 @@ class _Lines:
         self._length += len(line)
         if self._length > MAX_ROW:
             raise self._source.unreadable(
-                f"row {self.row} has more than {MAX_ROW:,} characters by line {number}; a quotation "
-                "mark may be open"
+                f"row {self.row} has more than {MAX_ROW:,} characters by line {number}; a "
+                "quotation mark may be open"
             )
         return line.replace("\0", "")
 

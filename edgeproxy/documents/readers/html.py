@@ -16,14 +16,16 @@ from edgeproxy.documents.tables import row_text
 from edgeproxy.documents.trails import MAX_HEADING, Headings
 
 _LEVELS = {f"h{level}": level for level in range(1, 7)}
-_SKIPPED = frozenset(
+_SKIPPED_NAMES = (
     "script style template noscript svg math nav iframe object select textarea button audio video "
-    "canvas datalist dialog".split()
+    "canvas datalist dialog"
 )
-_BLOCKS = frozenset(
+_SKIPPED = frozenset(_SKIPPED_NAMES.split())
+_BLOCKS_NAMES = (
     "html body main article section div p ul ol li dl dt dd blockquote pre figure figcaption aside "
-    "header footer address details summary form fieldset hr table caption thead tbody tr".split()
+    "header footer address details summary form fieldset hr table caption thead tbody tr"
 )
+_BLOCKS = frozenset(_BLOCKS_NAMES.split())
 _MAX_CELLS = 1000
 
 

@@ -17,7 +17,7 @@ TOO_LARGE = (
 
 
 def read(source: Source) -> Iterator[Block]:
-    """Its fields. Raises `UnreadableError` for what is not JSON, too large or too deep; `OSError`."""
+    """Its fields. Raises `UnreadableError`: not JSON, too large, nested too deep; `OSError`."""
     if source.size() > MAX_BYTES and json_lines.fits(source):
         yield from json_lines.read(source)
         return

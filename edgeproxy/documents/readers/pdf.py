@@ -22,7 +22,7 @@ _HYPHEN = re.compile(r"(?<=[^\W\d_])[-\u2010\xad]\n(?=[^\W\d_A-Z])")
 _ENDS_SENTENCE = re.compile(r"[.!?:;\u2026\u3002][\"'\u201d\u2019)\]]*$")
 _ITEM = re.compile(r"(?:[-*\u2022\u2023\u25aa\u25cf\u2013]|\(?\d{1,3}[.)]|\(?[a-z][.)])\s")
 _SHORT_LINE = 0.75
-"""A line that ends a sentence and is shorter than this share of the page's longest ends a paragraph."""
+"""Of the page's longest line: a shorter one that ends a sentence ends a paragraph."""
 
 
 def read(source: Source) -> Iterator[Block]:

@@ -7,8 +7,8 @@ A title is a short text, in this order:
 2.  such a field of an object in it that is called "metadata", "meta", "info" or "header", or that
     is all it has
 3.  a form of a name: a field of an object whose own name ends with "name" or "title", no more than
-    three levels down; the topmost such object, and in it a "short" or "common" form before a "long",
-    "official" or "full" one, and those before "local" ones
+    three levels down; the topmost such object, and in it a "short" or "common" form before a
+    "long", "official" or "full" one, and those before "local" ones
 
 "none", "unknown" and the like are no titles. Objects in lists are not looked into.
 """

@@ -150,7 +150,8 @@ def _leaf(value: Any) -> str | None:
 
 
 def _joined(texts: Iterable[str]) -> str | None:
-    found, length = [], 0
+    found: list[str] = []
+    length = 0
     for text in filter(None, texts):
         length += len(text)
         if found and length > MAX_JOINED:

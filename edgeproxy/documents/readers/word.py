@@ -180,7 +180,7 @@ class _Reader:
 
 
 def _text_of(element: Any) -> str:
-    """The text in `element`, tabs and breaks in it, without what is there twice for old programs."""
+    """The text in `element`, without the copies that are there for old programs."""
     texts: list[str] = []
     skipped = {id(inner) for old in element.iter(_OLD_COPY) for inner in old.iter()}
     for inner in element.iter(_W + "t", _W + "tab", _W + "br", _W + "cr", _W + "p"):
