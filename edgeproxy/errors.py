@@ -8,6 +8,8 @@
     ├── StoreError            an installed trio or the store is damaged, or cannot be changed
     ├── HubError              the hub refuses, is out of reach, or has another file
     ├── BundleError           a bundle is damaged or not what it claims, or cannot be made
+    ├── DocumentError         a document, or an index of documents, cannot be read
+    │   └── UnreadableError   one document cannot: damaged, encrypted, too large, not text
     ├── VocabularyError       two vocabularies cannot be combined
     ├── TuningError           tuning is impossible here, failed, or made no sound adapter
     ├── DocumentError         a document, or an index of documents, cannot be read or written
@@ -60,6 +62,19 @@ class HubError(EdgeproxyError):
 
 class BundleError(EdgeproxyError):
     """A bundle is damaged, not what it claims, not from whom it should be, or cannot be made."""
+
+
+class DocumentError(EdgeproxyError):
+    """A document, or an index of documents, cannot be read; the message names it and the reason."""
+
+
+class UnreadableError(DocumentError):
+    """One document cannot be read: it is damaged, encrypted, too large, or not what it claims."""
+
+    def __init__(self, path: object, what: str) -> None:
+        super().__init__(f"{path}: {what}")
+        self.path = str(path)
+        self.what = what
 
 
 class VocabularyError(EdgeproxyError):

@@ -1,1 +1,1 @@
-"""Files of one kind each -> blocks of text, with what leads to them and where they are."""
+"""One reader a kind of document: `read(source)` gives its blocks."""
