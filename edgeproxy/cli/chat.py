@@ -25,11 +25,13 @@ from edgeproxy.cli.ui.options import (
 )
 from edgeproxy.cli.ui.output import say, write
 from edgeproxy.cli.ui.slash import COMMANDS, Slash
+from edgeproxy.cli.ui.sources import readers_in_words, say_sources
 from edgeproxy.cli.ui.stats import stats_line, steering_in_words
 from edgeproxy.errors import ContextFullError, EdgeproxyError, PromptError
 
 if TYPE_CHECKING:
     from edgeproxy.decode.sample import Sampling
+    from edgeproxy.session.session import Session
 
 _NOTES = {
     "length": CUT_AT_LENGTH,
@@ -76,11 +78,20 @@ def command(
         chat = _Chat(ready, sampling, reply.max_tokens, system, cached if stats else None)
         if is_interactive():
             say(
-                f"{session.recipe.name}, {steering_in_words(session.steering)}. "
+                f"{session.recipe.name}, {_setting_in_words(session)}. "
                 "/help tells the commands; Ctrl-D leaves.",
                 dim=True,
             )
         return chat.run(line_reader(list(COMMANDS)))
+
+
+def _setting_in_words(session: Session) -> str:
+    """How the models answer, and who of them reads documents where there are any."""
+    steering = steering_in_words(session.steering)
+    documents = session.recipe.documents
+    if session.reading is None or documents is None:
+        return steering
+    return f"{steering}; {readers_in_words(session.reading.readers)} {documents.index}"
 
 
 class _Chat:
@@ -166,6 +177,8 @@ class _Chat:
             say(_NOTES[turn.finish_reason], dim=True)
         elif not turn.text:
             say(_EMPTY, dim=True)
+        say_sources(turn)
+        self._slash.read = turn.read
         if self._stats is not None:
             say(stats_line(session, turn, self._ready.load_seconds, self._stats), dim=True)
         if presses.count > 1:

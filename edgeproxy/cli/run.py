@@ -24,6 +24,7 @@ from edgeproxy.cli.ui.options import (
     system_option,
 )
 from edgeproxy.cli.ui.output import say, write, write_json
+from edgeproxy.cli.ui.sources import documents_as_json, say_sources
 from edgeproxy.cli.ui.stats import stats_line
 from edgeproxy.errors import Cancelled
 
@@ -45,7 +46,8 @@ Examples:
 \b
 --json prints one object: text, finish_reason (stop, length, context or cancelled), tokens (id,
 text and logprob each; the token that ended the reply has no text), usage, alpha,
-base_weight, plausibility, policy, seed, trio.""",
+base_weight, plausibility, policy, seed, trio; and with documents what was read of them by whom,
+and what of the reply was taken from where.""",
 )
 @click.argument("prompt", callback=only_text)
 @system_option
@@ -93,6 +95,7 @@ def command(
             write_json(_as_json(said, turn, session, seed))
         else:
             write("\n")
+            say_sources(turn)
         if stats:
             say(stats_line(session, turn, ready.load_seconds, cached))
         ending = turn.finish_reason
@@ -131,4 +134,5 @@ def _as_json(pieces: list[Piece], turn: Turn, session: Session, seed: int) -> di
         **asdict(session.steering),
         "seed": seed,
         "trio": session.recipe.name,
+        **({} if session.reading is None else {"documents": documents_as_json(turn)}),
     }

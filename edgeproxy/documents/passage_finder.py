@@ -22,7 +22,7 @@ class PassageFinder:
     def __init__(self, asked: Documents, count_tokens: Callable[[str], int]) -> None:
         self._asked = asked
         self._count_tokens = count_tokens
-        self._index = Index.open(find(asked.index))
+        self._index = Index(find(asked.index))
         self._finder = Finder(self._index)
 
     def __call__(self, messages: Sequence[Message], count: int | None = None) -> Sequence[Found]:

@@ -11,14 +11,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from edgeproxy.core.check import one_of
 from edgeproxy.documents.prompting import with_passages
-from edgeproxy.documents.search import Found
 from edgeproxy.errors import UsageError
 from edgeproxy.prompts.formats import Message
 from edgeproxy.trios.manifest import Documents, Readers
+
+if TYPE_CHECKING:
+    from edgeproxy.documents.search import Found
 
 ROLES: Mapping[str, frozenset[str]] = MappingProxyType(
     {
@@ -33,7 +35,7 @@ ROLES: Mapping[str, frozenset[str]] = MappingProxyType(
 _REMEMBERED = 256
 """Questions whose passages are remembered, for several systems that are asked the same."""
 
-Find = Callable[[Sequence[Message]], Sequence[Found]]
+Find = Callable[[Sequence[Message]], "Sequence[Found]"]
 """Finds the passages for the last message of a conversation, the best one first."""
 
 

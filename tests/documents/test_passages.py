@@ -95,9 +95,7 @@ def test_thai_is_cut_between_characters_with_their_signs() -> None:
         assert part[-1] not in "เแโใไ"
 
 
-@pytest.mark.parametrize(
-    "unit", ["e\u0301", "👩\u200d👩\u200d👧", "👍🏽", "\u1112\u1161\u11ab"]
-)
+@pytest.mark.parametrize("unit", ["e\u0301", "👩\u200d👩\u200d👧", "👍🏽", "\u1112\u1161\u11ab"])
 def test_characters_of_several_code_points_stay_whole(unit: str) -> None:
     text = unit * 20_000
     for begin, end in pieces(f"{text} {text}", RATIOS, 64, 12):

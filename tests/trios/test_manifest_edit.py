@@ -157,7 +157,7 @@ def test_results_must_be_tables(tmp_path: Path, results: str) -> None:
 
 
 def test_documents_are_put_in_beside_it_and_changed_again(tmp_path: Path) -> None:
-    first, other = Documents("my-papers", "expert"), Documents("my papers", "all", 5, 600)
+    first, other = Documents("my-papers", "expert"), Documents("my-papers", "all", 5, 600)
     once = with_fit(MANIFEST, PATH, STEERING, FITTED, first)
     assert read(tmp_path, once).documents == first
     twice = with_fit(once, PATH, STEERING, FITTED, other)

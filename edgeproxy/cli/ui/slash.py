@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from edgeproxy.cli.ui.output import say
+from edgeproxy.cli.ui.sources import readers_in_words, say_read
 from edgeproxy.errors import UsageError
 
 if TYPE_CHECKING:
     from edgeproxy.decode.steering import Change
     from edgeproxy.session.conversation import Conversation
+    from edgeproxy.session.reading import Read
     from edgeproxy.session.session import Session
+    from edgeproxy.trios.manifest import Readers
 
 COMMANDS = {
     "/help": "tell these commands",
@@ -18,6 +21,7 @@ COMMANDS = {
     "/base": "/base W sets the weight of what only the base knows: 0 is the expert alone",
     "/mask": "/mask BETA drops tokens that the expert finds implausible, 0 none",
     "/policy": "/policy NAME sets how the weights change from step to step",
+    "/docs": "tell what was read of documents for the last reply; /docs expert sets who reads",
     "/system": "/system TEXT begins anew with a system message, /system off without",
     "/reset": "begin the conversation anew",
     "/quit": "leave; Ctrl-D does too",
@@ -31,6 +35,8 @@ class Slash:
         self._session = session
         self._conversation = conversation
         self.system = system
+        self.read: Read | None = None
+        """What was read of documents for the last reply."""
 
     def obey(self, line: str) -> bool:
         """Do what `line` says; False when it says to leave.
@@ -51,6 +57,8 @@ class Slash:
                 self._steer("plausibility", _number(name, value))
             case "/policy":
                 self._steer("policy", value or None)
+            case "/docs":
+                self._docs(value)
             case "/system":
                 self._system(value)
             case "/reset":
@@ -72,6 +80,19 @@ class Slash:
         now = getattr(session.steering, key)
         shown = now if isinstance(now, str) else f"{now:g}"
         say(f"{key.replace('_', ' ')} is {shown}", dim=True)
+
+    def _docs(self, value: str) -> None:
+        reading = self._session.reading
+        if reading is None:
+            raise UsageError(
+                "there are no documents here; begin with --docs NAME, an index that edgeproxy "
+                "index made"
+            )
+        if value:
+            reading.readers = cast("Readers", value)
+            say(f"{readers_in_words(reading.readers)} the documents", dim=True)
+        else:
+            say_read(self.read)
 
     def _system(self, value: str) -> None:
         if not value:

@@ -1,0 +1,72 @@
+"""What a reply has read of documents, and what of it was taken from where."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from edgeproxy.cli.ui.output import say
+
+if TYPE_CHECKING:
+    from edgeproxy.session.reading import Read
+    from edgeproxy.session.turn import Turn
+    from edgeproxy.trios.manifest import Readers
+
+_WHO: dict[Readers, str] = {
+    "nobody": "nobody reads",
+    "base": "the base reads",
+    "expert": "the expert alone reads",
+    "all": "all three read",
+}
+
+
+def readers_in_words(readers: Readers) -> str:
+    """Who reads documents: "the expert alone reads"."""
+    return _WHO[readers]
+
+
+def say_sources(turn: Turn) -> None:
+    """Tell of each part of a reply which passage it was taken from; nothing where none was read."""
+    if turn.read.readers == "nobody":
+        return
+    if not turn.read.found:
+        say("no document has anything on this", dim=True)
+        return
+    from edgeproxy.documents.citing import in_words
+
+    for line in in_words(_parts(turn)):
+        say(line, dim=True)
+
+
+def say_read(read: Read | None) -> None:
+    """Tell what a reply has read, and who read it."""
+    if read is None or not read.found:
+        say("nothing was read for the last reply")
+        return
+    say(f"for the last reply {readers_in_words(read.readers)}:")
+    for number, found in enumerate(read.found, 1):
+        say(f"{number}. {found.passage.where}: {found.passage.full_text}")
+
+
+def documents_as_json(turn: Turn) -> dict[str, Any]:
+    """The passages that were read, by whom, and what of the reply was taken from them."""
+    from edgeproxy.documents.citing import as_data
+
+    passages = [
+        {
+            "id": found.passage.id,
+            "file": str(found.passage.path),
+            "place": found.passage.place,
+            "trail": list(found.passage.trail),
+            "text": found.passage.text,
+            "score": round(found.score, 4),
+        }
+        for found in turn.read.found
+    ]
+    return {"to": turn.read.readers, "passages": passages, "parts": as_data(_parts(turn))}
+
+
+def _parts(turn: Turn) -> Any:
+    from edgeproxy.documents.citing import cite
+
+    question = next(m.content for m in reversed(turn.asked.messages) if m.role == "user")
+    return cite(turn.text, [found.passage for found in turn.read.found], question)
