@@ -50,7 +50,7 @@ def use(path: Path) -> list[Passage]:
     """Do with an index what can be done; its passages."""
     found: list[Passage] = []
     with Index(path) as index:
-        index.counts(), index.roots(), index.problems(), index.sizing  # noqa: B018
+        index.counts(), index.roots(), index.problems(), index.sizing
         for document in index.documents():
             found += index.passages_of(document.path)
         with index.telling():
@@ -145,7 +145,7 @@ def test_values_of_wrong_types_are_told(path: Path) -> None:
         "UPDATE passages SET trail = '" + "[" * 20_000 + "'",
         "UPDATE passages SET text = x'ff'",
         "UPDATE passages SET text = CAST(x'ff' AS TEXT)",
-        "UPDATE documents SET path = 'text'",
+        "UPDATE documents SET path = 'text' WHERE id = 1",
         "INSERT OR REPLACE INTO settings VALUES('ratios', '1 2 nan')",
     ):
         target = path.with_name("changed.sqlite")

@@ -59,9 +59,7 @@ def test_fifos_are_passed_over_and_counted(tmp_path: Path) -> None:
     assert (list(walk), walk.special) == ([], 2)
 
 
-def test_what_cannot_be_looked_at_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_cannot_be_looked_at_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("a/1", "b/2"):
         write(tmp_path / name, "text")
     scan = os.scandir
