@@ -27,7 +27,7 @@ from edgeproxy.documents.passages import MAX_SIZE, MIN_SIZE, SIZE, Cut, Sizing, 
 from edgeproxy.documents.sizes import Count, calibrate
 from edgeproxy.documents.walk import Walk, absolute
 from edgeproxy.documents.writing import Row, Writer
-from edgeproxy.errors import Cancelled, DocumentError, UsageError
+from edgeproxy.errors import Cancelled, DocumentError, UnreadableError, UsageError
 from edgeproxy.files import ByteProgress, hash_file, reason
 
 Reader = Callable[[Path, Cancel | None], contextlib.AbstractContextManager[Reading]]
@@ -375,6 +375,8 @@ def _unreadable() -> Iterator[None]:
     """Raise `_UnreadableError` for what a reader raises about the document that it reads."""
     try:
         yield
+    except UnreadableError as error:
+        raise _UnreadableError(error.what) from None
     except DocumentError as error:
         raise _UnreadableError(str(error)) from None
     except (OSError, ValueError, RecursionError) as error:
