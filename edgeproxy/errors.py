@@ -12,7 +12,6 @@
     │   └── UnreadableError   one document cannot: damaged, encrypted, too large, not text
     ├── VocabularyError       two vocabularies cannot be combined
     ├── TuningError           tuning is impossible here, failed, or made no sound adapter
-    ├── DocumentError         a document, or an index of documents, cannot be read or written
     ├── OutOfMemoryError      a trio, or tuning, takes more memory than is free
     ├── EngineError           llama.cpp failed, or was used wrongly
     │   ├── EngineLoadError   llama.cpp itself cannot be loaded on this machine
@@ -83,10 +82,6 @@ class VocabularyError(EdgeproxyError):
 
 class TuningError(EdgeproxyError):
     """Tuning cannot begin, came to nothing, or made an adapter that llama.cpp reads otherwise."""
-
-
-class DocumentError(EdgeproxyError):
-    """A document, or an index of documents, cannot be read or written."""
 
 
 class OutOfMemoryError(EdgeproxyError):

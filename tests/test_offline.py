@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from edgeproxy.cli import VERBS
+from tests.helpers.indexes import make_index, write
 from tests.helpers.network import without_network
 from tests.helpers.small_models import write_examples
 
@@ -120,6 +121,8 @@ def test_a_verb_opens_no_socket(
     places = {"questions": questions, "bundle": bundle, "folder": tmp_path}
     places |= {name: factbook.parent / f"{name}.gguf" for name in ("base", "anti-expert")}
     places["examples"] = write_examples(tmp_path / "examples.jsonl", count=6)
+    places |= {"documents": tmp_path / "documents", "index": tmp_path / "index.sqlite"}
+    make_index(places["index"], write(places["documents"] / "a.txt", "a word").parent)
     arguments = [word.format(**places) for word in line]
     done, seen = run(without_network(), RUN, arguments, tmp_path)
     assert seen == ""

@@ -118,6 +118,7 @@ def make(
         return
     _say_problems([(str(where), why) for where, why in report.problems.items()])
     _say_problems([(str(where), "it changed while it was read") for where in report.unsettled])
+    _say_problems([(str(where), f"left out: {why}") for where, why in report.left_out.items()])
     if report.outside:
         say(f"{report.outside} links that lead out of their folder were not followed")
     write_lines([f"{name}: {_in_words(report)}"])
@@ -299,9 +300,11 @@ def _report_as_json(report: Report) -> dict[str, Any]:
         "unchanged": report.same,
         "passages": report.passages,
         "bytes": report.read,
+        "other_files": report.others,
         "links_not_followed": report.outside,
         "special_files": report.special,
         "problems": [{"path": str(p), "problem": why} for p, why in report.problems.items()],
+        "left_out": [{"path": str(p), "problem": why} for p, why in report.left_out.items()],
         "changed_while_read": [str(path) for path in report.unsettled],
     }
 
@@ -312,6 +315,7 @@ def _in_words(report: Report) -> str:
     text = f"{report.new:,} new, {report.changed:,} changed, {report.gone:,} gone, "
     text += f"{report.same:,} as before; {report.passages:,} passages"
     text += f", {in_units(report.read)} read" if report.read else ""
+    text += f"; {report.others:,} other files passed over" if report.others else ""
     return text + (f"; {len(report.problems):,} could not be read" if report.problems else "")
 
 

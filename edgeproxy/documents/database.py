@@ -56,7 +56,7 @@ def _in_words(error: sqlite3.DatabaseError, path: Path) -> str:
     if "is full" in said:
         return "the disk is full; free some space and do it again (what was done is kept)"
     if "locked" in said:
-        return "somebody else is writing to this index; try again when they are done"
+        return "somebody else is using this index; try again when they are done"
     if "readonly" in said or "read-only" in said:
         return "this index cannot be written to; check its permissions and those of its folder"
     if "unable to open" in said:

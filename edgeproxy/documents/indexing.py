@@ -13,21 +13,25 @@ import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from edgeproxy.core.cancel import Cancel, Flag
 from edgeproxy.documents.database import BESIDE, close_written, holding, open_to_write, telling
 from edgeproxy.documents.index import UNSETTLED, read_setting, read_sizing
+from edgeproxy.documents.kinds import NOT_READ, Reading, kind_of, open_document
 from edgeproxy.documents.passage import Block
 from edgeproxy.documents.passages import MAX_SIZE, MIN_SIZE, SIZE, Cut, Sizing, passages
-from edgeproxy.documents.reading import Reader, read_text
 from edgeproxy.documents.sizes import Count, calibrate
 from edgeproxy.documents.walk import Walk, absolute
 from edgeproxy.documents.writing import Row, Writer
-from edgeproxy.errors import Cancelled, DocumentError, UsageError
+from edgeproxy.errors import Cancelled, DocumentError, UnreadableError, UsageError
 from edgeproxy.files import ByteProgress, hash_file, reason
+
+Reader = Callable[[Path, Cancel | None], contextlib.AbstractContextManager[Reading]]
+"""Opens a document, as `open_document` does."""
 
 TRANSACTION = 1.5
 """A transaction of small documents ends after so many seconds."""
@@ -48,7 +52,9 @@ class Report:
     """What a run has done: documents that are `new`, `changed`, `gone`, and the `same` as before.
 
     `problems` are files and folders that could not be read, and why. `unsettled` changed while they
-    were read. `outside` counts links that lead out of a folder, `special` FIFOs and devices.
+    were read. `left_out` says of documents what parts of them were left out, and why. `others` are
+    files of kinds that are not read, as pictures. `outside` counts links that lead out of a folder,
+    `special` FIFOs and devices.
     """
 
     new: int = 0
@@ -57,6 +63,8 @@ class Report:
     same: int = 0
     problems: dict[Path, str] = field(default_factory=dict)
     unsettled: list[Path] = field(default_factory=list)
+    left_out: dict[Path, str] = field(default_factory=dict)
+    others: int = 0
     outside: int = 0
     special: int = 0
     passages: int = 0
@@ -75,7 +83,7 @@ def index_documents(
     size: int | None = None,
     count: Count | None = None,
     counted_by: str = "",
-    reader: Reader = read_text,
+    reader: Reader = open_document,
     progress: ByteProgress | None = None,
     cancel: Cancel | None = None,
 ) -> Report:
@@ -166,11 +174,17 @@ class _Run:
         self._tell("looking for files")
         self._connection.executemany(
             "INSERT OR IGNORE INTO seen VALUES(?, ?, ?)",
-            ((os.fsencode(path), size, mtime_ns) for path, size, mtime_ns in walk),
+            ((os.fsencode(p), size, mtime_ns) for p, size, mtime_ns in walk if self._may_be(p)),
         )
         self.report.outside, self.report.special = walk.outside, walk.special
         self.report.problems |= walk.unread
         self._unread = [os.fsencode(path) for path in walk.unread]
+
+    def _may_be(self, path: Path) -> bool:
+        """Whether a file may be a document, by its name; one that cannot is counted."""
+        is_other = path.suffix.lower() in NOT_READ
+        self.report.others += is_other
+        return not is_other
 
     def choose_size(self, size: int | None, count: Count | None, counted_by: str) -> None:
         """Settle how large passages are: as before, or as is asked now."""
@@ -245,6 +259,10 @@ class _Run:
         size = 0
         try:
             size, mtime_ns = _state(path)
+            if kind_of(path) is None:
+                self._pass_over(path, is_new)
+                self._done += size
+                return
             sha256 = bytes.fromhex(hash_file(path, lambda _: self._tell_bytes()))
             is_recent = time.time_ns() - mtime_ns < RECENT
             row = Row(os.fsencode(path), size, UNSETTLED if is_recent else mtime_ns, sha256, "", "")
@@ -265,6 +283,17 @@ class _Run:
             self.report.problems[path] = why
         self._done += size
 
+    def _pass_over(self, path: Path, is_new: bool) -> None:
+        """Count a file that is no document; one that has been one before is gone."""
+        self.report.others += 1
+        if is_new:
+            return
+        asked = "SELECT id FROM documents WHERE path = ?"
+        [document] = self._connection.execute(asked, [os.fsencode(path)]).fetchone()
+        self._start()
+        self._writer.remove(document)
+        self.report.gone += 1
+
     def _is_known(self, row: Row) -> bool:
         """Whether a document has the same bytes as before; then its time is noted."""
         asked = "SELECT kind, encoding FROM documents"
@@ -277,21 +306,18 @@ class _Run:
         return True
 
     def _read(self, path: Path, row: Row, before: tuple[int, int]) -> None:
-        with _unreadable():
-            opened = self._reader(path)
-            row = row._replace(kind=opened.kind, encoding=opened.encoding)
-            cuts = passages(self._watched(opened.blocks), self._sizing)
-            held: list[Cut] = []
-            length = 0
-            for cut in cuts:
-                held.append(cut)
-                length += len(cut.text)
-                if length > LARGE:
-                    break
-        if length > LARGE:
-            self._writer.commit()  # so that nothing else is lost with it
-        self._start()
-        self._writer.replace(row, _both(held, cuts), self._tell_bytes)
+        with contextlib.ExitStack() as stack:
+            with _unreadable():
+                opened = stack.enter_context(self._reader(path, self._cancel))
+                row = row._replace(kind=opened.kind.name, encoding=opened.encoding)
+                cuts = passages(self._watched(opened.blocks), self._sizing)
+                held, length = _first(cuts)
+            if length > LARGE:
+                self._writer.commit()  # so that nothing else is lost with it
+            self._start()
+            self._writer.replace(row, _both(held, cuts), self._tell_bytes)
+            if opened.problems:
+                self.report.left_out[path] = "; ".join(opened.problems)
         if _state(path) != before:
             self._writer.note(row._replace(mtime_ns=UNSETTLED, sha256=b""))
             self.report.unsettled.append(path)
@@ -316,12 +342,12 @@ class _Run:
             asked = "SELECT path FROM seen ORDER BY path LIMIT 1 OFFSET ?"
             [path] = self._connection.execute(asked, [number]).fetchone()
             self._tell("counting tokens")
-            with contextlib.suppress(_UnreadableError), _unreadable():
-                for at, block in enumerate(self._reader(Path(os.fsdecode(path))).blocks):
-                    length += len(block.text)
-                    yield block.text[:_SAMPLE]
-                    if at >= _SAMPLE_BLOCKS or length > _SAMPLE:
-                        break
+            texts: list[str] = []
+            reader = self._reader(Path(os.fsdecode(path)), self._cancel)
+            with contextlib.suppress(_UnreadableError), _unreadable(), reader as opened:
+                texts += (block.text for block in islice(opened.blocks, _SAMPLE_BLOCKS))
+            yield from texts
+            length += sum(map(len, texts))
             if length > _SAMPLE:
                 return
 
@@ -349,10 +375,24 @@ def _unreadable() -> Iterator[None]:
     """Raise `_UnreadableError` for what a reader raises about the document that it reads."""
     try:
         yield
+    except UnreadableError as error:
+        raise _UnreadableError(error.what) from None
     except DocumentError as error:
         raise _UnreadableError(str(error)) from None
     except (OSError, ValueError, RecursionError) as error:
         raise _UnreadableError(reason(error)) from None
+
+
+def _first(cuts: Iterator[Cut]) -> tuple[list[Cut], int]:
+    """All passages of a document, or those of a large one's beginning, and their characters."""
+    held: list[Cut] = []
+    length = 0
+    for cut in cuts:
+        held.append(cut)
+        length += len(cut.text)
+        if length > LARGE:
+            break
+    return held, length
 
 
 def _both(held: list[Cut], more: Iterator[Cut]) -> Iterator[Cut]:

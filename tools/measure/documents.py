@@ -19,13 +19,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from edgeproxy.cli.ui.progress import Working
+from edgeproxy.core.cancel import Cancel
 from edgeproxy.documents.indexing import index_documents
+from edgeproxy.documents.kinds import TEXT, Reading, open_document
 from edgeproxy.documents.passage import Block
-from edgeproxy.documents.reading import Opened, read_text
 from edgeproxy.errors import EdgeproxyError, UsageError
 from edgeproxy.units import in_units
 from tools.command import add_json, at_least, make_parser, run
@@ -38,15 +40,16 @@ SHORT_PASSAGES = 1_000_000
 VOCABULARY = 60_000
 
 
-def rows(path: Path) -> Opened:
+@contextmanager
+def rows(path: Path, _cancel: Cancel | None) -> Iterator[Reading]:
     """A reader of lines, each a field of its own."""
-    lines = path.read_text("ascii").splitlines()
-    return Opened("rows", "ascii", (Block(line, (f"row {at}",)) for at, line in enumerate(lines)))
+    with path.open(encoding="ascii") as file:
+        yield Reading(TEXT, "ascii", (Block(line, (f"row {at}",)) for at, line in enumerate(file)))
 
 
 def indexed(index: str, root: str) -> dict[str, float]:
     """What it took this process to index `root`."""
-    reader = rows if (Path(root) / "rows.txt").exists() else read_text
+    reader = rows if (Path(root) / "rows.txt").exists() else open_document
     started, spent = time.perf_counter(), time.process_time()
     report = index_documents(Path(index), [Path(root)], reader=reader)
     return {
