@@ -52,7 +52,7 @@ class Held:
             self._add(number, passage)
         self._forms = Forms(self._words)
         self._sorted = sorted(self._numbers)
-        self._known: dict[tuple[str, bool], list[Hit]] = {}
+        self._known: dict[tuple[str, bool, bool], list[Hit]] = {}
 
     def _add(self, number: int, passage: Passage) -> None:
         of_trail = [token for part in passage.trail for token in tokens(part)]
@@ -86,10 +86,11 @@ class Held:
 
     def apart(self, token: Token, words: Container[str]) -> tuple[list[Hit], set[int]]:
         """The hits of a word where no form of it among `words` counts; the passages of those."""
-        forms = self._forms.of(token.key, is_name=token.is_name)
+        forms = self._forms.of(token.key, is_name=token.may_be_name)
         other = _joined(self._words[form] for form in forms if form not in words)
         exact = Hit(EXACT, self._words.get(token.key, {}))
-        left_out = {n for form in forms if form in words for n in self._words[form]}
+        loose = self._forms.of(token.key)
+        left_out = {n for form in loose if form in words for n in self._words[form]}
         return _once([exact, Hit(FORM, other)]), left_out
 
     def hits(self, token: Token) -> list[Hit]:
@@ -97,10 +98,10 @@ class Held:
         if token.number:
             return self._number_hits(token.number)
         initials = token.is_name and len(token.key) in _INITIALS
-        name = (token.key, token.is_name)
+        name = (token.key, token.is_name, token.may_be_name)
         if name not in self._known:
             found = [Hit(EXACT, self._words.get(token.key, {}))]
-            forms = self._forms.of(token.key, is_name=token.is_name)
+            forms = self._forms.of(token.key, is_name=token.may_be_name)
             found.append(Hit(FORM, _joined(self._words[form] for form in forms)))
             if initials:
                 found.append(Hit(INITIALS, self._initials.get(token.key, {})))

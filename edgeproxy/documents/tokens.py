@@ -52,7 +52,8 @@ class Token(NamedTuple):
     """A word, a number or a group of signs of a text: `start` to `end` in it.
 
     `key` is how it is compared; a number is compared by its value. `weight` says how much it proves
-    when it stands in a passage, 0 for a common word; about 1 for an ordinary long one.
+    when it stands in a passage, 0 for a common word; about 1 for an ordinary long one. What begins
+    with a capital where any word would may be a name.
     """
 
     start: int
@@ -61,6 +62,7 @@ class Token(NamedTuple):
     weight: float
     number: PlacedNumber | None = None
     is_name: bool = False
+    may_be_name: bool = False
 
 
 def tokens(text: str, *, is_german: bool = False) -> list[Token]:
@@ -129,7 +131,8 @@ def _word(text: str, match: re.Match[str], starts: bool, is_german: bool) -> Tok
     if key not in COMMON:
         weight = _SHORT + _PER_LETTER * min(len(key), _LETTERS)
         weight = _SINGLE_LETTER if len(key) == 1 else weight
-    token = Token(match.start(), match.end(), key, weight)
+    may_be_name = _is_capital(match[0]) and not is_german
+    token = Token(match.start(), match.end(), key, weight, may_be_name=may_be_name)
     inner = any(map(str.isupper, match[0][1:])) or any(map(str.isdigit, match[0]))
     return (
         _named(token) if inner or (_is_capital(match[0]) and not (starts or is_german)) else token

@@ -161,7 +161,9 @@ def test_words_that_begin_alike_are_not_all_forms_of_one(said: str, held: str) -
 
 
 def test_niger_is_not_nigeria() -> None:
-    assert cited("The river is the Niger.", "", passages("Neighbours: Nigeria")) == [None]
+    given = passages("Neighbours: Nigeria")
+    assert cited("The river is the Niger.", "", given) == [None]
+    assert cited('["Niger"]', "Which neighbours?", given) == [None]
 
 
 @pytest.mark.parametrize(
