@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from edgeproxy.core.cancel import Cancel
-from edgeproxy.errors import LogitsError, TuningError
+from edgeproxy.errors import Cancelled, LogitsError, TuningError
 from edgeproxy.llama import MAX_ROWS
 from edgeproxy.tune.agreement import Agreement, Rows, agreement, plausible
 from edgeproxy.tune.llama_apart import Answered, Asked, ask
@@ -117,16 +117,22 @@ def check_adapter(
     Raises `TuningError` where they differ by more than rounding, `ModelFileError` and `EngineError`
     as loading does, `Cancelled` when asked to stop.
     """
+
+    def step(what: str) -> None:
+        if cancel is not None and cancel.is_set():
+            raise Cancelled("the comparison with llama.cpp was cancelled")
+        progress(f"comparing with llama.cpp: {what}")
+
     untuned, tuned, seen = [], [], []
     for number, probe in enumerate(tries, start=1):
-        progress(f"comparing with llama.cpp: PyTorch reads, {number} of {len(tries)}")
+        step(f"PyTorch reads, {number} of {len(tries)}")
         with_it = predictions(network, probe)
         with without_adapter(network):
             without = predictions(network, probe)
         seen.append(_plausible(without, with_it))
         untuned.append(_those(without, seen[-1]))
         tuned.append(_those(with_it, seen[-1]))
-    progress("comparing with llama.cpp: it reads and replies")
+    step("it reads and replies")
     with _telling():
         answered = _ask(model, adapter, tries, seen, cancel)
     theirs = answered.plain, answered.adapted
@@ -137,7 +143,7 @@ def check_adapter(
     found = agreement(theirs, (np.concatenate(untuned), np.concatenate(tuned)))
     gaps = []
     for number, reply in enumerate(replies, start=1):
-        progress(f"comparing with llama.cpp: PyTorch reads replies, {number} of {len(replies)}")
+        step(f"PyTorch reads replies, {number} of {len(replies)}")
         gaps += _differences(network, reply)
     _refuse(found, gaps, "")
     written = sum(len(reply.best) for reply in replies)
