@@ -1,9 +1,9 @@
 """The child process that renders chat templates of model files (see `renderer`).
 
-A line of JSON on standard input is a job, and a line of JSON on standard output its answer. A
-template gets what Hugging Face's `apply_chat_template` gives it, in a sandbox. No escape from the
-sandbox is known, but nested loops and huge powers can hang or eat all memory, and only a process
-that can be killed stops them.
+A line of JSON on standard input is a job, a template and some conversations, and a line of JSON on
+standard output its answer, a list with one for each. A template gets what Hugging Face's
+`apply_chat_template` gives it, in a sandbox. No escape from the sandbox is known, but nested loops
+and huge powers can hang or eat all memory, and only a process that can be killed stops them.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ def main() -> None:
         # Also where the parent has ended and no one is left who would kill a template that hangs;
         # it works while one computation holds the interpreter.
         faulthandler.dump_traceback_later(job["seconds"], exit=True)
-        answers.write(_answer(job) + b"\n")
+        found = [_answer(job, messages) for messages in job["conversations"]]
+        answers.write(json.dumps(found, ensure_ascii=False).encode() + b"\n")
         answers.flush()
         faulthandler.cancel_dump_traceback_later()
 
@@ -57,22 +58,23 @@ def _limit_memory() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
 
 
-def _answer(job: Mapping[str, Any]) -> bytes:
+def _answer(job: Mapping[str, Any], messages: list[dict[str, str]]) -> dict[str, str]:
     """{"text": ...}, or {"failed": why}."""
     try:
-        text = render_here(job["template"], job["messages"], job["variables"], job["twins"])
-        shown = sum(len(message["content"]) for message in job["messages"])
+        text = render_here(job["template"], messages, job["variables"], job["twins"])
+        shown = sum(len(message["content"]) for message in messages)
         if len(text) > _MAX_OUTPUT + _MAX_REPEATS * shown:
             return _failed("its output is too long")
-        return json.dumps({"text": text}, ensure_ascii=False).encode()
+        text.encode()  # half of a surrogate pair could not be sent
+        return {"text": text}
     except Exception as error:  # noqa: BLE001 - whatever a template raises is told to the parent
         return _failed(f"{type(error).__name__}: {error}".removesuffix(": "))
 
 
-def _failed(why: str) -> bytes:
+def _failed(why: str) -> dict[str, str]:
     # The template chose these words: they must neither steer a terminal nor fill it.
     said = "".join(filter(str.isprintable, why[:_MAX_WHY]))
-    return json.dumps({"failed": said}).encode()
+    return {"failed": said.encode(errors="replace").decode()}
 
 
 def render_here(
@@ -88,7 +90,7 @@ def render_here(
     """
     variables = dict(variables)
     now = datetime.datetime.fromisoformat(variables.pop("now"))
-    content_type = content_with(twins)
+    content_type = _content_with(tuple(twins.items()))
     return _compiled(template).render(
         messages=[{**message, "content": content_type(message["content"])} for message in messages],
         strftime_now=now.strftime,
@@ -138,6 +140,11 @@ class _Generation(Extension):
 
     def _said(self, caller: Callable[[], str]) -> str:
         return caller()
+
+
+@functools.lru_cache(maxsize=8)
+def _content_with(twins: tuple[tuple[str, str], ...]) -> type[str]:
+    return content_with(dict(twins))
 
 
 def content_with(twins: Mapping[str, str]) -> type[str]:

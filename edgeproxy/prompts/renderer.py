@@ -70,11 +70,35 @@ class Renderer:
         (see `jinja.content_with`) stand for characters. Raises `PromptError` where the template
         refuses or fails, takes too long or too much, or where no child can be started.
         """
+        (found,) = self.render_all(
+            template, [messages], variables, twins, add_generation_prompt=add_generation_prompt
+        )
+        if isinstance(found, PromptError):
+            raise found
+        return found
+
+    def render_all(
+        self,
+        template: str,
+        conversations: Sequence[Sequence[tuple[str, str]]],
+        variables: Mapping[str, Any] | None = None,
+        twins: Mapping[str, str] | None = None,
+        *,
+        add_generation_prompt: bool = True,
+    ) -> list[str | PromptError]:
+        """As `render` for several conversations, in one turn of the child's and its time limit.
+
+        Where the template refuses one, its error stands in the place of its text. Raises
+        `PromptError` where there are no answers at all.
+        """
         if len(template) > _MAX_TEMPLATE:
             raise PromptError(f"the model's chat template is too long; {_BY_NAME}")
         job = {
             "template": template,
-            "messages": [{"role": role, "content": content} for role, content in messages],
+            "conversations": [
+                [{"role": role, "content": content} for role, content in messages]
+                for messages in conversations
+            ],
             "variables": {
                 **(variables or {}),
                 "add_generation_prompt": add_generation_prompt,
@@ -89,11 +113,12 @@ class Renderer:
             raise PromptError(
                 "a message holds half of a surrogate pair and not a character; send valid Unicode"
             ) from None
-        answer = json.loads(self._ask(line))
-        if "failed" in answer:
-            raise PromptError(f"the model's chat template failed ({answer['failed']}); {_BY_NAME}")
-        text: str = answer["text"]
-        return text
+        return [
+            PromptError(f"the model's chat template failed ({answer['failed']}); {_BY_NAME}")
+            if "failed" in answer
+            else answer["text"]
+            for answer in json.loads(self._ask(line))
+        ]
 
     def _ask(self, line: bytes) -> bytes:
         with self._lock:

@@ -1,9 +1,9 @@
 """The adapter in llama.cpp beside the network in PyTorch that it was taken from, on a few examples.
 
-PyTorch and llama.cpp work by turns, with as many threads: two pools at once would wait for one
-another. See `agreement` for when the two say the same.
+PyTorch and llama.cpp work by turns, with as many threads; llama.cpp does so in a process of its own
+(see `llama_apart`). See `agreement` for when the two say the same.
 
-May touch: the model's file and the adapter's, read-only.
+May touch: a child process, which reads the model's file and the adapter's.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ import torch
 from numpy.typing import NDArray
 
 from edgeproxy.core.cancel import Cancel
-from edgeproxy.errors import LogitsError, TuningError
-from edgeproxy.llama import MAX_ROWS, Adapter, LlamaModel, Weights
+from edgeproxy.errors import Cancelled, LogitsError, TuningError
+from edgeproxy.llama import MAX_ROWS
 from edgeproxy.tune.agreement import Agreement, Rows, agreement, plausible
+from edgeproxy.tune.llama_apart import Answered, Asked, ask
 from edgeproxy.tune.lora import parameters
 from edgeproxy.tune.network import Network
 from edgeproxy.tune.tokens import Tokens
@@ -31,9 +32,7 @@ PLACES = MAX_ROWS
 PLAUSIBLE = 100
 """At each place the tokens with the largest logits: so many without the adapter and with it."""
 TEXTS = 4
-TEXT_TOKENS = 32
-LEADING = 64
-"""So many of llama.cpp's best tokens are kept at each place of a reply."""
+"""So many replies are written."""
 REPORT = (
     "no adapter was written; this is a fault of edgeproxy's and not of your examples: please "
     "report it, with the model's name"
@@ -100,8 +99,7 @@ def check_untuned(
         rows = predictions(network, probe)
         seen.append(plausible(rows, PLAUSIBLE))
         own.append(_those(rows, seen[-1]))
-    with _llama(model, None, tries, cancel) as (llama, _):
-        theirs = _llama_rows(llama, tries, seen)
+    theirs = _ask(model, None, tries, seen, cancel).plain
     ours = np.concatenate(own)
     _refuse(agreement((theirs, theirs), (ours, ours)), [], f"{model}: ")
 
@@ -119,26 +117,33 @@ def check_adapter(
     Raises `TuningError` where they differ by more than rounding, `ModelFileError` and `EngineError`
     as loading does, `Cancelled` when asked to stop.
     """
+
+    def step(what: str) -> None:
+        if cancel is not None and cancel.is_set():
+            raise Cancelled("the comparison with llama.cpp was cancelled")
+        progress(f"comparing with llama.cpp: {what}")
+
     untuned, tuned, seen = [], [], []
     for number, probe in enumerate(tries, start=1):
-        progress(f"comparing with llama.cpp: PyTorch reads, {number} of {len(tries)}")
+        step(f"PyTorch reads, {number} of {len(tries)}")
         with_it = predictions(network, probe)
         with without_adapter(network):
             without = predictions(network, probe)
         seen.append(_plausible(without, with_it))
         untuned.append(_those(without, seen[-1]))
         tuned.append(_those(with_it, seen[-1]))
-    progress("comparing with llama.cpp: it reads")
-    with _llama(model, adapter, tries, cancel) as (plain, adapted), _telling():
-        theirs = _llama_rows(plain, tries, seen), _llama_rows(adapted, tries, seen)
-        replies = []
-        for number, probe in enumerate(tries[:TEXTS], start=1):
-            progress(f"comparing with llama.cpp: it replies, {number} of {len(tries[:TEXTS])}")
-            replies.append(_reply(adapted, probe.context))
+    step("it reads and replies")
+    with _telling():
+        answered = _ask(model, adapter, tries, seen, cancel)
+    theirs = answered.plain, answered.adapted
+    replies = []
+    for probe, best, logits in zip(tries, answered.best, answered.logits, strict=False):
+        read = Probe([*probe.context, *map(int, best[:, 0])], probe.first)
+        replies.append(_Reply(read, best, logits))
     found = agreement(theirs, (np.concatenate(untuned), np.concatenate(tuned)))
     gaps = []
     for number, reply in enumerate(replies, start=1):
-        progress(f"comparing with llama.cpp: PyTorch reads replies, {number} of {len(replies)}")
+        step(f"PyTorch reads replies, {number} of {len(replies)}")
         gaps += _differences(network, reply)
     _refuse(found, gaps, "")
     written = sum(len(reply.best) for reply in replies)
@@ -196,39 +201,18 @@ def _telling() -> Iterator[None]:
         raise TuningError(NO_NUMBERS) from None
 
 
-@contextlib.contextmanager
-def _llama(
-    model: Path, adapter: Path | None, tries: Sequence[Probe], cancel: Cancel | None
-) -> Iterator[tuple[LlamaModel, LlamaModel]]:
-    """The model in llama.cpp without the adapter and with it; twice without where there is none."""
-    n_ctx = max(len(probe.ids) for probe in tries) + TEXT_TOKENS
+def _ask(
+    model: Path,
+    adapter: Path | None,
+    tries: Sequence[Probe],
+    seen: Sequence[NDArray[np.intp]],
+    cancel: Cancel | None,
+) -> Answered:
+    """What llama.cpp says to all `tries` of the tokens `seen`, and with an adapter its replies."""
+    texts, firsts = [probe.ids for probe in tries], [probe.first for probe in tries]
+    replies = len(tries[:TEXTS]) if adapter else 0
     threads = torch.get_num_threads()
-    with Weights(model, cancel=cancel) as weights:
-        change = None if adapter is None else Adapter(weights, adapter)
-        plain = LlamaModel(weights, n_ctx=n_ctx, n_threads=threads, cancel=cancel)
-        adapted = plain
-        if change is not None:
-            adapted = LlamaModel(
-                weights, n_ctx=n_ctx, n_threads=threads, adapters=[change], cancel=cancel
-            )
-        yield plain, adapted
-
-
-def _llama_rows(
-    model: LlamaModel, tries: Sequence[Probe], seen: Sequence[NDArray[np.intp]]
-) -> Rows:
-    """llama.cpp's logits of the tokens `seen` at each predicted token of all `tries`."""
-    found = []
-    for probe, tokens in zip(tries, seen, strict=True):
-        _forget(model)
-        rows = model.eval(probe.ids[:-1], len(probe.ids) - probe.first)
-        found.append(_those(rows, tokens))
-    return np.concatenate(found)
-
-
-def _forget(model: LlamaModel) -> None:
-    if model.n_past:
-        model.rewind(model.n_past)
+    return ask(Asked(model, adapter, threads, texts, firsts, seen, replies), cancel)
 
 
 def _plausible(untuned: Rows, tuned: Rows) -> NDArray[np.intp]:
@@ -246,26 +230,8 @@ class _Reply:
     """What llama.cpp wrote, greedily; of each token its best ones, best first, and their logits."""
 
     probe: Probe
-    best: list[NDArray[np.intp]]
-    logits: list[Rows]
-
-
-def _reply(model: LlamaModel, context: list[int]) -> _Reply:
-    _forget(model)
-    best: list[NDArray[np.intp]] = []
-    logits: list[Rows] = []
-    ids, unread = [*context], context
-    while len(best) < TEXT_TOKENS:
-        row = model.eval(unread)[-1]
-        leading = np.sort(plausible(row[None], LEADING)[0])
-        leading = leading[np.argsort(-row[leading], kind="stable")]
-        best.append(leading)
-        logits.append(row[leading])
-        unread = [int(leading[0])]
-        ids += unread
-        if unread[0] in model.vocab.end_of_generation:
-            break
-    return _Reply(Probe(ids, len(context)), best, logits)
+    best: NDArray[np.intp]
+    logits: Rows
 
 
 def _differences(network: Network, reply: _Reply) -> list[float]:

@@ -164,17 +164,18 @@ class Checkpoint:
                 "without --resume"
             ) from None
 
-    def check(self, path: Path, origin: Origin, shapes: Mapping[str, tuple[int, ...]]) -> None:
-        """Raise `TuningError` where this one, read from `path`, is of something else than `origin`.
-
-        `shapes` are those of the network's A and B.
-        """
+    def check_origin(self, path: Path, origin: Origin) -> None:
+        """Raise `TuningError` where this one, read from `path`, is of another tuning."""
         differences = self.origin.differences(origin)
         if differences:
             raise TuningError(
                 f"{path} is of a tuning with {', '.join(differences)}: go on with what it was "
                 "begun with, or remove it and begin again, without --resume"
             )
+
+    def check(self, path: Path, origin: Origin, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """As `check_origin`, and where A and B of the network have other `shapes`."""
+        self.check_origin(path, origin)
         for kind in _KINDS:
             own = {name: array.shape for name, array in getattr(self, kind).items()}
             if own != shapes and (own or kind != "best"):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from edgeproxy.core.cancel import Cancel
 from edgeproxy.core.check import number, whole
-from edgeproxy.errors import PromptError, UsageError
+from edgeproxy.errors import Cancelled, PromptError, UsageError
 from edgeproxy.llama.tokenizer import MAX_BYTES
 from edgeproxy.tune.encoding import Encoder
-from edgeproxy.tune.examples import ExamplesFile
+from edgeproxy.tune.examples import Example, ExamplesFile
 from edgeproxy.tune.records import Columns
 from edgeproxy.tune.tokens import Collector, TokenSet
 
@@ -31,6 +31,9 @@ SHARE = 0.1
 
 MAX_HELD_OUT = 300
 """Examples: more make the loss hardly surer, and each evaluation of it longer."""
+
+_AT_ONCE, _BYTES_AT_ONCE = 64, 65_536
+"""So many examples, or bytes of them, are rendered in one turn: a few hundredths of a second."""
 
 Progress = Callable[[Path, float], None]
 """Called with a file and the share of it that has been read, 0 to 1. It may raise to stop."""
@@ -132,23 +135,17 @@ class _Reading:
         file = ExamplesFile(
             where, columns=columns, skip_bad=skip_bad, progress=report, cancel=cancel
         )
-        n_too_long = 0
-        for example in file:
-            if sum(len(message.content.encode()) for message in example.messages) > MAX_BYTES:
-                n_too_long += 1
-                continue
-            try:
-                sequences = self._encoder.tokens(example.messages)
-            except PromptError as error:
-                file.pass_over(example.line, str(error))
-                continue
-            if max(map(len, sequences)) > self._max_tokens:
-                n_too_long += 1
-                continue
-            for tokens in sequences:
-                self._collected.add(tokens)
-                self._example_of.append(len(self._questions))
-            self._questions.append(_question_number(example.question, self._seed))
+        self._n_too_long = 0
+        for examples in _together(file):
+            self._encoder.prepare([example.messages for example in examples])
+            for example in examples:
+                if cancel is not None and cancel.is_set():
+                    raise Cancelled(f"reading {where} was cancelled")
+                try:
+                    self._add(example)
+                except PromptError as error:
+                    file.pass_over(example.line, str(error))
+        n_too_long = self._n_too_long
         n_kept = len(self._questions)
         if n_kept == 0:
             why = f"all that are sound are longer than {self._max_tokens:,} tokens; shorten them"
@@ -165,6 +162,20 @@ class _Reading:
             n_too_long,
             tuple(file.wrong),
         )
+
+    def _add(self, example: Example) -> None:
+        """Take up an example, unless it is too long. Raises `PromptError`."""
+        if _n_bytes(example) > MAX_BYTES:
+            self._n_too_long += 1
+            return
+        sequences = self._encoder.tokens(example.messages)
+        if max(map(len, sequences)) > self._max_tokens:
+            self._n_too_long += 1
+            return
+        for tokens in sequences:
+            self._collected.add(tokens)
+            self._example_of.append(len(self._questions))
+        self._questions.append(_question_number(example.question, self._seed))
 
     @property
     def questions(self) -> NDArray[np.uint64]:
@@ -200,6 +211,24 @@ class _Reading:
         """The sequences of the chosen examples."""
         example_of = np.frombuffer(self._example_of, dtype=np.int64)
         return self.tokens.chosen(np.flatnonzero(chosen[example_of]))
+
+
+def _together(examples: Iterable[Example]) -> Iterator[list[Example]]:
+    """The examples in groups, each of some examples or of one large one."""
+    group: list[Example] = []
+    size = 0
+    for example in examples:
+        group.append(example)
+        size += _n_bytes(example)
+        if len(group) == _AT_ONCE or size > _BYTES_AT_ONCE:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
+
+
+def _n_bytes(example: Example) -> int:
+    return sum(len(message.content.encode()) for message in example.messages)
 
 
 def held_out(questions: NDArray[np.uint64], share: float = SHARE) -> NDArray[np.bool_]:

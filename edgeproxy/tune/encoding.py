@@ -26,6 +26,7 @@ from edgeproxy.prompts.formats import Format, encode, make_format, try_format
 from edgeproxy.prompts.markers import markers_of
 from edgeproxy.prompts.messages import Message
 from edgeproxy.prompts.renderer import Renderer
+from edgeproxy.prompts.template import FileTemplate
 from edgeproxy.tune.tokens import Tokens
 
 
@@ -39,6 +40,16 @@ class Encoder:
         self.vocab, self.ending = vocab, ending
         self._layout = layout
         self._markers = markers_of(vocab)
+
+    def prepare(self, conversations: Sequence[Sequence[Message]]) -> None:
+        """Render what `tokens` will ask for of these conversations, which is faster at once."""
+        if isinstance(self._layout, FileTemplate):
+            self._layout.render_ahead(
+                messages[:n]
+                for messages in conversations
+                for n, message in enumerate(messages)
+                if message.role == "assistant"
+            )
 
     def tokens(self, messages: Sequence[Message]) -> list[Tokens]:
         """The sequences of a conversation, in which every reply is predicted once.

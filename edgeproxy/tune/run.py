@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import platform
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
@@ -32,7 +33,7 @@ from edgeproxy.trios.store.naming import check_trio
 from edgeproxy.tune import words
 from edgeproxy.tune.architectures import architecture_of, numbers_of
 from edgeproxy.tune.check import Check, Probe, check_adapter, check_untuned, predictions, probes
-from edgeproxy.tune.checkpoint import Checkpoint
+from edgeproxy.tune.checkpoint import Checkpoint, Origin
 from edgeproxy.tune.data import Data, read_data
 from edgeproxy.tune.encoding import make_encoder
 from edgeproxy.tune.folder import (
@@ -104,6 +105,7 @@ class _Walk:
             return self._finish(record, prompt, is_new=False)
         self._watch.noted("model", words.of_model(header, prompt))
         self._watch.noted("settings", words.of_settings(settings))
+        self._check_checkpoint(settings, data)
         fit, dtype = self._fit(header, settings, data)
         network = self._load(dtype, fit, n_ctx)
         tries = probes(data.held_out) or probes(data.training)
@@ -161,9 +163,11 @@ class _Walk:
     def _read_examples(self, n_ctx: int) -> tuple[Data, str]:
         """The examples as tokens, and the name of the prompt format that they are laid out in."""
         asked = self._asked
+        begun: dict[Path, float] = {}
 
         def progress(path: Path, share: float) -> None:
-            self._watch.doing(f"reading {path.name} {share:.0%}")
+            spent = time.monotonic() - begun.setdefault(path, time.monotonic())
+            self._watch.doing(words.of_reading(path, share, spent))
 
         with Weights(asked.model, vocab_only=True) as weights, Renderer() as renderer:
             vocab = weights.vocab
@@ -199,6 +203,13 @@ class _Walk:
             "max_tokens": n_ctx,
             **settings.deciding(),
         }
+
+    def _check_checkpoint(self, settings: Settings, data: Data) -> None:
+        """Raise `TuningError` where the files have changed since what is to be gone on with."""
+        path = self.folder.checkpoint
+        if self._asked.resume and path.exists():
+            origin = Origin.of(self._model.sha256, data.training, data.held_out, settings)
+            Checkpoint.read(path).check_origin(path, origin)
 
     def _fit(self, header: Header, settings: Settings, data: Data) -> tuple[Fit, Dtype]:
         """How it fits the memory, and the dtype that is fastest here, or was when it was begun."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from edgeproxy.gguf import Header
 from edgeproxy.tune.check import Check
@@ -14,12 +15,23 @@ from edgeproxy.units import duration, in_units
 
 _BILLION, _MILLION = 1_000_000_000, 1_000_000
 
+_KNOWN_AFTER = 1.0
+"""Seconds after which the speed of reading is known."""
+
 ENDINGS: dict[Ending, str] = {
     "epochs": "all epochs are done",
     "no better": "the held-out loss has not fallen for a while",
     "minutes": "the time is up",
     "stopped": "stopped",
 }
+
+
+def of_reading(path: Path, share: float, seconds: float) -> str:
+    """How far a file of examples has been read in so many seconds, and how long it takes yet."""
+    said = f"reading {path.name} {share:.0%}"
+    if share <= 0 or seconds < _KNOWN_AFTER:
+        return said
+    return f"{said}, {duration(seconds / share - seconds)} left"
 
 
 def of_data(data: Data, n_ctx: int) -> Iterator[str]:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -199,6 +200,89 @@ def test_ctrl_c_at_the_keyboard(folder: Path) -> None:
     assert "llama.cpp says the same" in rest
     assert (folder / "mine" / "trio.toml").exists()
     assert Checkpoint.read(folder / "mine" / "adapter.checkpoint.npz").position.step > 0
+
+
+def child(folder: Path, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    """A Python of its own, in the folder of the files."""
+    root = str(Path(__file__).parents[2])
+    return subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": root},
+        **options,
+    )
+
+
+KEPT = "what was trained is kept; the same command with --resume goes on from there"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
+@pytest.mark.parametrize(
+    ("stage", "keeps"),
+    [
+        ("hashing small.gguf", False),
+        ("reading examples.jsonl", False),
+        ("finding out what is fastest", False),
+        ("loading small.gguf", False),
+        ("comparing with llama.cpp before training", False),
+        ("finding out how many threads are fastest", True),
+        ("step 0 of", True),
+        ("comparing with llama.cpp: PyTorch reads", True),
+        ("comparing with llama.cpp: it reads and replies", True),
+    ],
+)
+def test_ctrl_c_at_each_stage_says_what_is_kept(stage: str, keeps: bool, folder: Path) -> None:
+    line = ["tune", "examples.jsonl", *TRIO, *QUICK[:-2]]
+    done = child(folder, "-m", "tests.helpers.interrupting", stage, *line)
+    assert done.returncode == 130, done.stderr
+    assert done.stderr.splitlines()[-1] == "edgeproxy: interrupted"
+    assert (KEPT in done.stderr) == keeps
+    assert "Traceback" not in done.stderr
+    assert [path.name for path in folder.glob("mine/*")] == ["adapter.checkpoint.npz"] * keeps
+    again = child(folder, "-m", "edgeproxy", *line, "--resume")
+    assert again.returncode == 0, again.stderr
+    found = sorted(path.name for path in folder.glob("mine/*"))
+    assert found == ["adapter.gguf", "trio.toml", "tuning.json"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
+def test_ctrl_c_in_a_step_writes_the_best_so_far(folder: Path) -> None:
+    line = ["tune", "examples.jsonl", *TRIO, *QUICK]
+    done = child(folder, "-m", "tests.helpers.interrupting", "step 3 of", *line)
+    assert done.returncode == 0, done.stderr
+    assert "stopped" in done.stderr
+    assert child(folder, "-m", "edgeproxy", *line, "--resume").returncode == 0
+
+
+LIMITED = """
+import resource, sys
+from edgeproxy.cli import main
+import torch, edgeproxy.tune.run
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+limit = used + int(sys.argv[1]) * 1_000_000
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="limits address space")
+@pytest.mark.parametrize("megabytes", [1, 10, 20, 40, 80, 160, 320])
+def test_too_little_address_space_is_one_error(megabytes: int, folder: Path) -> None:
+    line = ["tune", "examples.jsonl", *TRIO, *QUICK]
+    done = child(folder, "-c", LIMITED, str(megabytes), *line)
+    assert done.returncode in (0, 1), done.stderr
+    assert "Traceback" not in done.stderr
+    assert "bug in edgeproxy" not in done.stderr
+    if done.returncode == 1:
+        assert done.stderr.splitlines()[-1].startswith("edgeproxy: ")
+        assert "memory" in done.stderr.splitlines()[-1]
+        assert not (folder / "mine" / "adapter.gguf").exists()
 
 
 @pytest.mark.slow

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeproxy.errors import (
-    PromptError,
-)
+from edgeproxy.errors import EngineError, OutOfMemoryError, PromptError
 from edgeproxy.gguf import read
-from edgeproxy.llama import Weights
+from edgeproxy.llama import Weights, tokenizer
 from edgeproxy.prompts.formats import FORMATS, Message, encode
 from tests.helpers.gguf_files import draft, sentencepiece_vocabulary
 
@@ -60,6 +58,70 @@ def test_text_may_be_tokenised_on_a_small_stack(tiny: Weights) -> None:
         threading.stack_size(before)
     thread.join()
     assert len(got) == 20_000
+
+
+def test_a_kept_thread_tokenises_middling_texts(
+    tiny: Weights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[int] = []
+    start = tokenizer._start
+
+    def counted(run: Callable[[], None], stack: int) -> threading.Thread:
+        started.append(stack)
+        return start(run, stack)
+
+    monkeypatch.setattr(tokenizer, "_kept", None)
+    monkeypatch.setattr(tokenizer, "_start", counted)
+    for _ in range(5):
+        assert len(tiny.vocab.encode("a" * 16_384)) == 16_384
+    assert len(started) == 1
+    assert len(tiny.vocab.encode("a" * 16_385)) == 16_385
+    assert len(started) == 2, "a long one has a larger stack, which is given back"
+
+
+def test_each_of_several_threads_gets_its_own_tokens(tiny: Weights) -> None:
+    texts = [letter * (300 + n) for n, letter in enumerate("abcdefgh")]
+    found: dict[str, set[tuple[int, ...]]] = {text: set() for text in texts}
+
+    def encode(text: str) -> None:
+        for _ in range(30):
+            found[text].add(tuple(tiny.vocab.encode(text)))
+
+    threads = [threading.Thread(target=encode, args=(text,)) for text in texts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for text, ids in found.items():
+        assert [b"".join(map(tiny.vocab.piece, one)) for one in ids] == [text.encode()]
+
+
+def test_an_error_in_the_kept_thread_is_raised_here_and_it_goes_on(
+    tiny: Weights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> list[int]:
+        raise EngineError("llama.cpp could not tokenise the text")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tokenizer, "_tokenize", fails)
+        with pytest.raises(EngineError, match="could not tokenise"):
+            tiny.vocab.encode("a" * 1000)
+    assert len(tiny.vocab.encode("a" * 1000)) == 1000
+
+
+@pytest.mark.parametrize("length", [1000, 20_000])
+def test_no_memory_for_a_thread_is_one_error(
+    length: int, tiny: Weights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(tokenizer, "_kept", None)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(OutOfMemoryError, match="close other programs"):
+            tiny.vocab.encode("a" * length)
+    assert len(tiny.vocab.encode("a" * length)) == length
 
 
 def test_special_tokens_are_recognised_only_on_demand(tiny: Weights) -> None:

@@ -412,3 +412,16 @@ def test_a_python_that_cannot_render_says_so(
     monkeypatch.setenv("EDGEPROXY_PYTHON", str(tmp_path / "nothing"))
     with Renderer() as renderer, pytest.raises(PromptError, match="cannot be started"):
         renderer.render("x", MESSAGES)
+
+
+def test_several_conversations_are_rendered_in_one_turn(renderer: Renderer) -> None:
+    template = "{% if messages|length > 1 %}{{ raise_exception('one') }}{% endif %}" + (
+        "{{ messages[0].content }}"
+    )
+    hello, refused, bye = renderer.render_all(
+        template, [[("user", "Hello")], MESSAGES, [("user", "Bye")]]
+    )
+    assert (hello, bye) == ("Hello", "Bye")
+    assert isinstance(refused, PromptError)
+    assert "one" in str(refused)
+    assert renderer.render_all(template, []) == []

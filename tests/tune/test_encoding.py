@@ -94,6 +94,23 @@ def test_each_familys_prompts_are_a_sessions(name: str, renderer: Renderer) -> N
         check(encoder, messages, "gguf", renderer)
 
 
+@pytest.mark.parametrize("name", FAMILIES)
+def test_many_at_once_have_the_tokens_of_each_alone(name: str, renderer: Renderer) -> None:
+    vocab = vocab_of(FAMILIES[name])
+    alone = make_encoder("gguf", vocab, name, renderer)
+    together = make_encoder("gguf", vocab, name, renderer)
+    together.prepare(CONVERSATIONS)
+    for messages in CONVERSATIONS:
+        assert said_or_refused(together, messages) == said_or_refused(alone, messages)
+
+
+def said_or_refused(encoder: Encoder, messages: Sequence[Message]) -> object:
+    try:
+        return [(one.ids.tolist(), one.is_reply.tolist()) for one in encoder.tokens(messages)]
+    except PromptError as error:
+        return str(error)
+
+
 @pytest.mark.parametrize("vocab_name", VOCABS)
 def test_each_real_tokenizer_says_the_text(
     vocab_name: str, tokenizers: dict[str, Vocab], renderer: Renderer

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 
+from edgeproxy import files as files_written
 from edgeproxy.core.memory_free import Free
 from edgeproxy.errors import (
     Cancelled,
@@ -461,3 +462,76 @@ def test_memory_that_ends_while_loading_is_one_error(
     with pytest.raises(OutOfMemoryError, match="close other programs"):
         tune(asked)
     assert not asked.folder.exists()
+
+
+@pytest.mark.parametrize("changed", ["examples", "validation", "model"])
+def test_what_was_changed_since_is_named_before_weights_are_read(
+    changed: str, asked: Request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = replace(
+        asked,
+        examples=write_examples(tmp_path / "examples.jsonl"),
+        validation=tmp_path / "validation.jsonl",
+        model=small_model(tmp_path / "small.gguf"),
+    )
+    assert asked.validation is not None
+    asked.validation.write_text('{"question": "Who?", "answer": "You."}\n')
+    stop, heard = stopped_at(asked, step=3, presses=2)
+    with pytest.raises(Cancelled):
+        tune(asked, heard, stop)
+    kept = (asked.folder / "adapter.checkpoint.npz").read_bytes()
+    if changed == "model":
+        small_model(asked.model, seed=5)
+        said = "another model file"
+    else:
+        path = asked.examples if changed == "examples" else asked.validation
+        path.write_text(path.read_text().replace("Wh", "Ho"))
+        said = {"examples": "other examples to train on", "validation": "other examples held out"}[
+            changed
+        ]
+    with monkeypatch.context() as patch:
+        patch.setattr(walk, "load_network", None)
+        with pytest.raises(TuningError, match=f"checkpoint.npz is of a tuning with {said}: .*rem"):
+            tune(replace(asked, resume=True))
+    assert (asked.folder / "adapter.checkpoint.npz").read_bytes() == kept
+    (asked.folder / "adapter.checkpoint.npz").unlink()
+    assert tune(asked).is_new, "begun anew, as the error says"
+
+
+class _Full:
+    """Lets the disk be full when a file is made to last for the `at`th time, from 0."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, at: int | None = None) -> None:
+        self.count, self.at, self._sync = 0, at, files_written._sync
+        patch.setattr(files_written, "_sync", self)
+
+    def __call__(self, file: Any) -> None:
+        self.count += 1
+        if self.count - 1 == self.at:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._sync(file)
+
+
+def test_a_disk_that_is_full_at_any_writing_is_one_error_and_it_goes_on(
+    asked: Request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        full = _Full(patch)
+        whole = tune(replace(asked, folder=tmp_path / "whole"))
+    assert full.count >= 5, "checkpoints, the adapter, its record, the trio"
+    for at in range(full.count):
+        request = replace(asked, folder=tmp_path / f"full{at}")
+        monkeypatch.setenv("EDGEPROXY_HOME", str(tmp_path / f"home{at}"))
+        with monkeypatch.context() as patch:
+            _Full(patch, at)
+            with pytest.raises(EdgeproxyError) as error:
+                tune(request)
+        said = str(error.value)
+        assert "No space left" in said or "disk is full" in said, at
+        assert str(tmp_path) in said, at
+        assert ".part" not in said, "a file that nobody named"
+        if request.folder.exists():
+            assert not any(request.folder.glob("*.part")), at
+        adapter = tune(replace(request, resume=True)).adapter
+        assert adapter.read_bytes() == whole.adapter.read_bytes(), at
+        assert names(request.folder) == ["adapter.gguf", "trio.toml", "tuning.json"], at
