@@ -17,8 +17,8 @@ MOST = 100
 TRAIL_WEIGHT, TEXT_WEIGHT = 10.0, 1.0
 """What bm25() makes of a word in a trail, and of one in a text."""
 
-_SCORED = 6_000
-_SCORED_SHARE = 0.02
+_SCORED = 2_000
+_SCORED_SHARE = 0.01
 """Passages that bm25() scores at most: so many, and that share of all."""
 
 _LISTED = 5_000

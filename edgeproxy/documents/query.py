@@ -33,10 +33,12 @@ _FEW = 3
 """A question with fewer words that say something is filled in from the turns before it."""
 _TURNS = 2
 """Turns of the person's that may fill a question in."""
-_EARLIER = 0.5
-"""What a word of theirs counts, beside one of the question."""
+_EARLIER, _BESIDE = 0.5, 0.25
+"""What a word of theirs counts beside one of the question: where it is to fill in, and else."""
+_SHORT = 12
+"""A question of more words stands by itself."""
 
-_SAYING = 0.02
+SAYING = 0.05
 """A word that says something stands in at most this share of the passages."""
 
 _WORD = r"[^\W_]+(?:['’][^\W_]+)*"
@@ -86,7 +88,9 @@ def question_of(messages: Sequence[Message]) -> Asked:
     """What a conversation asks: the person's last turn, and those before to fill it in.
 
     "And of Niger?" behind "What is the currency of Chad?" asks about Niger's currency; whether a
-    question needs that is decided where it is looked for, by how much its words say there.
+    question needs that is decided where it is looked for, by how much its words say there: their
+    words count half as much, a quarter where the question says something by itself, and nothing
+    beside a long one. What a model has replied is not looked for.
     """
     asked = [message.content for message in messages if message.role == "user"]
     return Asked(asked[-1], "\n".join(asked[-1 - _TURNS : -1])) if asked else Asked("")
@@ -111,6 +115,8 @@ def query(
     making.add(mine, of_runs, 1.0)
     if making.saying < _FEW:
         making.add(before, of_earlier_runs, _EARLIER)
+    elif len(mine) <= _SHORT:
+        making.add(before, of_earlier_runs, _BESIDE)
     return making.query([*of_phrases, *of_runs])
 
 
@@ -164,7 +170,7 @@ class _Making:
     @property
     def saying(self) -> int:
         """How many words there are that say something."""
-        most = max(_SAYING * self._vocabulary.total, 1)
+        most = max(SAYING * self._vocabulary.total, 1)
         return sum(group.passages <= most for group in self._groups.values())
 
     def query(self, phrases: Iterable[Sequence[str]]) -> Query:

@@ -17,8 +17,7 @@ says what a passage is about. The aim tells apart siblings: of "Capital - name" 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from edgeproxy.documents.query import Group, Query
@@ -26,18 +25,20 @@ from edgeproxy.documents.terms import Terms
 
 _TRAIL = 0.95
 """What a word in the trail proves; it proves more with the text's beside it."""
-_TEXT = 0.3
+_WHOLE = 0.8
+"""So much of that depends on how much of that part of the trail the question has."""
+_TEXT = 0.25
 """What a word proves that the text says ever so often."""
 _K1 = 0.4
 """How soon the text's repetitions stop counting."""
 _B = 0.4
 """How much a word in a long text counts less."""
 
-_WHOLE = 0.5
-"""So much of that depends on whether the question has the whole part of the trail."""
-
 _NEARNESS = 0.25
-_AIM = 0.12
+_AIM = 0.04
+
+Places = Mapping[str, Mapping[int, Sequence[int]]]
+"""Term -> number of a text -> where it stands there."""
 
 
 class Scored(NamedTuple):
@@ -48,79 +49,65 @@ class Scored(NamedTuple):
     words: tuple[str, ...]
 
 
-@dataclass
-class _Hits:
-    """Where each group stands: the number of a text -> the places of its first terms."""
-
-    of_group: list[dict[int, list[int]]]
-
-
 def ranked(
-    query: Query, trails: Sequence[Sequence[str]], texts: Sequence[str], terms: Terms
+    query: Query,
+    trails: Sequence[Sequence[str]],
+    texts: Sequence[str],
+    terms: Terms,
+    weigh: Callable[[str], float],
 ) -> list[Scored]:
-    """The candidates that have a word of the question's, by their scores, the best one first."""
-    parts = [part for trail in trails for part in trail]
-    wanted = {
-        term
-        for group in (*query.groups, *query.phrases)
-        for form in group.forms
-        for term in form
-    }
+    """The candidates that have a word of the question's, by their scores, the best one first.
+
+    `weigh` tells what a term of the index is worth.
+    """
     n = len(texts)
-    # The texts, then the parts of the trails.
-    places = terms.places([*texts, *parts], wanted)
+    # The texts come ahead, then each different part of a trail once.
+    numbers = {part: n + at for at, part in enumerate(dict.fromkeys(p for t in trails for p in t))}
+    parts = [[numbers[part] for part in trail] for trail in trails]
+    wanted = {
+        term for group in (*query.groups, *query.phrases) for form in group.forms for term in form
+    }
+    places = terms.places([*texts, *numbers], wanted)
     groups = [_found(group, places) for group in query.groups]
-    phrases = [_found(phrase, places) for phrase in query.phrases]
+    near = _side_by_side(query, groups, places)
+    shares = _shares(numbers, query, terms, weigh)
     lengths = [_length(text) for text in texts]
     average = max(sum(lengths) / max(n, 1), 1.0)
     worth = sum(group.weight for group in query.groups) or 1.0
-    near_worth = _near_worth(query) or 1.0
+    near_worth = sum(weight for weight, _ in near) or 1.0
     results = []
-    first = n
     for number in range(n):
-        own_parts = range(first, first + len(trails[number]))
-        first += len(trails[number])
-        had = [sum(part in found for found in groups) for part in own_parts]
-        shares = [
-            min(had[at] / max(_length(parts[part - n]), 1), 1.0)
-            for at, part in enumerate(own_parts)
-        ]
+        own = parts[number]
         norm = 1 - _B + _B * lengths[number] / average
         coverage, words = 0.0, []
         for group, found in zip(query.groups, groups, strict=True):
             often = len(found.get(number, ()))
-            share = max(
-                (shares[at] for at, part in enumerate(own_parts) if part in found), default=0.0
-            )
+            share = max((shares[part] for part in own if part in found), default=0.0)
             if not often and not share:
                 continue
-            trail = _TRAIL * (1 - _WHOLE + _WHOLE * share) if share else 0.0
-            text = _TEXT * often / (often + _K1 * norm)
-            coverage += group.weight * (1 - (1 - trail) * (1 - text))
-            words += [
-                " ".join(form)
-                for form in group.forms
-                if any(_stands(form, place, places) for place in (number, *own_parts))
-            ]
+            in_trail = _TRAIL * (1 - _WHOLE + _WHOLE * share) if share else 0.0
+            in_text = _TEXT * often / (often + _K1 * norm)
+            coverage += group.weight * (1 - (1 - in_trail) * (1 - in_text))
+            words += _forms_in(group, (number, *own), places)
         if not words:
             continue
-        near = _near(query, groups, phrases, (number, *own_parts)) / near_worth
-        aim = shares[-1] if shares else 0.0
-        score = coverage / worth + _NEARNESS * near + _AIM * aim
+        nearness = 0.0
+        for weight, there in near:
+            if not there.isdisjoint(own):
+                nearness += weight
+            elif number in there:
+                nearness += _TEXT * weight
+        aim = shares[own[-1]] if own else 0.0
+        score = coverage / worth + _NEARNESS * nearness / near_worth + _AIM * aim
         results.append(Scored(number, score, tuple(dict.fromkeys(words))))
     return sorted(results, key=lambda scored: (-scored.score, scored.number))
 
 
-def _found(
-    group: Group, places: Mapping[str, Mapping[int, Sequence[int]]]
-) -> dict[int, list[int]]:
+def _found(group: Group, places: Places) -> dict[int, list[int]]:
+    """Where a group stands: the number of a text -> the places of its first terms."""
     found: dict[int, list[int]] = {}
     for form in group.forms:
-        first = places.get(form[0], {})
-        for number, begins in first.items():
-            if len(form) == 1:
-                found.setdefault(number, []).extend(begins)
-                continue
+        for number, begins in places.get(form[0], {}).items():
             rest = [set(places.get(term, {}).get(number, ())) for term in form[1:]]
             whole = [
                 begin
@@ -132,35 +119,41 @@ def _found(
     return found
 
 
-def _stands(
-    form: tuple[str, ...], number: int, places: Mapping[str, Mapping[int, Sequence[int]]]
-) -> bool:
-    return all(number in places.get(term, {}) for term in form)
+def _forms_in(group: Group, numbers: Sequence[int], places: Places) -> list[str]:
+    """Which forms of a group stand in one of these texts."""
+    return [
+        " ".join(form)
+        for form in group.forms
+        if any(all(number in places.get(term, ()) for term in form) for number in numbers)
+    ]
 
 
-def _near_worth(query: Query) -> float:
-    pairs = sum(min(query.groups[a].weight, query.groups[b].weight) for a, b in query.pairs)
-    return pairs + sum(phrase.weight for phrase in query.phrases)
-
-
-def _near(
-    query: Query,
-    groups: Sequence[Mapping[int, Sequence[int]]],
-    phrases: Sequence[Mapping[int, Sequence[int]]],
-    numbers: Sequence[int],
-) -> float:
-    """What the pairs and phrases that stand in one of these texts are worth."""
-    worth = 0.0
+def _side_by_side(
+    query: Query, groups: Sequence[Mapping[int, Sequence[int]]], places: Places
+) -> list[tuple[float, set[int]]]:
+    """Of each pair and phrase what it is worth, and the texts in which it stands."""
+    found = []
     for a, b in query.pairs:
-        for number in numbers:
-            after = set(groups[b].get(number, ()))
-            if after and any(place + 1 in after for place in groups[a].get(number, ())):
-                worth += min(query.groups[a].weight, query.groups[b].weight)
-                break
-    for phrase, found in zip(query.phrases, phrases, strict=True):
-        if any(number in found for number in numbers):
-            worth += phrase.weight
-    return worth
+        there = {
+            number
+            for number in groups[a].keys() & groups[b].keys()
+            if not {place + 1 for place in groups[a][number]}.isdisjoint(groups[b][number])
+        }
+        found.append((min(query.groups[a].weight, query.groups[b].weight), there))
+    found += [(phrase.weight, set(_found(phrase, places))) for phrase in query.phrases]
+    return found
+
+
+def _shares(
+    numbers: Mapping[str, int], query: Query, terms: Terms, weigh: Callable[[str], float]
+) -> dict[int, float]:
+    """Of each part of a trail, how much of it the question has, by what its words are worth."""
+    asked = {term for group in query.groups for form in group.forms for term in form}
+    shares = {}
+    for number, cut in zip(numbers.values(), terms.of(list(numbers)), strict=True):
+        had = sum(weigh(term) for term in cut if term in asked)
+        shares[number] = had / (sum(map(weigh, cut)) or 1.0)
+    return shares
 
 
 def _length(text: str) -> int:

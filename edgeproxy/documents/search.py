@@ -19,7 +19,7 @@ from edgeproxy.documents.fusing import Embed, fused, nearest
 from edgeproxy.documents.joining import joined, paragraph, record
 from edgeproxy.documents.languages import check_language
 from edgeproxy.documents.passage import Passage
-from edgeproxy.documents.query import Asked, Query, query
+from edgeproxy.documents.query import SAYING, Asked, Query, query
 from edgeproxy.documents.ranking import ranked
 from edgeproxy.documents.terms import Terms
 from edgeproxy.documents.vocabulary import Vocabulary
@@ -117,6 +117,7 @@ class Finder:
             [passage.trail for passage in passages],
             [passage.text for passage in passages],
             self._terms,
+            self._vocabulary.worth,
         )
         found = [Found(passages[one.number], one.score, one.words) for one in results]
         if self._embed is None:
@@ -195,7 +196,7 @@ class Finder:
 
 
 def _saying(looked_for: Query, total: int) -> set[str]:
-    most = max(0.02 * total, 1)
+    most = max(SAYING * total, 1)
     return {
         form[0] for group in looked_for.groups if group.passages <= most for form in group.forms
     }

@@ -20,6 +20,9 @@ MOST_FORMS = 12
 _MOST_SCANNED = 400
 """So many words that begin alike are compared by their stems."""
 
+_LONGEST_ENDING = 7
+"""No form of a word is so many letters longer than its stem."""
+
 _COUNTED = 20_000
 """Passages with a phrase are counted up to here."""
 
@@ -69,6 +72,10 @@ class Vocabulary:
         """
         return math.log(1 + self.total / max(passages, 1))
 
+    def worth(self, word: str) -> float:
+        """The `weight` of a word."""
+        return self.weight(self.passages(word))
+
     def forms(self, word: str, language: str | None) -> list[str]:
         """Words of the index with the same stem as `word`, itself ahead if the index has it."""
         own = [word] if self.passages(word) else []
@@ -79,7 +86,8 @@ class Vocabulary:
         counts: dict[str, int] = {}
         for begin in beginnings(word, wanted):
             for term, passages in self._beginning(begin):
-                if term != word and stem(term) == wanted:
+                fits = len(term) <= len(wanted) + _LONGEST_ENDING
+                if fits and term != word and stem(term) == wanted:
                     counts[term] = passages
         self._known.update(counts)
         often = sorted(counts, key=lambda term: (-counts[term], term))
