@@ -25,7 +25,7 @@ _LISTED = 5_000
 """Passages listed of a question that has frequent words only."""
 
 _BOTH = 1.5
-"""A word in the trail counts so many times what one in the text does."""
+"""A frequent word in the trail counts so many times its weight, beside that of one anywhere."""
 
 
 def candidates(index: sqlite3.Connection, query: Query, total: int) -> list[int]:
@@ -42,8 +42,11 @@ def candidates(index: sqlite3.Connection, query: Query, total: int) -> list[int]
             (TRAIL_WEIGHT, TEXT_WEIGHT, either),
         )
     )
+    # What has all words is looked at, however bm25() weighs them.
+    for number in _listed(index, " AND ".join(group.match for group in query.groups), MOST):
+        scores[number] = scores.get(number, 0.0) + sum(group.weight for group in query.groups)
     for group in frequent:
-        for column, worth in (("text", 1.0), ("trail", _BOTH)):
+        for column, worth in (("trail text", 1.0), ("trail", _BOTH)):
             both = f"{{{column}}} : {group.match} AND ({either})"
             for number in _listed(index, both, len(scores)):
                 if number in scores:

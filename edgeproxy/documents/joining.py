@@ -39,20 +39,20 @@ def seamless(texts: Sequence[str]) -> str:
 
 
 def paragraph(
-    hit: Passage, around: Sequence[Passage], has_hit: Callable[[Passage], bool]
+    hit: Passage, around: Sequence[Passage], has_hit: Callable[[int], bool]
 ) -> list[Passage]:
     """The passages right before and behind `hit` that belong to it, and itself, in their order.
 
-    They stand under the same trail and either have what is looked for, too, or are cuts of the
-    same paragraph, as what they share with it shows.
+    They stand under the same trail and either have hit, too, as `has_hit` says of their ids, or are
+    cuts of the same paragraph, as what they share with it shows.
     """
     by_number = {passage.number: passage for passage in around}
     found = [hit]
     before, after = by_number.get(hit.number - 1), by_number.get(hit.number + 1)
     if before and before.trail == hit.trail:
-        if has_hit(before) or overlap(before.text, hit.text):
+        if has_hit(before.id) or overlap(before.text, hit.text):
             found.insert(0, before)
-    if after and after.trail == hit.trail and (has_hit(after) or overlap(hit.text, after.text)):
+    if after and after.trail == hit.trail and (has_hit(after.id) or overlap(hit.text, after.text)):
         found.append(after)
     return found
 

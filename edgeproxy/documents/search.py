@@ -34,6 +34,9 @@ MOST = 100
 _AROUND = 8
 """Passages before and behind a hit that may be joined to it."""
 
+_ALSO = 0.7
+"""A passage beside a hit has hit as well with so much of its score."""
+
 _LONG = 120
 """The same text of so many characters is the same passage, whatever its trail."""
 
@@ -135,7 +138,7 @@ class Finder:
 
     def _joined(self, found: Sequence[Found], looked_for: Query) -> Iterator[Found]:
         """Each passage with what belongs to it, none twice."""
-        hits = {one.passage.id for one in found[: len(found) // 2 + 1]}
+        scores = {one.passage.id: one.score for one in found}
         used: set[int] = set()
         seen: set[str] = set()
         saying = _saying(looked_for, self._vocabulary.total)
@@ -144,7 +147,8 @@ class Finder:
             if hit.id in used or _key(hit) in seen:
                 continue
             around = [other for other in self._around(hit) if other.id not in used]
-            together = paragraph(hit, around, lambda other: other.id in hits)
+            enough = {number for number, score in scores.items() if score >= _ALSO * one.score}
+            together = paragraph(hit, around, enough.__contains__)
             if len(together) == 1:
                 names = [part for other in around for part in other.trail[-2:]]
                 named = self._named(names, saying)
