@@ -220,10 +220,10 @@ def search(name: str, words: tuple[str, ...], count: int, as_json: bool) -> None
     """Find the passages of the index called NAME that WORDS, or a question, are about."""
     from edgeproxy.documents.index import Index
     from edgeproxy.documents.named import find
-    from edgeproxy.documents.search import Finder  # type: ignore[attr-defined,unused-ignore]
+    from edgeproxy.documents.search import Finder
 
     with Index(find(name)) as index:
-        found = Finder(index).find(" ".join(words), count=count)
+        found = Finder(index.connection).find(" ".join(words), count=count)
     if as_json:
         passages = [_found_as_json(each) for each in found]
         write_json({"question": " ".join(words), "passages": passages}, indent=2)

@@ -187,7 +187,11 @@ def _connect(path: Path, how: str) -> sqlite3.Connection:
     with telling(path):
         try:
             connection = sqlite3.connect(
-                f"{path.absolute().as_uri()}?{how}", uri=True, timeout=WAIT, isolation_level=None
+                f"{path.absolute().as_uri()}?{how}",
+                uri=True,
+                timeout=WAIT,
+                isolation_level=None,
+                check_same_thread=False,  # a session's threads take turns
             )
         except ValueError as error:
             raise DocumentError(f"{path!r}: {error}; check the path") from None

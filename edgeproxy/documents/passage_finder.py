@@ -23,7 +23,7 @@ class PassageFinder:
         self._asked = asked
         self._count_tokens = count_tokens
         self._index = Index(find(asked.index))
-        self._finder = Finder(self._index)
+        self._finder = Finder(self._index.connection)
 
     def __call__(self, messages: Sequence[Message], count: int | None = None) -> Sequence[Found]:
         """The passages for the last question, the best one first; at most `count`."""
@@ -31,7 +31,7 @@ class PassageFinder:
             question_of(messages),
             count=count or self._asked.count,
             budget=self._asked.tokens,
-            count_tokens=self._count_tokens,
+            tokens=self._count_tokens,
         )
 
     def close(self) -> None:

@@ -42,7 +42,7 @@ SAYING = 0.05
 """A word that says something stands in at most this share of the passages."""
 
 _WORD = r"[^\W_]+(?:['’][^\W_]+)*"
-_QUOTED = re.compile("[\"“„«「『]([^\"“”„«»「」『』]{2,200})[\"”“»」』]")
+_QUOTED = re.compile('["“„«「『]([^"“”„«»「」『』]{2,200})["”“»」』]')
 _CODE = re.compile(r"[^\W_]+(?:[-./:,_#+][^\W_]+)+")
 _RUN = re.compile(rf"{_WORD}(?:[ \t]+{_WORD})+")
 
@@ -96,9 +96,7 @@ def question_of(messages: Sequence[Message]) -> Asked:
     return Asked(asked[-1], "\n".join(asked[-1 - _TURNS : -1])) if asked else Asked("")
 
 
-def query(
-    asked: Asked, vocabulary: Vocabulary, terms: Terms, language: str | None = None
-) -> Query:
+def query(asked: Asked, vocabulary: Vocabulary, terms: Terms, language: str | None = None) -> Query:
     """What to look for; `language` is of the question's words, found out where it is None."""
     text = possible(asked.text[:MOST_CHARACTERS])
     earlier = possible(asked.earlier[-MOST_CHARACTERS:])
@@ -181,7 +179,7 @@ class _Making:
             for a, b in self._pairs
             if self._of_word.get(a) in number and self._of_word.get(b) in number
         )
-        found = []
+        found: list[Group] = []
         for phrase in dict.fromkeys(tuple(phrase) for phrase in phrases if len(phrase) > 1):
             if len(found) < _MOST_PHRASES and (count := self._vocabulary.phrase(phrase)):
                 found.append(Group((phrase,), count, self._vocabulary.weight(count)))
@@ -211,9 +209,7 @@ def _names(words: Sequence[str]) -> list[str]:
     found: list[str] = []
     run: list[str] = []
     for word in [*words, ""]:
-        if word[:1].isupper():
-            run.append(word)
-        elif run and word and len(word) <= 3 and run[-1][:1].isupper():
+        if word[:1].isupper() or (run and word and len(word) <= 3 and run[-1][:1].isupper()):
             run.append(word)
         else:
             while run and not run[-1][:1].isupper():

@@ -23,7 +23,7 @@ from edgeproxy.documents.query import SAYING, Asked, Query, query
 from edgeproxy.documents.ranking import ranked
 from edgeproxy.documents.terms import Terms
 from edgeproxy.documents.vocabulary import Vocabulary
-from edgeproxy.errors import Cancelled, EdgeproxyError, UsageError
+from edgeproxy.errors import Cancelled, DocumentError, UsageError
 
 Count = Callable[[str], int]
 """Of a text its tokens, as a model counts them."""
@@ -87,7 +87,7 @@ class Finder:
         counts them (else about four bytes are one). What does not fit is left out, and if not even
         the best one fits, it is cut. `language` (ISO 639-1, or Snowball's name) says how words are
         inflected; None finds it out. Raises `UsageError` for impossible arguments, `Cancelled`,
-        `EdgeproxyError` for an index that cannot be read.
+        `DocumentError` for an index that cannot be read.
         """
         if not 1 <= count <= MOST:
             raise UsageError(f"the number of passages to find is 1 to {MOST}, not {count}")
@@ -132,9 +132,7 @@ class Finder:
         beyond = [number for number in near if number not in by_id]
         by_id |= {passage.id: Found(passage, 0.0, ()) for passage in self._read(beyond)}
         scores = fused([[one.passage.id for one in found], near])
-        return [
-            replace(by_id[number], score=score) for number, score in scores if number in by_id
-        ]
+        return [replace(by_id[number], score=score) for number, score in scores if number in by_id]
 
     def _joined(self, found: Sequence[Found], looked_for: Query) -> Iterator[Found]:
         """Each passage with what belongs to it, none twice."""
@@ -258,6 +256,6 @@ def _readable() -> Iterator[None]:
     except (sqlite3.Error, ValueError, TypeError) as error:
         if isinstance(error, UsageError):
             raise
-        raise EdgeproxyError(
+        raise DocumentError(
             f"the index of documents cannot be read ({error}); index the documents anew"
         ) from None

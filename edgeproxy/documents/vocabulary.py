@@ -45,11 +45,14 @@ class Vocabulary:
         """How many passages have exactly this word."""
         if word not in self._known:
             # A frequent word's passages would all be counted, were it not in that table.
-            found = self._index.execute(
-                "SELECT passages FROM common WHERE word = ?", (word,)
-            ).fetchone() or self._index.execute(
-                "SELECT doc FROM vocabulary WHERE term = ?", (word,)
-            ).fetchone()
+            found = (
+                self._index.execute(
+                    "SELECT passages FROM common WHERE word = ?", (word,)
+                ).fetchone()
+                or self._index.execute(
+                    "SELECT doc FROM vocabulary WHERE term = ?", (word,)
+                ).fetchone()
+            )
             self._known[word] = min(found[0], self.total) if found else 0
         return self._known[word]
 

@@ -10,7 +10,7 @@ import pytest
 from edgeproxy.cli import main
 from edgeproxy.documents.named import has_name, names, path_of
 from edgeproxy.errors import DocumentError, UsageError
-from tests.helpers.indexes import set_finder, write
+from tests.helpers.indexes import write
 
 
 @pytest.fixture
@@ -44,7 +44,6 @@ def test_without_a_home_folder_a_path_is_needed(monkeypatch: pytest.MonkeyPatch)
 def test_from_a_folder_to_a_passage(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    set_finder(monkeypatch)
     assert main(["index", "notes", "-o", "work"]) == 0
     assert "work: 1 new, 0 changed, 0 gone, 0 as before; 1 passages" in capsys.readouterr().out
     assert main(["index", "-o", "work", "./ls"]) == 0

@@ -11,16 +11,11 @@ import os
 import sqlite3
 import sys
 from pathlib import Path
-from types import ModuleType
-from typing import NamedTuple
-
-import pytest
 
 from edgeproxy.documents import indexing
 from edgeproxy.documents.database import close_written, open_to_write
 from edgeproxy.documents.index import Index
 from edgeproxy.documents.indexing import Report, index_documents
-from edgeproxy.documents.passage import Passage
 
 OLD = 1_600_000_000_000_000_000
 """A modification time that is long ago, in nanoseconds."""
@@ -61,35 +56,6 @@ def check(path: Path) -> None:
         assert bool(left) == bool(texts)
     finally:
         close_written(connection)
-
-
-class _Found(NamedTuple):
-    passage: Passage
-    score: float
-    words: tuple[str, ...]
-
-
-class _Finder:
-    """Finds every passage that has a word of the question."""
-
-    def __init__(self, index: Index) -> None:
-        self._index = index
-
-    def find(self, question: str, *, count: int = 3, budget: int | None = None) -> list[_Found]:
-        words = question.split()
-        found = [
-            _Found(passage, 1.5, tuple(word for word in words if word in passage.text))
-            for document in self._index.documents()
-            for passage in self._index.passages_of(document.path)
-        ]
-        return [each for each in found if each.words][:count]
-
-
-def set_finder(patch: pytest.MonkeyPatch) -> None:
-    """Put a plain finder in the place of the one that ranks."""
-    module = ModuleType("edgeproxy.documents.search")
-    vars(module)["Finder"] = _Finder
-    patch.setitem(sys.modules, module.__name__, module)
 
 
 def rows(path: Path, asked: str) -> list[tuple[object, ...]]:

@@ -14,7 +14,7 @@ import pytest
 from edgeproxy.cli import VERBS, edgeproxy, main
 from tests.helpers.forked import forks_running
 from tests.helpers.hub_server import hub_running
-from tests.helpers.indexes import set_finder, write
+from tests.helpers.indexes import write
 from tests.helpers.pulling import Home, models, serve
 from tests.helpers.small_models import small_model, write_examples
 from tools import docs
@@ -190,7 +190,6 @@ def test_the_examples_of_index_are_what_it_prints(
     monkeypatch.setenv("EDGEPROXY_HOME", str(tmp_path / "home"))
     write(tmp_path / "notes" / "contract.txt", "The notice period is three months.")
     (tmp_path / "notes" / "locked.pdf").write_bytes(b"%PDF-1.4 damaged")
-    set_finder(monkeypatch)
     for heading, *line in (
         ("index make", "index", tmp_path / "notes", "-o", "work"),
         ("index ls", "index", "ls"),
