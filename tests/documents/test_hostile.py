@@ -93,7 +93,7 @@ def test_hostile_documents_are_refused(
 @pytest.mark.parametrize(
     ("name", "data", "text"),
     [
-        ("a.json", '{"n": ' + "9" * 10_000 + "}", "n: 999"),
+        ("a.json", '{"n": ' + "9" * 10_000 + "}", "999"),
         ("a.json", '{"n": 1e999, "m": NaN, "n": 2}', "n: 1e999; m: NaN; n: 2"),
         ("a.json", '"\\ud800x"', "\ufffdx"),
         ("a.html", "<div>" * 100_000 + "deep", "deep"),

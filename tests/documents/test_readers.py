@@ -63,11 +63,8 @@ RIGHT = {
         Block("name: Chad; tags: x, y", ("Chad",), "line 3"),
     ],
     ".pdf": [
-        Block(
-            "Chad is a landlocked country in Africa. This is the longest line on the page.",
-            (),
-            "page 1",
-        ),
+        Block("Chad is a landlocked country in Africa.", (), "page 1"),
+        Block("This is the longest line on the page.", (), "page 1"),
         Block("The currency is the franc.", (), "page 2"),
     ],
     ".docx": [
@@ -155,8 +152,7 @@ def test_a_page_that_cannot_be_read_is_noted(tmp_path: Path) -> None:
     path.write_bytes(data.replace(b"/Contents 7 0 R", b"/Contents (no)  "))
     with open_document(path) as reading:
         found = [block.place for block in reading.blocks]
-    assert found in (["page 1", "page 3"], ["page 1", "page 2", "page 3"])
-    assert "page 1" in found
+    assert found == ["page 1", "page 1", "page 3"]
 
 
 @pytest.mark.parametrize(
@@ -168,7 +164,7 @@ def test_a_page_that_cannot_be_read_is_noted(tmp_path: Path) -> None:
         ("only,one,row\n", ["only; one; row"]),
         ("Report,,\n\na,b,c\n1,,3\n", ["Report", "a: 1; c: 3"]),
         ("a,b\n1,2,3\n", ["a: 1; b: 2; 3"]),
-        ("a,b\n1,\0 2\n", ["a: 1; b: 2"]),
+        ("a,b\n1,\0 22222222222222222222\n", ["a: 1; b: 22222222222222222222"]),
         ('a,b\n"x ""y""",2\n', ['a: x "y"; b: 2']),
     ],
 )
@@ -182,19 +178,19 @@ def test_rows_of_csv(tmp_path: Path, text: str, texts: list[str]) -> None:
         ('{"title": "T", "x": {"y": "z"}}', ("T", "x")),
         ('{"x": {"y": "z"}, "metadata": {"title": "T"}}', ("T", "x")),
         ('{"x": {"y": "z"}, "author": {"name": "T"}}', ("x",)),
-        ('{"T": {"name": "T", "x": {"y": "z"}}}', ("T",)),
+        ('{"T": {"name": "T", "x": {"y": "z"}}}', ("T", "x")),
         ('{"x": {"y": "z"}, "name": {"official": "Long T", "common": "T"}}', ("T", "x")),
         ('{"x": {"y": "z"}, "name": {"short": "none", "long": "Long T"}}', ("Long T", "x")),
         ('{"x": {"y": "z"}, "name": 12}', ("x",)),
         ('{"x": {"y": "z"}, "productName": "T"}', ("T", "x")),
-        ('[{"y": "z"}, {"y": "z"}]', ("1",)),
+        ('[{"y": "z"}, {"y": "z"}]', ("2",)),
         ('[{"y": "z"}]', ()),
         ('["a", "b"]', ()),
         ('"a"', ()),
     ],
 )
 def test_titles_of_json(tmp_path: Path, text: str, trail: tuple[str, ...]) -> None:
-    assert blocks_of(tmp_path, "a.json", text)[0].trail == trail
+    assert trail in [block.trail for block in blocks_of(tmp_path, "a.json", text)]
 
 
 def test_a_bad_line_of_json_lines_is_noted_and_the_others_are_read(tmp_path: Path) -> None:

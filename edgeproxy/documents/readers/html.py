@@ -98,7 +98,11 @@ class _Target:
         self._texts.append(text)
         self._length += len(text)
         if self._length > MAX_BLOCK and self._cells is None and not self._in_title:
+            joined = "".join(self._texts)
+            end = joined.rfind(" ") + 1 or len(joined)
+            self._texts = [joined[:end]]
             self._end_block()
+            self._texts, self._length = [joined[end:]], len(joined) - end
         elif self._length > 4 * MAX_BLOCK:
             self._cells = None
             self._in_title = False
