@@ -20,6 +20,7 @@ from edgeproxy.errors import Cancelled, UnreadableError
 from tests.helpers.document_files import SUFFIXES, blocks_of, damaged, good, pdf_of, word
 
 COUNT = 100
+DOCUMENT = "word/document.xml"
 
 
 def blocks_or_error(folder: Path, name: str, data: bytes | str) -> str:
@@ -42,6 +43,10 @@ def test_damaged_documents_give_blocks_or_an_error(tmp_path: Path, suffix: str) 
     errors = 0
     for seed in range(COUNT):
         data = damaged(good(suffix), f"{suffix} {seed}")
+        if suffix == ".docx" and seed % 2:  # the archive's checksums are right
+            with zipfile.ZipFile(io.BytesIO(word())) as archive:
+                inner = archive.read(DOCUMENT)
+            data = with_part(DOCUMENT, damaged(inner, f"{seed}"))
         errors += bool(blocks_or_error(tmp_path, f"a{suffix}", data))
     assert errors < COUNT
 
@@ -171,7 +176,7 @@ def test_a_cell_of_a_billion_columns_takes_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", [".txt", ".md", ".html"])
 def test_a_large_text_takes_little_memory(tmp_path: Path, piece: str, suffix: str) -> None:
     path = tmp_path / f"a{suffix}"
-    path.write_text(piece * 200_000)
+    path.write_text(piece * 50_000)
     if suffix == ".html":
         blocks_of(tmp_path, "b.html", "x")  # imports count once
     tracemalloc.start()
@@ -179,7 +184,7 @@ def test_a_large_text_takes_little_memory(tmp_path: Path, piece: str, suffix: st
         with open_document(path) as reading:
             for _ in reading.blocks:
                 pass
-        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
     finally:
         tracemalloc.stop()
 
