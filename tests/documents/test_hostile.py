@@ -119,6 +119,15 @@ def test_hostile_documents_are_read(tmp_path: Path, name: str, data: str, text: 
     assert any(text in block.text for block in blocks_of(tmp_path, name, data))
 
 
+@pytest.mark.parametrize("begin", ["<table><tr><td>", "<table><td>", "<td>", "<pre>", "<h1>"])
+def test_nothing_of_a_long_cell_is_lost(tmp_path: Path, begin: str) -> None:
+    words = [f"w{i}" for i in range(30_000)]
+    found = blocks_of(tmp_path, "a.html", begin + " ".join(words) + "<p>end")
+    texts = " ".join(" ".join((*block.trail, block.text)) for block in found).split()
+    assert texts[-1] == "end"
+    assert begin == "<h1>" or texts[:-1] == words
+
+
 def test_json_above_its_size_names_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgeproxy.documents.readers.json.MAX_BYTES", 1000)
     assert "JSON lines" in blocks_or_error(tmp_path, "a.json", '["' + "x" * 2000 + '"]')
