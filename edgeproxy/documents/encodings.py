@@ -45,12 +45,15 @@ _ALIASES = {codecs.lookup(name).name: name for name in KNOWN}
 _ALIASES |= {"iso8859-1": FALLBACK, "ascii": FALLBACK, "gbk": "gb18030", "gb2312": "gb18030"}
 
 
-def looks_like_text(head: bytes) -> bool:
-    """Whether a file that begins with `head` is text: it has a mark, or hardly any controls."""
+def looks_like_text(head: bytes, most: float = _FEW) -> bool:
+    """Whether a file that begins with `head` is text: it has a mark, or hardly any controls.
+
+    `most` is the share of its bytes that may be control characters.
+    """
     if any(head.startswith(mark) for mark, _, _ in _MARKS) or _utf16_by_nuls(head):
         return True
     controls = len(head) - len(head.translate(None, _CONTROLS))
-    return controls <= _FEW * len(head)
+    return controls <= most * len(head)
 
 
 def decide(
@@ -129,8 +132,11 @@ def _utf16_by_nuls(head: bytes) -> str | None:
     """UTF-16 without a mark: NULs stand in one half of each pair alone, and it decodes well."""
     head = head[: _SAMPLE & ~1]
     even, odd = head[0::2].count(0), head[1::2].count(0)
-    if max(even, odd) < max(1, len(head) // 200) or min(even, odd) * 10 > max(even, odd):
+    if max(even, odd) < max(1, len(head) // 200) or min(even, odd) * 3 > max(even, odd) * 2:
         return None
+    others = len(head) - len(head.translate(None, _CONTROLS)) - even - odd
+    if head.isascii() and not others and even + odd < len(head) // 5:
+        return None  # ASCII with some NULs in it
     codec = "utf-16-le" if odd > even else "utf-16-be"
     text = codecs.getincrementaldecoder(codec)("replace").decode(head)
     good = sum(char.isprintable() or char.isspace() for char in text if char != "\ufffd")

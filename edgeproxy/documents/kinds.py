@@ -57,6 +57,9 @@ _NOT_READ = (
 NOT_READ = frozenset(_NOT_READ.split())
 """Suffixes of pictures, sound, programs, archives and formats without a reader here."""
 
+MOST_CONTROLS = 0.05
+"""The share of control characters in a file whose suffix says that it is text."""
+
 HEAD = 1 << 16
 """How many bytes are looked at where the suffix does not tell."""
 
@@ -143,7 +146,7 @@ def _looked_at(source: Source) -> tuple[Kind, str]:
         raise source.unreadable("this is no document of a kind that edgeproxy reads")
     if not kind.is_text:
         return kind, ""
-    if not looks_like_text(head):
+    if not looks_like_text(head, MOST_CONTROLS):
         raise source.unreadable(f"this is not {kind.name}: its bytes are no text")
     hint = _CHARSET.search(head[:4096]) if kind is HTML else None
     claimed = hint[1].decode("ascii") if hint else None

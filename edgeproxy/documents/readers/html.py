@@ -53,6 +53,9 @@ class _Target:
             return
         if tag in ("td", "th"):
             self._end_cell()
+            if self._cells is None:  # the tag of the row may be left out
+                self._end_block()
+                self._cells = []
             self._cell_is_header = tag == "th"
         elif tag == "br":
             self._texts.append("\n" if self._preformatted else " ")
@@ -98,10 +101,14 @@ class _Target:
         self._texts.append(text)
         self._length += len(text)
         if self._length > MAX_BLOCK and self._cells is None and not self._in_title:
+            joined = "".join(self._texts)
+            end = joined.rfind(" ") + 1 or len(joined)
+            self._texts = [joined[:end]]
             self._end_block()
+            self._texts, self._length = [joined[end:]], len(joined) - end
         elif self._length > 4 * MAX_BLOCK:
-            self._cells = None
             self._in_title = False
+            self._end_row()  # with the cell that is too long
             self._end_block()
 
     def close(self) -> None:
@@ -137,10 +144,14 @@ class _Target:
     def _end_cell(self) -> None:
         if self._cell_is_header is None:
             return
-        if self._cells is not None and len(self._cells) < _MAX_CELLS:
-            self._cells.append((" ".join("".join(self._texts).split()), self._cell_is_header))
-            self._drop()
-        self._cell_is_header = None
+        is_header, self._cell_is_header = self._cell_is_header, None
+        if self._cells is None:
+            return
+        self._cells.append((" ".join("".join(self._texts).split()), is_header))
+        self._drop()
+        if len(self._cells) >= _MAX_CELLS:
+            self._end_row()
+            self._cells = []
 
     def _end_row(self) -> None:
         self._end_cell()

@@ -18,7 +18,7 @@ MAX_BAD_PAGES = 100
 MAX_OPERATIONS = 2_000_000
 """How many drawing operations a page has at most; a page of dense text has some thousands."""
 
-_HYPHEN = re.compile(r"(?<=[^\W\d_])[-\u2010\xad]\n(?=[^\W\d_A-Z])")
+_HYPHEN = re.compile(r"[^\W\d_][-\u2010\xad]$")
 _ENDS_SENTENCE = re.compile(r"[.!?:;\u2026\u3002][\"'\u201d\u2019)\]]*$")
 _ITEM = re.compile(r"(?:[-*\u2022\u2023\u25aa\u25cf\u2013]|\(?\d{1,3}[.)]|\(?[a-z][.)])\s")
 _SHORT_LINE = 0.75
@@ -102,7 +102,7 @@ def paragraphs(text: str) -> Iterator[str]:
     Pages have no paragraphs, only lines. One ends at a blank line, before an item of a list, and
     with a sentence whose last line is clearly shorter than the page's longest.
     """
-    lines = _HYPHEN.sub("", text.replace("\r", "")).split("\n")
+    lines = text.replace("\r", "").split("\n")
     longest = max(map(len, lines))
     together: list[str] = []
     for line in (" ".join(line.split()) for line in lines):
@@ -111,7 +111,10 @@ def paragraphs(text: str) -> Iterator[str]:
             together = []
         if not line:
             continue
-        together.append(line)
+        if together and line[0].islower() and _HYPHEN.search(together[-1][-2:]):
+            together[-1] = together[-1][:-1] + line
+        else:
+            together.append(line)
         if _ENDS_SENTENCE.search(line[-8:]) and len(line) < _SHORT_LINE * longest:
             yield " ".join(together)
             together = []
