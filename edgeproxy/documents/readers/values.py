@@ -67,7 +67,7 @@ def value_blocks(value: Any, place: str | None = None) -> Iterator[Block]:
     """
     title = title_of(value) if isinstance(value, Record) else None
     inner = unwrapped(value)
-    for names, text in _walk(inner, (), 0):
+    for names, text in _walk(inner, (), 0, title is not None):
         trail = (title, *names) if title and names[:1] != (title,) else names
         yield Block(text, trail, place if place is not None else PATH.join(names))
 
@@ -75,23 +75,28 @@ def value_blocks(value: Any, place: str | None = None) -> Iterator[Block]:
 Field = tuple[tuple[str, ...], str]
 
 
-def _walk(value: Any, names: tuple[str, ...], depth: int) -> Iterator[Field]:
+def _walk(value: Any, names: tuple[str, ...], depth: int, is_titled: bool) -> Iterator[Field]:
     if depth > MAX_DEPTH:
         raise NotJson(TOO_DEEP)
     if isinstance(value, Record):
-        yield from _walk_record(value, names, depth)
+        yield from _walk_record(value, names, depth, is_titled)
     elif isinstance(value, list):
-        yield from _walk_list(value, names, depth)
+        yield from _walk_list(value, names, depth, is_titled)
     elif text := _text(value):
         yield names, text
 
 
-def _walk_record(record: Record, names: tuple[str, ...], depth: int) -> Iterator[Field]:
+def _walk_record(
+    record: Record, names: tuple[str, ...], depth: int, is_titled: bool
+) -> Iterator[Field]:
     """A record's fields; short ones in a row together.
 
     A field in an object of its own, {"text": ...}, is joined with others only where the record
-    holds nothing but fields: else that is a chapter, whose fields stand each by itself.
+    holds nothing but fields: else that is a chapter, whose fields stand each by itself. So do all
+    fields within chapters of what has a title, for their trails say all that they are of: "Chad -
+    Economy - Exchange rates - Currency".
     """
+    is_within_chapters = is_titled and depth > 1
     fields = [(one_line(key)[:MAX_HEADING], value, unwrapped(value)) for key, value in record]
     is_chapter = any(_leaf(inner) is None for _, _, inner in fields)
     together: list[str] = []
@@ -99,14 +104,15 @@ def _walk_record(record: Record, names: tuple[str, ...], depth: int) -> Iterator
         leaf = _leaf(inner)
         if leaf == "":
             continue
-        apart = leaf is None or len(leaf) > SHORT or (is_chapter and inner is not value)
+        is_long = leaf is None or len(leaf) > SHORT
+        apart = is_long or is_within_chapters or (is_chapter and inner is not value)
         full = sum(map(len, together)) + len(leaf or "") > MAX_JOINED
         if together and (apart or full):
             yield names, "; ".join(together)
             together = []
         if apart:
             below = names if key.casefold() in WRAPPERS else (*names, key)
-            yield from _walk(inner, below, depth + 1)
+            yield from _walk(inner, below, depth + 1, is_titled)
         else:
             together.append(_named(key, leaf or ""))
     if together:
@@ -121,7 +127,9 @@ def _named(key: str, text: str) -> str:
     return f"{key}: {rest.strip() if colon and key.endswith(first) else text}"
 
 
-def _walk_list(items: list[Any], names: tuple[str, ...], depth: int) -> Iterator[Field]:
+def _walk_list(
+    items: list[Any], names: tuple[str, ...], depth: int, is_titled: bool
+) -> Iterator[Field]:
     """A list's items; an object by its title, or by its number where there are several."""
     leaf = _leaf(items)
     if leaf is not None:
@@ -133,9 +141,10 @@ def _walk_list(items: list[Any], names: tuple[str, ...], depth: int) -> Iterator
         if isinstance(inner, list) or isinstance(item, Record):
             title = title_of(item) if isinstance(item, Record) else None
             name = title or (str(number) if len(items) > 1 else "")
-            yield from _walk(inner, (*names, name) if name else names, depth + 1)
+            below = (*names, name) if name else names
+            yield from _walk(inner, below, depth + 1, is_titled or title is not None)
         else:
-            yield from _walk(inner, names, depth + 1)
+            yield from _walk(inner, names, depth + 1, is_titled)
 
 
 def _leaf(value: Any) -> str | None:
