@@ -97,7 +97,7 @@ def joined(hit: Passage, together: Sequence[Passage]) -> Passage:
         if passage.trail == last:
             lines[-1] = seamless([lines[-1], passage.text])
         else:
-            lines.append(f"{TRAIL.join(passage.trail[len(trail):])}: {passage.text}")
+            lines.append(f"{TRAIL.join(passage.trail[len(trail) :])}: {passage.text}")
         last = passage.trail
     return replace(hit, trail=trail, text="\n".join(lines), place=_places(together))
 

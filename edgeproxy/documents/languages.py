@@ -7,6 +7,7 @@ installed; without it a final s is left out.
 from __future__ import annotations
 
 import importlib
+import re
 import unicodedata
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -72,7 +73,7 @@ _FUNCTION_WORDS = {
     "swedish": "och att det som en ar av for den pa med till inte ett vad",
     "danish": "og at det som en er af for den pa med til ikke et hvad",
     "norwegian": "og at det som en er av for den pa med til ikke et hva",
-    "finnish": "ja on ei se etta oli joka mutta ovat kuin mika tai hän myos",
+    "finnish": "ja on ei se etta oli joka mutta ovat kuin mika tai han myos",
     "hungarian": "a az es hogy nem egy is van volt meg mi ez ki mint de",
     "polish": "i w na z nie sie jest do to ze jak po od co jaki",
     "romanian": "si de in la este cu pe nu din care un o sa pentru ce",
@@ -83,14 +84,17 @@ _FUNCTION_WORDS = {
 }
 """Frequent words of languages in Latin letters, without accents, to tell these languages apart."""
 
+_PLURAL_S = ("english", "french", "spanish", "portuguese", "catalan", "dutch")
+
 _ENOUGH = 2
 """So many function words must speak for a language."""
 
-_BEFORE = {"arabic": ("", "ال", "وال", "بال", "لل", "و", "ب", "ل")}
-"""What a language writes together with the word that follows: articles and prepositions."""
+_BEFORE_ARABIC = ("", "ال", "وال", "بال", "كال", "فال", "لل", "و", "ب", "ل")
+"""What Arabic writes together with the word that follows: articles and prepositions."""
+_ARTICLE = re.compile("[وبكف]?ال|لل")
 
 _SHORTEST = 3
-"""A beginning by which words are looked for has so many letters; two in dense scripts' words."""
+"""A beginning by which words are looked for has so many letters, two beyond Latin ones."""
 
 
 def function_words() -> list[str]:
@@ -151,9 +155,17 @@ def beginnings(word: str, stem: str) -> list[str]:
         common += 1
     if _script(word) == "ARABIC":
         core = stem if len(stem) > _SHORTEST else stem[:_SHORTEST]
-        return [before + core for before in _BEFORE["arabic"]] if len(core) > 1 else []
+        cores = [core for core in dict.fromkeys((core, bare(word))) if len(core) > 1]
+        return [before + core for core in cores for before in _BEFORE_ARABIC]
     begin = word[: common - 1] if common > _SHORTEST + 1 else word[:common]
     return [begin] if len(begin) >= (2 if not word.isascii() else _SHORTEST) else []
+
+
+def bare(word: str) -> str:
+    """An Arabic word without its article, which stems do not always agree about; others as is."""
+    if word.isascii() or len(word) < _SHORTEST + 2:
+        return word
+    return _ARTICLE.sub("", word, count=1) if _ARTICLE.match(word) else word
 
 
 @cache
@@ -161,7 +173,7 @@ def _stemmer(language: str) -> Stem | None:
     try:
         snowball = importlib.import_module("snowballstemmer")
     except ImportError:
-        return _without_s if language != "german" else None
+        return _without_s if language in _PLURAL_S else None
     if language not in snowball.algorithms():
         return None
     stem: Stem = snowball.stemmer(language).stemWord
@@ -169,7 +181,7 @@ def _stemmer(language: str) -> Stem | None:
 
 
 def _without_s(word: str) -> str:
-    return word[:-1] if len(word) > _SHORTEST and word.endswith("s") else word
+    return word[:-1] if len(word) > _SHORTEST and re.search("[^s]s$", word) else word
 
 
 def _script(word: str) -> str:

@@ -42,7 +42,7 @@ SAYING = 0.05
 """A word that says something stands in at most this share of the passages."""
 
 _WORD = r"[^\W_]+(?:['’][^\W_]+)*"
-_QUOTED = re.compile("[\"“„«「『]([^\"“”„«»「」『』]{2,200})[\"”“»」』]")
+_QUOTED = re.compile('["“„«「『]([^"“”„«»「」『』]{2,200})["”“»」』]')
 _CODE = re.compile(r"[^\W_]+(?:[-./:,_#+][^\W_]+)+")
 _RUN = re.compile(rf"{_WORD}(?:[ \t]+{_WORD})+")
 
@@ -96,9 +96,7 @@ def question_of(messages: Sequence[Message]) -> Asked:
     return Asked(asked[-1], "\n".join(asked[-1 - _TURNS : -1])) if asked else Asked("")
 
 
-def query(
-    asked: Asked, vocabulary: Vocabulary, terms: Terms, language: str | None = None
-) -> Query:
+def query(asked: Asked, vocabulary: Vocabulary, terms: Terms, language: str | None = None) -> Query:
     """What to look for; `language` is of the question's words, found out where it is None."""
     text = possible(asked.text[:MOST_CHARACTERS])
     earlier = possible(asked.earlier[-MOST_CHARACTERS:])

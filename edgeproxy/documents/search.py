@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from edgeproxy.core.cancel import Cancel
 from edgeproxy.documents.candidates import candidates
@@ -132,9 +133,7 @@ class Finder:
         beyond = [number for number in near if number not in by_id]
         by_id |= {passage.id: Found(passage, 0.0, ()) for passage in self._read(beyond)}
         scores = fused([[one.passage.id for one in found], near])
-        return [
-            replace(by_id[number], score=score) for number, score in scores if number in by_id
-        ]
+        return [replace(by_id[number], score=score) for number, score in scores if number in by_id]
 
     def _joined(self, found: Sequence[Found], looked_for: Query) -> Iterator[Found]:
         """Each passage with what belongs to it, none twice."""
@@ -188,15 +187,34 @@ class Finder:
             f" FROM passages JOIN documents ON documents.id = document WHERE {where}",
             values,
         )
-        for number, path, place_in_document, trail, place, text in rows:
-            yield Passage(
-                number,
-                Path(os.fsdecode(path)),
-                place_in_document,
-                tuple(json.loads(trail)),
-                place,
-                text,
-            )
+        yield from map(_passage, rows)
+
+    def close(self) -> None:
+        """Free what the finder itself holds; the connection stays open."""
+        self._terms.close()
+
+    def __enter__(self) -> Finder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _passage(row: tuple[Any, ...]) -> Passage:
+    """Raises `ValueError` for what no index has written."""
+    number, path, place_in_document, trail, place, text = row
+    try:
+        parts = json.loads(trail)
+    except RecursionError:
+        raise ValueError("a trail is nested too deep") from None
+    texts = (trail, place, text, *parts)
+    if not (
+        isinstance(parts, list)
+        and isinstance(path, bytes)
+        and all(isinstance(one, str) for one in texts)
+    ):
+        raise ValueError("a passage is no text")
+    return Passage(number, Path(os.fsdecode(path)), place_in_document, tuple(parts), place, text)
 
 
 def _saying(looked_for: Query, total: int) -> set[str]:

@@ -31,9 +31,7 @@ class Terms:
 
     def __init__(self) -> None:
         # Threads may take turns; whoever uses one index from several has a lock around it.
-        self._memory = sqlite3.connect(
-            ":memory:", isolation_level=None, check_same_thread=False
-        )
+        self._memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         self._memory.executescript(
             "CREATE VIRTUAL TABLE texts USING fts5("
             f"text, content='', columnsize=0, tokenize={_TOKENIZE});"
@@ -48,7 +46,9 @@ class Terms:
             found[text][place] = term
         return [[term for _, term in sorted(places.items())] for places in found]
 
-    def places(self, texts: Sequence[str], wanted: Iterable[str]) -> dict[str, dict[int, list[int]]]:
+    def places(
+        self, texts: Sequence[str], wanted: Iterable[str]
+    ) -> dict[str, dict[int, list[int]]]:
         """Where the terms `wanted` stand: term -> number of the text -> places, counted in terms."""
         self._fill(texts)
         found: dict[str, dict[int, list[int]]] = {}

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from edgeproxy.documents.languages import (
+    bare,
     beginnings,
     check_language,
     function_words,
@@ -45,11 +46,14 @@ class Vocabulary:
         """How many passages have exactly this word."""
         if word not in self._known:
             # A frequent word's passages would all be counted, were it not in that table.
-            found = self._index.execute(
-                "SELECT passages FROM common WHERE word = ?", (word,)
-            ).fetchone() or self._index.execute(
-                "SELECT doc FROM vocabulary WHERE term = ?", (word,)
-            ).fetchone()
+            found = (
+                self._index.execute(
+                    "SELECT passages FROM common WHERE word = ?", (word,)
+                ).fetchone()
+                or self._index.execute(
+                    "SELECT doc FROM vocabulary WHERE term = ?", (word,)
+                ).fetchone()
+            )
             self._known[word] = min(found[0], self.total) if found else 0
         return self._known[word]
 
@@ -87,7 +91,7 @@ class Vocabulary:
         for begin in beginnings(word, wanted):
             for term, passages in self._beginning(begin):
                 fits = len(term) <= len(wanted) + _LONGEST_ENDING
-                if fits and term != word and stem(term) == wanted:
+                if fits and term != word and (stem(term) == wanted or bare(term) == bare(word)):
                     counts[term] = passages
         self._known.update(counts)
         often = sorted(counts, key=lambda term: (-counts[term], term))
