@@ -63,16 +63,41 @@ _OF_SCRIPT = {
 """Languages with stems that are not written in Latin letters, the usual one of a script ahead."""
 
 _FUNCTION_WORDS = {
-    "english": "the of and to is in that was for with are this from what which",
-    "german": "der die das und ist nicht von mit den dem ein eine zu wie auf",
-    "french": "le les des et est une dans que pour qui du sur pas quelle aux",
-    "spanish": "el los las y es una que por con del para como cual se lo",
-    "portuguese": "o os as e um uma que nao do da dos para com qual em",
-    "italian": "il gli e di che la per una sono del della nel con qual non",
-    "dutch": "het een en van de is dat niet op te zijn voor met aan welke",
-    "swedish": "och att det som en ar av for den pa med till inte ett vad",
-    "danish": "og at det som en er af for den pa med til ikke et hvad",
-    "norwegian": "og at det som en er av for den pa med til ikke et hva",
+    "english": (
+        "the of and to is in that was for with are this from what which who when where how it "
+        "on as do does did has have be by at"
+    ),
+    "german": (
+        "der die das und ist nicht von mit den dem ein eine zu wie auf wer wo wann was welche "
+        "welcher welches im sind hat wird es am"
+    ),
+    "french": (
+        "le les des et est une dans que pour qui du sur pas quelle aux quel quels ou quand "
+        "comment combien sont la de un en il au"
+    ),
+    "spanish": (
+        "el los las y es una que por con del para como cual se lo quien donde cuando cuanto "
+        "la de un en son hay al"
+    ),
+    "portuguese": (
+        "o os as e um uma que nao do da dos para com qual em quem onde quando como quanto de "
+        "no na ao"
+    ),
+    "italian": (
+        "il gli e di che la per una sono del della nel con qual non chi dove quando come "
+        "quanto le i un al"
+    ),
+    "dutch": (
+        "het een en van de is dat niet op te zijn voor met aan welke wie waar wanneer hoe wat "
+        "in die er"
+    ),
+    "swedish": (
+        "och att det som en ar av for den pa med till inte ett vad vem var nar hur vilken i de"
+    ),
+    "danish": (
+        "og at det som en er af for den pa med til ikke et hvad hvem hvor hvornar hvilken i de"
+    ),
+    "norwegian": "og at det som en er av for den pa med til ikke et hva hvem hvor nar hvilken i de",
     "finnish": "ja on ei se etta oli joka mutta ovat kuin mika tai han myos",
     "hungarian": "a az es hogy nem egy is van volt meg mi ez ki mint de",
     "polish": "i w na z nie sie jest do to ze jak po od co jaki",
@@ -83,6 +108,8 @@ _FUNCTION_WORDS = {
     "lithuanian": "ir yra kad su is tai kaip bet buvo ne i kas jis apie nuo",
 }
 """Frequent words of languages in Latin letters, without accents, to tell these languages apart."""
+
+_SETS = {language: frozenset(words.split()) for language, words in _FUNCTION_WORDS.items()}
 
 _PLURAL_S = ("english", "french", "spanish", "portuguese", "catalan", "dutch")
 
@@ -99,7 +126,12 @@ _SHORTEST = 3
 
 def function_words() -> list[str]:
     """All words whose frequencies tell languages apart."""
-    return sorted({word for words in _FUNCTION_WORDS.values() for word in words.split()})
+    return sorted(frozenset().union(*_SETS.values()))
+
+
+def is_function_word(word: str, language: str | None) -> bool:
+    """Whether a word is of those that hold a language's sentences together."""
+    return language is not None and word in _SETS.get(language, ())
 
 
 def language_of(counts: Mapping[str, float]) -> str | None:
@@ -108,8 +140,8 @@ def language_of(counts: Mapping[str, float]) -> str | None:
     `counts` has how often words occur. A word of several languages counts for each of them.
     """
     scores = {}
-    for language, words in _FUNCTION_WORDS.items():
-        found = [counts[word] for word in words.split() if counts.get(word)]
+    for language, words in _SETS.items():
+        found = [counts[word] for word in words if counts.get(word)]
         scores[language] = sum(found) if len(found) >= _ENOUGH else 0.0
     best = max(scores, key=lambda language: scores[language])
     rest = max(score for language, score in scores.items() if language != best)
@@ -138,7 +170,7 @@ def stem_of(word: str, latin: str | None) -> Stem | None:
     script = _script(word)
     if script == "LATIN":
         others = {language for languages in _OF_SCRIPT.values() for language in languages}
-        return _stemmer(latin) if latin and latin not in others else None
+        return _stemmer(latin) if latin and latin not in others else _without_s
     languages = _OF_SCRIPT.get(script, ())
     if not languages:
         return None

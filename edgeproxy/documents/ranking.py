@@ -78,7 +78,8 @@ def ranked(
     lengths = [_length(text) for text in texts]
     average = max(sum(lengths) / max(n, 1), 1.0)
     worth = sum(group.weight for group in query.groups) or 1.0
-    near_worth = sum(weight for weight, _ in near) or 1.0
+    # Pairs with function words alone are no reason to prefer a passage.
+    near_worth = max(sum(weight for weight, _ in near), worth / 2)
     results = []
     for number in range(n):
         own = parts[number]

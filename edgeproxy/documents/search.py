@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
@@ -37,6 +38,8 @@ _AROUND = 8
 
 _ALSO = 0.7
 """A passage beside a hit has hit as well with so much of its score."""
+
+_HALF = 0.5
 
 _LONG = 120
 """The same text of so many characters is the same passage, whatever its trail."""
@@ -218,9 +221,13 @@ def _passage(row: tuple[Any, ...]) -> Passage:
 
 
 def _saying(looked_for: Query, total: int) -> set[str]:
-    most = max(SAYING * total, 1)
+    """Words that say something: rare ones, and in a small index those that count half the most."""
+    most = max((group.weight for group in looked_for.groups), default=0.0)
     return {
-        form[0] for group in looked_for.groups if group.passages <= most for form in group.forms
+        form[0]
+        for group in looked_for.groups
+        if group.weight >= min(math.log(1 + 1 / SAYING), _HALF * most)
+        for form in group.forms
     }
 
 

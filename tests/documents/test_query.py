@@ -142,7 +142,7 @@ def test_nothing_in_a_question_is_syntax(
 
 @given(st.text(max_size=60), st.text(max_size=30))
 def test_any_text_may_be_asked(text: str, earlier: str) -> None:
-    index, terms = filled(SENTENCES[:7] + [text.encode(errors="replace").decode()]), Terms()
+    index, terms = filled([*SENTENCES[:7], text.encode(errors="replace").decode()]), Terms()
     found = query(Asked(text, earlier), Vocabulary(index), terms)
     for group in (*found.groups, *found.phrases):
         index.execute("SELECT rowid FROM words WHERE words MATCH ?", (group.match,)).fetchall()

@@ -98,7 +98,7 @@ def test_a_text_with_all_words_beats_a_trail_with_one() -> None:
 
 
 def test_words_are_those_that_hit() -> None:
-    [found] = find(["two currencies of Chad", "nothing"], "Chad's currency?")
+    [found] = find(["two currencies of Chad", "nothing"], "Chad's currency?", language="en")
     assert set(found.words) == {"chad", "currencies"}
 
 
@@ -231,7 +231,7 @@ def test_finding_can_be_stopped() -> None:
         f"UPDATE passages SET trail = '{'[' * 100_000}'",
         "UPDATE passages SET text = x'ff'",
         "UPDATE passages SET text = CAST(x'ff' AS TEXT)",
-        "UPDATE documents SET path = 'text'",
+        "UPDATE documents SET path = 'text' WHERE id = 1",
         "INSERT INTO settings VALUES ('language', '???')",
     ],
     ids=lambda damage: damage[:50],
@@ -287,12 +287,12 @@ def with_vectors(rows: list[str], vectors: list[list[float]]) -> sqlite3.Connect
 
 
 def test_vectors_find_what_shares_no_word() -> None:
-    rows = ["francs are paid", "herons are birds", "money laundering"]
+    rows = ["francs are paid", "of herons and what not", "money laundering"]
     index = with_vectors(rows, [[1, 0], [0, 1], [0.6, 0.8]])
     embed = embedder({"what money do people pay with": [1.0, 0.0]})
     with Finder(index, embed) as finder:
         found = finder.find("what money do people pay with", count=2)
-    assert {one.passage.text for one in found} == {rows[0], rows[2]}
+    assert {one.passage.id for one in found} == {1, 3}
 
 
 def test_without_vectors_words_alone_count() -> None:

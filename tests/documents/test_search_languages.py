@@ -1,4 +1,4 @@
-"""Finding in ten languages: inflected words, scripts without spaces, names that are nearly alike."""
+"""Finding in ten languages: inflected words, scripts without spaces, names nearly alike."""
 
 from __future__ import annotations
 
