@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from edgeproxy.core.cancel import Flag
 from edgeproxy.documents.query import Asked
+from edgeproxy.documents.ranking import labels
 from edgeproxy.documents.search import MOST, Finder, Found
 from edgeproxy.errors import Cancelled, EdgeproxyError, UsageError
 from tests.helpers.document_indexes import Row, close_all, filled
@@ -163,6 +164,32 @@ def test_fields_of_a_record_that_is_asked_for_are_joined() -> None:
 def test_a_field_that_is_asked_for_stays_alone() -> None:
     found = find(atlas(), "time difference of the capital of Kenya", count=1)[0].passage
     assert found.full_text == "Kenya - Government - Capital - time difference: UTC+1"
+
+
+def test_names_of_fields_in_a_text_count_as_a_trail_does() -> None:
+    rows = [
+        Row(
+            "note: the currency of others is what it trades in, a hard currency", ("Chad", "Trade")
+        ),
+        Row("Rate: 606; Currency: franc", ("Chad", "Exchange")),
+        *(Row(f"filler {n}", ("Chad", f"Part {n}")) for n in range(40)),
+    ]
+    assert find(rows, "What is the currency of Chad?", count=1)[0].passage.id == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("Currency: franc; Rate 2024: 606\nnote: none", ["Currency", "Rate 2024", "note"]),
+        ("It was said: no. He went; she saw: it.", ["It was said", "she saw"]),
+        ("at 10:30 or http://a.b", []),
+        (": x; : y;:;", []),
+        ("a" * 100 + ": b", []),
+        ("; " * 50_000, []),
+    ],
+)
+def test_names_of_fields_are_read(text: str, names: list[str]) -> None:
+    assert labels(text) == names
 
 
 def test_no_passage_comes_twice() -> None:
