@@ -11,12 +11,13 @@ A passage's score is the weighted sum of three shares, each of 0 to 1:
     aim        of the trail's last part, how much is the question's
 
 A trail says what a passage is about, so a word proves more there, and the more so the less else
-that part of the trail says: "Capital" is about capitals, "Investment in fixed capital" is not. The names
-of fields in a text ("Currency: franc; Rate: 606") count as parts of a trail do. In a
-text a word of the question may stand by chance ("what", "name", "people"); several do so together
-seldom, so that f also grows with the share of the question's words that the passage has. That takes
-the place of a list of words that mean nothing. The formula is edgeproxy's own; its numbers were
-chosen by questions about The World Factbook other than those it is measured with.
+that part of the trail says: "Capital" is about capitals, "Investment in fixed capital" is not. The
+names of fields in a text ("Currency: franc; Rate: 606") count as parts of a trail do.
+
+In a text a word of the question may stand by chance ("name", "people", "end"); several do so
+together seldom, so that f also grows with the share of the question's words that the passage has.
+The formula is edgeproxy's own; its numbers were chosen by questions about The World Factbook other
+than those that it is measured with.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ _K1 = 0.4
 _B = 0.4
 """How much a word in a long text counts less."""
 
-_LABEL = re.compile(r"(?:^|[;\n]\s)\s{0,8}([^\s:;.,][^:;.\n]{0,60}): ")
+_LABEL = re.compile(r"(?:^|;\s|\n)\s{0,8}([^\s:;.,][^:;.\n]{0,60}): ")
 _MOST_LABELS = 24
 
 _NEARNESS = 0.25
