@@ -27,7 +27,7 @@ MOST_CHARACTERS = 100_000
 _PHRASED = 2_000
 """Phrases are looked for in so many characters; they are no longer a question's beyond these."""
 _MOST_PHRASES = 8
-_MOST_PAIRS = 96
+_MOST_PAIRS = 48
 """So many pairs of characters of scripts without spaces are counted."""
 
 _FEW = 3
