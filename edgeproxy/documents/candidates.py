@@ -24,6 +24,9 @@ _SCORED_SHARE = 0.01
 _LISTED = 5_000
 """Passages listed of a question that has frequent words only."""
 
+_MOST_FREQUENT = 12
+"""So many frequent words add to the scores, the rarest of them."""
+
 _BOTH = 1.5
 """A frequent word in the trail counts so many times its weight, beside that of one anywhere."""
 
@@ -45,7 +48,7 @@ def candidates(index: sqlite3.Connection, query: Query, total: int) -> list[int]
     # What has all words is looked at, however bm25() weighs them.
     for number in _listed(index, " AND ".join(group.match for group in query.groups), MOST):
         scores[number] = scores.get(number, 0.0) + sum(group.weight for group in query.groups)
-    for group in frequent:
+    for group in frequent[:_MOST_FREQUENT]:
         for column, worth in (("trail text", 1.0), ("trail", _BOTH)):
             both = f"{{{column}}} : {group.match} AND ({either})"
             for number in _listed(index, both, len(scores)):

@@ -49,12 +49,16 @@ def paragraph(
     by_number = {passage.number: passage for passage in around}
     found = [hit]
     before, after = by_number.get(hit.number - 1), by_number.get(hit.number + 1)
-    if before and before.trail == hit.trail:
-        if has_hit(before.id) or overlap(before.text, hit.text):
-            found.insert(0, before)
-    if after and after.trail == hit.trail and (has_hit(after.id) or overlap(hit.text, after.text)):
+    if before and _belong(before, hit, has_hit(before.id)):
+        found.insert(0, before)
+    if after and _belong(hit, after, has_hit(after.id)):
         found.append(after)
     return found
+
+
+def _belong(before: Passage, after: Passage, both_hit: bool) -> bool:
+    same_trail = before.trail == after.trail
+    return same_trail and (both_hit or overlap(before.text, after.text) > 0)
 
 
 def record(

@@ -6,12 +6,13 @@ them is quoted.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from edgeproxy.documents.languages import language_of
+from edgeproxy.documents.languages import is_function_word, language_of
 from edgeproxy.documents.terms import Terms, possible
 from edgeproxy.documents.vocabulary import Vocabulary, quoted
 from edgeproxy.documents.words import has_signs, is_unspaced, unspaced_runs
@@ -26,7 +27,7 @@ MOST_CHARACTERS = 100_000
 _PHRASED = 2_000
 """Phrases are looked for in so many characters; they are no longer a question's beyond these."""
 _MOST_PHRASES = 8
-_MOST_PAIRS = 96
+_MOST_PAIRS = 48
 """So many pairs of characters of scripts without spaces are counted."""
 
 _FEW = 3
@@ -37,6 +38,10 @@ _EARLIER, _BESIDE = 0.5, 0.25
 """What a word of theirs counts beside one of the question: where it is to fill in, and else."""
 _SHORT = 12
 """A question of more words stands by itself."""
+
+_FUNCTION_WEIGHT = 0.2
+"""A function word is worth no more, however few passages have it: few passages, or terse ones, do
+not tell such words from others by their frequency."""
 
 SAYING = 0.05
 """A word that says something stands in at most this share of the passages."""
@@ -124,11 +129,14 @@ class _Making:
         self._language = language
         self._groups: dict[tuple[str, ...], Group] = {}
         self._of_word: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._function: set[tuple[str, ...]] = set()
         self._pairs: list[tuple[tuple[str, ...], tuple[str, ...]]] = []
 
     def add(self, words: Sequence[str], runs: Sequence[Sequence[str]], worth: float) -> None:
-        spaced_words = [(word,) for word in words if not is_unspaced(word)]
-        counts = {unit: self._vocabulary.passages(unit[0]) for unit in spaced_words}
+        spaced_words: list[tuple[str, ...]] = [(word,) for word in words if not is_unspaced(word)]
+        counts: dict[tuple[str, ...], int] = {
+            unit: self._vocabulary.passages(unit[0]) for unit in spaced_words
+        }
         # A word that the index lacks may have forms there that it has, so it stays for now.
         rarest = sorted(counts, key=lambda unit: (counts[unit] or 1, len(unit[0]) < 3))
         for unit in rarest[: 2 * MOST_GROUPS]:
@@ -155,6 +163,9 @@ class _Making:
             counted = sum(map(self._vocabulary.passages, forms))
             passages = min(counted, self._vocabulary.total)
             weight = worth * self._vocabulary.weight(passages)
+            if is_function_word(unit[0], self._language):
+                weight = min(weight, worth * _FUNCTION_WEIGHT)
+                self._function.add(key)
             self._groups[key] = Group(tuple((form,) for form in forms), passages, weight)
 
     def _rarest_pairs(self, units: Iterable[tuple[str, ...]]) -> list[tuple[str, ...]]:
@@ -163,13 +174,16 @@ class _Making:
         return sorted(there, key=lambda unit: known[unit])[:_MOST_PAIRS]
 
     def _pair(self, units: Sequence[tuple[str, ...]]) -> None:
-        self._pairs += zip(units, units[1:], strict=False)
+        self._pairs += itertools.pairwise(units)
 
     @property
     def saying(self) -> int:
         """How many words there are that say something."""
         most = max(SAYING * self._vocabulary.total, 1)
-        return sum(group.passages <= most for group in self._groups.values())
+        return sum(
+            group.passages <= most and key not in self._function
+            for key, group in self._groups.items()
+        )
 
     def query(self, phrases: Iterable[Sequence[str]]) -> Query:
         rarest = sorted(self._groups, key=lambda key: -self._groups[key].weight)[:MOST_GROUPS]
@@ -209,7 +223,8 @@ def _names(words: Sequence[str]) -> list[str]:
     found: list[str] = []
     run: list[str] = []
     for word in [*words, ""]:
-        if word[:1].isupper() or (run and word and len(word) <= 3 and run[-1][:1].isupper()):
+        links = run and word and len(word) <= 3 and run[-1][:1].isupper()
+        if word[:1].isupper() or links:
             run.append(word)
         else:
             while run and not run[-1][:1].isupper():

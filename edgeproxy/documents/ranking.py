@@ -11,15 +11,19 @@ A passage's score is the weighted sum of three shares, each of 0 to 1:
     aim        of the trail's last part, how much is the question's
 
 A trail says what a passage is about, so a word proves more there, and the more so the less else
-that part of the trail says: "Capital" is about capitals, "Investment in fixed capital" is not. In a
-text a word of the question may stand by chance ("what", "name", "people"); several do so together
-seldom, so that f also grows with the share of the question's words that the passage has. That takes
-the place of a list of words that mean nothing. The formula is edgeproxy's own; its numbers were
-chosen by questions about The World Factbook other than those it is measured with.
+that part of the trail says: "Capital" is about capitals, "Investment in fixed capital" is not. The
+names of fields in a text ("Currency: franc; Rate: 606") count as parts of a trail do.
+
+In a text a word of the question may stand by chance ("name", "people", "end"); several do so
+together seldom, so that f also grows with the share of the question's words that the passage has.
+The formula is edgeproxy's own; its numbers were chosen by questions about The World Factbook other
+than those that it is measured with.
 """
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -37,6 +41,9 @@ _K1 = 0.4
 """How soon the text's repetitions stop counting."""
 _B = 0.4
 """How much a word in a long text counts less."""
+
+_LABEL = re.compile(r"(?:^|;\s|\n)\s{0,8}([^\s:;.,][^:;.\n]{0,60}): ")
+_MOST_LABELS = 24
 
 _NEARNESS = 0.25
 _AIM = 0.04
@@ -66,8 +73,11 @@ def ranked(
     """
     n = len(texts)
     # The texts come ahead, then each different part of a trail once.
-    numbers = {part: n + at for at, part in enumerate(dict.fromkeys(p for t in trails for p in t))}
-    parts = [[numbers[part] for part in trail] for trail in trails]
+    named = [
+        (*trail, *labels(text), *trail[-1:]) for trail, text in zip(trails, texts, strict=True)
+    ]
+    numbers = {part: n + at for at, part in enumerate(dict.fromkeys(p for t in named for p in t))}
+    parts = [[numbers[part] for part in names] for names in named]
     wanted = {
         term for group in (*query.groups, *query.phrases) for form in group.forms for term in form
     }
@@ -78,7 +88,8 @@ def ranked(
     lengths = [_length(text) for text in texts]
     average = max(sum(lengths) / max(n, 1), 1.0)
     worth = sum(group.weight for group in query.groups) or 1.0
-    near_worth = sum(weight for weight, _ in near) or 1.0
+    # Pairs with function words alone are no reason to prefer a passage.
+    near_worth = max(sum(weight for weight, _ in near), worth / 2)
     results = []
     for number in range(n):
         own = parts[number]
@@ -107,10 +118,15 @@ def ranked(
                 nearness += weight
             elif number in there:
                 nearness += proves * weight
-        aim = shares[own[-1]] if own else 0.0
+        aim = shares[own[-1]] if trails[number] else 0.0
         score = coverage / worth + _NEARNESS * nearness / near_worth + _AIM * aim
         results.append(Scored(number, score, tuple(dict.fromkeys(words))))
     return sorted(results, key=lambda scored: (-scored.score, scored.number))
+
+
+def labels(text: str) -> list[str]:
+    """The names of fields that a text gives: "Currency" in "Currency: franc; Rate: 606"."""
+    return [found[1] for found in itertools.islice(_LABEL.finditer(text), _MOST_LABELS)]
 
 
 def _found(group: Group, places: Places) -> dict[int, list[int]]:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from edgeproxy.core.cancel import Cancel
 from edgeproxy.documents.candidates import candidates
@@ -36,6 +38,8 @@ _AROUND = 8
 
 _ALSO = 0.7
 """A passage beside a hit has hit as well with so much of its score."""
+
+_HALF = 0.5
 
 _LONG = 120
 """The same text of so many characters is the same passage, whatever its trail."""
@@ -186,21 +190,44 @@ class Finder:
             f" FROM passages JOIN documents ON documents.id = document WHERE {where}",
             values,
         )
-        for number, path, place_in_document, trail, place, text in rows:
-            yield Passage(
-                number,
-                Path(os.fsdecode(path)),
-                place_in_document,
-                tuple(json.loads(trail)),
-                place,
-                text,
-            )
+        yield from map(_passage, rows)
+
+    def close(self) -> None:
+        """Free what the finder itself holds; the connection stays open."""
+        self._terms.close()
+
+    def __enter__(self) -> Finder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _passage(row: tuple[Any, ...]) -> Passage:
+    """Raises `ValueError` for what no index has written."""
+    number, path, place_in_document, trail, place, text = row
+    try:
+        parts = json.loads(trail)
+    except RecursionError:
+        raise ValueError("a trail is nested too deep") from None
+    texts = (trail, place, text, *parts)
+    if not (
+        isinstance(parts, list)
+        and isinstance(path, bytes)
+        and all(isinstance(one, str) for one in texts)
+    ):
+        raise ValueError("a passage is no text")
+    return Passage(number, Path(os.fsdecode(path)), place_in_document, tuple(parts), place, text)
 
 
 def _saying(looked_for: Query, total: int) -> set[str]:
-    most = max(SAYING * total, 1)
+    """Words that say something: rare ones, and in a small index those that count half the most."""
+    most = max((group.weight for group in looked_for.groups), default=0.0)
     return {
-        form[0] for group in looked_for.groups if group.passages <= most for form in group.forms
+        form[0]
+        for group in looked_for.groups
+        if group.weight >= min(math.log(1 + 1 / SAYING), _HALF * most)
+        for form in group.forms
     }
 
 

@@ -49,7 +49,7 @@ class Terms:
     def places(
         self, texts: Sequence[str], wanted: Iterable[str]
     ) -> dict[str, dict[int, list[int]]]:
-        """Where the terms `wanted` stand: term -> number of the text -> places, counted in terms."""
+        """Where the terms `wanted` stand: term -> number of a text -> places, counted in terms."""
         self._fill(texts)
         found: dict[str, dict[int, list[int]]] = {}
         for term in wanted:

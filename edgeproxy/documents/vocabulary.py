@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from edgeproxy.documents.languages import (
+    bare,
     beginnings,
     check_language,
     function_words,
@@ -23,8 +24,8 @@ _MOST_SCANNED = 400
 _LONGEST_ENDING = 7
 """No form of a word is so many letters longer than its stem."""
 
-_COUNTED = 20_000
-"""Passages with a phrase are counted up to here."""
+_COUNTED = 4_000
+"""Passages with a phrase are counted up to here; it has as many as its rarest word, beyond."""
 
 _LAST = "\U0010ffff"
 """Behind every letter."""
@@ -57,7 +58,7 @@ class Vocabulary:
         return self._known[word]
 
     def phrase(self, words: Sequence[str]) -> int:
-        """How many passages have these words one after another, counted up to some thousands."""
+        """How many passages have these words one after another; too many where it is thousands."""
         if len(words) == 1:
             return self.passages(words[0])
         if not all(map(self.passages, words)):
@@ -66,7 +67,7 @@ class Vocabulary:
             "SELECT count(*) FROM (SELECT 1 FROM words WHERE words MATCH ? LIMIT ?)",
             (quoted(words), _COUNTED),
         ).fetchone()
-        return int(found)
+        return int(found) if found < _COUNTED else min(map(self.passages, words))
 
     def weight(self, passages: int) -> float:
         """What a word that stands in so many passages says: its inverse document frequency.
@@ -90,7 +91,7 @@ class Vocabulary:
         for begin in beginnings(word, wanted):
             for term, passages in self._beginning(begin):
                 fits = len(term) <= len(wanted) + _LONGEST_ENDING
-                if fits and term != word and stem(term) == wanted:
+                if fits and term != word and (stem(term) == wanted or bare(term) == bare(word)):
                     counts[term] = passages
         self._known.update(counts)
         often = sorted(counts, key=lambda term: (-counts[term], term))
