@@ -40,7 +40,8 @@ RIGHT = {
         Block("Country: Mali; Capital: Ba mako; 2020: 4; 2021: 5", (), "row 3"),
     ],
     ".json": [
-        Block("total: 5 km; land: 4 km", ("Chad", "Geography", "Area"), "Geography > Area"),
+        Block("5 km", ("Chad", "Geography", "Area", "total"), "Geography > Area > total"),
+        Block("4 km", ("Chad", "Geography", "Area", "land"), "Geography > Area > land"),
         Block("dry & hot", ("Chad", "Geography", "Climate"), "Geography > Climate"),
         Block(
             "name: Chad; km: 9",
@@ -53,9 +54,14 @@ RIGHT = {
             "Geography > Lakes > Fitri",
         ),
         Block(
-            "conventional long form: Republic of Chad; conventional short form: Chad",
-            ("Chad", "Government", "Country name"),
-            "Government > Country name",
+            "Republic of Chad",
+            ("Chad", "Government", "Country name", "conventional long form"),
+            "Government > Country name > conventional long form",
+        ),
+        Block(
+            "Chad",
+            ("Chad", "Government", "Country name", "conventional short form"),
+            "Government > Country name > conventional short form",
         ),
     ],
     ".jsonl": [
@@ -178,7 +184,7 @@ def test_rows_of_csv(tmp_path: Path, text: str, texts: list[str]) -> None:
         ('{"title": "T", "x": {"y": "z"}}', ("T", "x")),
         ('{"x": {"y": "z"}, "metadata": {"title": "T"}}', ("T", "x")),
         ('{"x": {"y": "z"}, "author": {"name": "T"}}', ("x",)),
-        ('{"T": {"name": "T", "x": {"y": "z"}}}', ("T", "x")),
+        ('{"T": {"name": "T", "x": {"y": "z"}}}', ("T", "x", "y")),
         ('{"x": {"y": "z"}, "name": {"official": "Long T", "common": "T"}}', ("T", "x")),
         ('{"x": {"y": "z"}, "name": {"short": "none", "long": "Long T"}}', ("Long T", "x")),
         ('{"x": {"y": "z"}, "name": 12}', ("x",)),

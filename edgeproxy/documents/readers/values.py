@@ -130,7 +130,10 @@ def _named(key: str, text: str) -> str:
 def _walk_list(
     items: list[Any], names: tuple[str, ...], depth: int, is_titled: bool
 ) -> Iterator[Field]:
-    """A list's items; an object by its title, or by its number where there are several."""
+    """A list's items; an object by its title, or by its number where there are several.
+
+    Such an object is a row: its short fields stay together.
+    """
     leaf = _leaf(items)
     if leaf is not None:
         if leaf:
@@ -142,7 +145,7 @@ def _walk_list(
             title = title_of(item) if isinstance(item, Record) else None
             name = title or (str(number) if len(items) > 1 else "")
             below = (*names, name) if name else names
-            yield from _walk(inner, below, depth + 1, is_titled or title is not None)
+            yield from _walk(inner, below, depth + 1, is_titled=False)
         else:
             yield from _walk(inner, names, depth + 1, is_titled)
 
