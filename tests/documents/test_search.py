@@ -98,6 +98,12 @@ def test_a_text_with_all_words_beats_a_trail_with_one() -> None:
     assert "pike" in found[0].passage.text
 
 
+def test_words_side_by_side_beat_the_same_words_apart() -> None:
+    rows = ["a mill and then another heron, grey", "a heron mill and then another, grey"]
+    rows += [f"filler {n}" for n in range(50)]
+    assert find(rows, "heron mill", count=1)[0].passage.id == 2
+
+
 def test_words_are_those_that_hit() -> None:
     [found] = find(["two currencies of Chad", "nothing"], "Chad's currency?", language="en")
     assert set(found.words) == {"chad", "currencies"}
