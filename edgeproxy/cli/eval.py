@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from edgeproxy.align import Cost
     from edgeproxy.decode.steering import Steering
     from edgeproxy.measure.replies import Replies
+    from edgeproxy.session.session import Session
     from edgeproxy.trios.find import Recipe
 
 _JUDGES = "\n".join(f"  {judge.name:<9} {judge.means}" for judge in JUDGES.values())
@@ -242,7 +243,7 @@ class _Work:
             work = Answering(session, self.systems, self.questions, ask, known, heard)
             answered = shown(work, workers(self.recipe, self.models.threads), len(known))
             seconds = time.perf_counter() - started
-            found = self._report(answered, seconds)
+            found = self._report(answered, seconds, session)
             if kept is not None:
                 kept.finish(self.systems)
             if stats:
@@ -263,7 +264,12 @@ class _Work:
         write_replies(path, self.questions, answered)
         return found
 
-    def _report(self, replies: Mapping[str, Sequence[str]], seconds: float) -> dict[str, Any]:
+    def _report(
+        self,
+        replies: Mapping[str, Sequence[str]],
+        seconds: float,
+        session: Session | None = None,
+    ) -> dict[str, Any]:
         from edgeproxy.measure.report import report
 
         return {
@@ -271,4 +277,16 @@ class _Work:
             **asdict(self.steering),
             **report(self.questions, replies),
             "seconds": round(seconds, 3),
+            **self._documents(session),
         }
+
+    def _documents(self, session: Session | None) -> dict[str, Any]:
+        """Who read which documents, and how often what was found holds the answer."""
+        if session is None or session.reading is None:
+            return {}
+        from edgeproxy.measure.finding import recall
+
+        asked, reading = session.recipe.documents, session.reading
+        index = asked.index if asked is not None else ""
+        found = recall(self.questions, reading)
+        return {"documents": {"index": index, "to": reading.readers, "found": found}}

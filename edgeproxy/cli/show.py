@@ -73,6 +73,7 @@ def describe(recipe: Recipe) -> dict[str, Any]:
         **asdict(recipe.steering),
         "temperature": recipe.temperature,
         "fitted": asdict(recipe.fitted) if recipe.fitted else None,
+        "documents": asdict(recipe.documents) if recipe.documents else None,
         "models": {name: _model(role, headers[name]) for name, role in roles.items()},
         "alignment": {
             name: _alignment(vocabs["base"], vocabs[name]) for name in ("expert", "anti_expert")
@@ -188,7 +189,22 @@ def _as_text(found: dict[str, Any]) -> list[str]:
     ]
     if found["fitted"]:
         lines.append(f"{'fitted':<18} {_fitted(found['fitted'])}")
+    if found["documents"]:
+        lines.append(f"{'documents':<18} {_documents(found['documents'])}")
     return lines
+
+
+_READ: dict[str, str] = {
+    "nobody": "read by nobody",
+    "base": "read by the base; the pair sees none",
+    "expert": "read by the expert alone; the base sees none, bar what a reply says of them",
+    "all": "read by all three",
+}
+
+
+def _documents(found: dict[str, Any]) -> str:
+    most = f"at most {found['count']} passages of {found['tokens']} tokens a question"
+    return f"{found['index']}, {_READ[found['to']]}; {most}"
 
 
 def _fitted(found: dict[str, Any]) -> str:

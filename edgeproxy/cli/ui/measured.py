@@ -16,6 +16,7 @@ def as_text(found: Mapping[str, Any]) -> str:
     gap = found["gap_closed"]
     if gap is not None:
         lines.append(f"gap closed {gap:.1%}: (proxy - base) / (tuned - base)")
+    lines += _found_in(found.get("documents"))
     lines += ["", *_compared(found["comparisons"])] if found["comparisons"] else []
     lines += ["", *_kept(found["general"])] if found["general"] is not None else []
     return "\n".join(lines) + "\n"
@@ -75,6 +76,15 @@ def _steering(found: Mapping[str, Any]) -> str:
     if found["policy"] != "constant":
         parts.append(f"policy {found['policy']}")
     return ", ".join(parts)
+
+
+def _found_in(documents: Mapping[str, Any] | None) -> list[str]:
+    """How often a passage that was found holds the answer."""
+    found = documents["found"] if documents else None
+    if not documents or not found:
+        return []
+    held = f"{_percent(found['accuracy'])} {_interval(found['interval'])}"
+    return [f"passages found in {documents['index']} hold the answer to {held} of {found['n']}"]
 
 
 def _compared(comparisons: Sequence[Mapping[str, Any]]) -> Iterator[str]:
