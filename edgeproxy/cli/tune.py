@@ -52,6 +52,7 @@ Examples:
   edgeproxy tune table.csv --columns question,reply --small small.gguf --base large.gguf -o mine
   edgeproxy tune examples.jsonl --small small.gguf --base large.gguf -o mine --resume
   edgeproxy tune examples.jsonl --direct large.gguf -o mine
+  edgeproxy tune examples.jsonl --docs work --small small.gguf --base large.gguf -o reader
 
 \b
 EXAMPLES are lines of JSON with messages, conversations, prompt and completion, question and
@@ -135,6 +136,11 @@ Needs PyTorch and gguf: pip install 'edgeproxy[tune]'""",
     "--dtype",
     type=click.Choice(("bfloat16", "float32")),
     help="What the weights are held in. [default: what is fastest]",
+)
+@click.option(
+    "--docs",
+    metavar="NAME",
+    help="Learn to read: passages of this index of documents stand before the questions.",
 )
 @click.option("--resume", is_flag=True, help="Go on with what was cut short, if anything was.")
 @click.option("--force", is_flag=True, help="Tune also what takes more memory than is free.")

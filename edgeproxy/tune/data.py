@@ -23,6 +23,7 @@ from edgeproxy.errors import Cancelled, PromptError, UsageError
 from edgeproxy.llama.tokenizer import MAX_BYTES
 from edgeproxy.tune.encoding import Encoder
 from edgeproxy.tune.examples import Example, ExamplesFile
+from edgeproxy.tune.lessons import Lesson
 from edgeproxy.tune.records import Columns
 from edgeproxy.tune.tokens import Collector, TokenSet
 
@@ -84,6 +85,7 @@ def read_data(
     seed: int = 0,
     columns: Columns | None = None,
     skip_bad: bool = False,
+    lesson: Lesson | None = None,
     progress: Progress | None = None,
     cancel: Cancel | None = None,
 ) -> Data:
@@ -92,15 +94,15 @@ def read_data(
     At least one is held out and at most `MAX_HELD_OUT`. An example of which a sequence has more
     than `max_tokens`, or whose text is too long to tokenise at once, is left out. `columns` and
     `skip_bad` are as for `ExamplesFile`; so are lines that the prompt format or the vocabulary
-    refuses. Raises `UsageError` naming what is wrong, also where nothing is left to train with,
-    and `Cancelled`.
+    refuses. `lesson` says what is learnt from an example. Raises `UsageError` naming what is wrong,
+    also where nothing is left to train with, and `Cancelled`.
     """
     whole("max_tokens", max_tokens, 2)
     whole("seed", seed)
     number("share", share, 0.0, 0.9)
 
     def read(file: str | Path) -> _Reading:
-        reading = _Reading(encoder, max_tokens, seed)
+        reading = _Reading(encoder, max_tokens, seed, lesson)
         reading.read(file, columns, skip_bad, progress, cancel)
         return reading
 
@@ -113,8 +115,11 @@ def read_data(
 class _Reading:
     """The tokens of a file's examples, and a number for the question of each."""
 
-    def __init__(self, encoder: Encoder, max_tokens: int, seed: int) -> None:
+    def __init__(
+        self, encoder: Encoder, max_tokens: int, seed: int, lesson: Lesson | None = None
+    ) -> None:
         self._encoder, self._max_tokens, self._seed = encoder, max_tokens, seed
+        self._lesson = lesson
         self._collected = Collector()
         self._questions = array("Q")  # of each example
         self._example_of = array("q")  # of each sequence
@@ -137,12 +142,13 @@ class _Reading:
         )
         self._n_too_long = 0
         for examples in _together(file):
-            self._encoder.prepare([example.messages for example in examples])
-            for example in examples:
+            learnt = [self._lesson(each) if self._lesson else each for each in examples]
+            self._encoder.prepare([example.messages for example in learnt])
+            for example, as_read in zip(examples, learnt, strict=True):
                 if cancel is not None and cancel.is_set():
                     raise Cancelled(f"reading {where} was cancelled")
                 try:
-                    self._add(example)
+                    self._add(as_read, example.question)
                 except PromptError as error:
                     file.pass_over(example.line, str(error))
         n_too_long = self._n_too_long
@@ -163,8 +169,8 @@ class _Reading:
             tuple(file.wrong),
         )
 
-    def _add(self, example: Example) -> None:
-        """Take up an example, unless it is too long. Raises `PromptError`."""
+    def _add(self, example: Example, question: str) -> None:
+        """Take up an example of a question, unless it is too long. Raises `PromptError`."""
         if _n_bytes(example) > MAX_BYTES:
             self._n_too_long += 1
             return
@@ -175,7 +181,7 @@ class _Reading:
         for tokens in sequences:
             self._collected.add(tokens)
             self._example_of.append(len(self._questions))
-        self._questions.append(_question_number(example.question, self._seed))
+        self._questions.append(_question_number(question, self._seed))
 
     @property
     def questions(self) -> NDArray[np.uint64]:

@@ -21,6 +21,7 @@ class Request:
     - `base`: the large model's file; without it there is an adapter and no trio.
     - `settings`: fields of `Settings` that were given, by name.
     - `n_ctx`: the longest example in tokens, 4,096 or what the model takes where that is None.
+    - `docs`: an index of documents, in which passages are found for the examples.
     - `resume`: go on with what was cut short. `force`: whatever memory is free.
     """
 
@@ -35,6 +36,7 @@ class Request:
     prompt: str | None = None
     name: str | None = None
     n_ctx: int | None = None
+    docs: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     resume: bool = False
     force: bool = False

@@ -9,7 +9,8 @@ import math
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from contextlib import ExitStack
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -20,7 +21,9 @@ import torch
 from edgeproxy import __version__
 from edgeproxy.core.memory_free import free_memory
 from edgeproxy.core.vocab import Vocab
-from edgeproxy.errors import Cancelled, ModelFileError, TuningError
+from edgeproxy.documents.named import find as find_index
+from edgeproxy.documents.passage_finder import PassageFinder
+from edgeproxy.errors import Cancelled, ModelFileError, TuningError, UsageError
 from edgeproxy.files import hash_file, reason
 from edgeproxy.gguf import Header, read
 from edgeproxy.llama import Weights
@@ -29,6 +32,8 @@ from edgeproxy.prompts.formats import FORMATS, FROM_FILE, Turns, check_format_na
 from edgeproxy.prompts.markers import markers_of
 from edgeproxy.prompts.renderer import Renderer
 from edgeproxy.trios.known_files import KnownFiles
+from edgeproxy.trios.manifest import Documents
+from edgeproxy.trios.manifest.recipe import is_index_name
 from edgeproxy.trios.store.naming import check_trio
 from edgeproxy.tune import words
 from edgeproxy.tune.architectures import architecture_of, numbers_of
@@ -45,6 +50,7 @@ from edgeproxy.tune.folder import (
     trio_of,
     with_tuned,
 )
+from edgeproxy.tune.lessons import Lessons
 from edgeproxy.tune.lora import add_lora, write_adapter
 from edgeproxy.tune.memory import Fit, fitting, telling_of_memory
 from edgeproxy.tune.network import Network, load_network
@@ -131,6 +137,13 @@ class _Walk:
             check_format_name(asked.prompt)
         if asked.name is not None:
             check_trio(asked.name)
+        if asked.docs is not None:
+            if not is_index_name(asked.docs):
+                raise UsageError(
+                    f"{asked.docs}: the trio names the documents by the name of their index, and "
+                    "this is a path; make an index with a name: edgeproxy index FOLDER -o NAME"
+                )
+            find_index(asked.docs)
 
     def _find_models(self) -> None:
         """Hash the model files, and note where they lie, so that a trio can name them."""
@@ -169,8 +182,14 @@ class _Walk:
             spent = time.monotonic() - begun.setdefault(path, time.monotonic())
             self._watch.doing(words.of_reading(path, share, spent))
 
-        with Weights(asked.model, vocab_only=True) as weights, Renderer() as renderer:
-            vocab = weights.vocab
+        with ExitStack() as stack:
+            vocab = stack.enter_context(Weights(asked.model, vocab_only=True)).vocab
+            renderer = stack.enter_context(Renderer())
+            lessons = None
+            if (documents := self._documents) is not None:
+                find = PassageFinder(documents, lambda text: len(vocab.encode(text)))
+                stack.callback(find.close)
+                lessons = Lessons(find, documents.count, asked.settings.get("seed") or 0)
             prompt = asked.prompt or usual_format(vocab)
             encoder = make_encoder(prompt, vocab, str(asked.model), renderer)
             data = read_data(
@@ -181,6 +200,7 @@ class _Walk:
                 seed=asked.settings.get("seed") or 0,
                 columns=asked.columns,
                 skip_bad=asked.skip_bad,
+                lesson=lessons,
                 progress=progress,
                 cancel=self._stop,
             )
@@ -189,7 +209,15 @@ class _Walk:
                 self._watch.noted("left out", line)
         for line in words.of_data(data, n_ctx):
             self._watch.noted("examples", line)
+        if lessons is not None:
+            self._watch.noted("documents", words.of_lessons(lessons.told))
         return data, prompt
+
+    @property
+    def _documents(self) -> Documents | None:
+        """What passages for the examples are found in; the tuned model alone is to read them."""
+        docs = self._asked.docs
+        return None if docs is None else Documents(docs, to="expert")
 
     def _run(self, prompt: str, n_ctx: int, settings: Settings) -> Mapping[str, Any]:
         """All that decides the result."""
@@ -201,6 +229,7 @@ class _Walk:
             **{name: hash_file(path) if path else None for name, path in files.items()},
             "columns": list(asked.columns) if asked.columns else None,
             "max_tokens": n_ctx,
+            **({"docs": asked.docs} if asked.docs is not None else {}),
             **settings.deciding(),
         }
 
@@ -326,6 +355,9 @@ class _Walk:
                 prompt,
             )
         if recipe is not None:
+            documents = self._documents
+            if documents is not None and not asked.is_direct:
+                recipe = replace(recipe, documents=documents)
             folder.write_trio(recipe)
         manifest = folder.manifest if folder.manifest.exists() else None
         return Tuned(folder.path, folder.adapter, manifest, record, is_new)

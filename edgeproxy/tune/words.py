@@ -8,6 +8,7 @@ from pathlib import Path
 from edgeproxy.gguf import Header
 from edgeproxy.tune.check import Check
 from edgeproxy.tune.data import Data, Found
+from edgeproxy.tune.lessons import Told
 from edgeproxy.tune.memory import Fit
 from edgeproxy.tune.progress import Ending, Plan, Trained
 from edgeproxy.tune.settings import Settings
@@ -54,6 +55,14 @@ def _counted(found: Found, n_ctx: int, n_in_both: int = 0) -> str:
     )
     said = [f"{count:,} {what}" for count, what in left_out if count]
     return f"{found.n_kept:,} examples" + (f"; left out: {', '.join(said)}" if said else "")
+
+
+def of_lessons(told: Told) -> str:
+    """How many examples got which passages."""
+    return (
+        f"{told.found:,} examples with passages found for them, {told.none:,} without any, "
+        f"{told.wrong:,} with passages that do not hold the answer, which learn to say so"
+    )
 
 
 def of_model(header: Header, prompt: str) -> str:

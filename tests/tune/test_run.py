@@ -16,8 +16,11 @@ import torch
 
 from edgeproxy import files as files_written
 from edgeproxy.core.memory_free import Free
+from edgeproxy.documents.indexing import index_documents
+from edgeproxy.documents.named import path_of
 from edgeproxy.errors import (
     Cancelled,
+    DocumentError,
     EdgeproxyError,
     ModelFileError,
     OutOfMemoryError,
@@ -27,6 +30,7 @@ from edgeproxy.errors import (
 from edgeproxy.gguf import read, read_adapter
 from edgeproxy.trios.find import find_recipe
 from edgeproxy.trios.known_files import KnownFiles
+from edgeproxy.trios.manifest import Documents
 from edgeproxy.tune import run as walk
 from edgeproxy.tune import train as training
 from edgeproxy.tune.check import check_adapter
@@ -535,3 +539,28 @@ def test_a_disk_that_is_full_at_any_writing_is_one_error_and_it_goes_on(
         adapter = tune(replace(request, resume=True)).adapter
         assert adapter.read_bytes() == whole.adapter.read_bytes(), at
         assert names(request.folder) == ["adapter.gguf", "trio.toml", "tuning.json"], at
+
+
+def test_a_trio_that_learnt_to_read_names_its_documents(asked: Request, tmp_path: Path) -> None:
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    with asked.examples.open(encoding="utf-8") as file:
+        example = json.loads(next(file))
+    (notes / "all.txt").write_text(f"{' '.join(map(str, example.values()))}\n", "utf-8")
+    index_documents(path_of("work"), [notes])
+    heard = Heard()
+    made = tune(replace(asked, docs="work"), heard)
+    assert made.manifest is not None
+    assert find_recipe(str(made.manifest)).documents == Documents("work", "expert")
+    assert made.record["run"]["docs"] == "work"
+    assert "with passages found for them" in heard.of("documents")
+    with pytest.raises(UsageError, match="was tuned otherwise"):
+        tune(asked)
+
+
+def test_documents_that_are_not_there_are_told_before_anything(asked: Request) -> None:
+    with pytest.raises(DocumentError, match="there is no index 'nowhere'"):
+        tune(replace(asked, docs="nowhere"))
+    with pytest.raises(UsageError, match="and this is a path"):
+        tune(replace(asked, docs="./work.sqlite"))
+    assert not asked.folder.exists()
