@@ -183,7 +183,10 @@ def doubts(base: Vocab, matches: Matches) -> list[str]:
     """What a person should know of an alignment that loses something: a sentence each."""
     found = []
     total = sum(map(bool, base.texts))
-    for name, relation in zip(("expert", "anti-expert"), matches, strict=True):
+    named = list(zip(("expert", "anti-expert"), matches, strict=True))
+    if matches[0].silent == matches[1].silent:
+        named = [("pair", matches[0])]  # as that of two versions of one small model
+    for name, relation in named:
         if relation.unspelled:
             found.append(
                 f"the {name} cannot spell {relation.unspelled:,} of the base's {total:,} tokens of "
