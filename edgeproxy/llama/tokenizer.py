@@ -107,7 +107,10 @@ class _Worker:
             self._found.get()  # Ctrl-C: its late answer must not be the next one's
             raise
         if isinstance(found, Exception):
-            raise found
+            try:
+                raise found
+            finally:
+                del found  # it refers to this frame, which would keep the model
         return found
 
     def _serve(self) -> None:

@@ -13,7 +13,6 @@ import argparse
 import itertools
 import json
 import random
-import resource
 import shutil
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from typing import Any
 
 from edgeproxy.cli.ui.progress import Working
 from edgeproxy.core.cancel import Cancel
+from edgeproxy.core.memory_free import peak_memory
 from edgeproxy.documents.indexing import index_documents
 from edgeproxy.documents.kinds import TEXT, Reading, open_document
 from edgeproxy.documents.passage import Block
@@ -55,7 +55,7 @@ def indexed(index: str, root: str) -> dict[str, float]:
     return {
         "seconds": time.perf_counter() - started,
         "processor": time.process_time() - spent,
-        "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "memory": peak_memory() or 0,
         "bytes": report.read,
         "passages": report.passages,
         "size": Path(index).stat().st_size,
