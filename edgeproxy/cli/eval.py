@@ -30,7 +30,7 @@ from edgeproxy.cli.ui.stats import ALONE, pair_in_words, peak_in_words
 from edgeproxy.errors import UsageError
 from edgeproxy.measure.evaluate import Question, read_questions
 from edgeproxy.measure.judging import DEFAULT_JUDGE, JUDGES, LINE_TOKENS, REPLY_TOKENS
-from edgeproxy.measure.systems import PROXY, SYSTEMS, read_systems, role_of
+from edgeproxy.measure.systems import PROXY, SYSTEMS, read_systems, readers_of, role_of
 
 if TYPE_CHECKING:
     from edgeproxy.align import Cost
@@ -146,9 +146,12 @@ def command(
     asked = read_questions(questions, limit, judge)
     if general is not None:
         asked += [replace(question, is_general=True) for question in read_questions(general)]
+    from edgeproxy.session.reading import chosen_documents
     from edgeproxy.trios.find import find_recipe
 
     recipe = find_recipe(models.trio or DEFAULT_TRIO)
+    documents = chosen_documents(recipe.documents, models.docs, models.docs_to)
+    recipe = replace(recipe, documents=documents)
     steering = recipe.steering.changed(models.steering)
     chosen = choose_systems(systems, recipe, steering)
     if general is not None and "base" not in chosen:
@@ -182,6 +185,9 @@ def choose_systems(names: str | None, recipe: Recipe, steering: Steering) -> lis
     wanted = read_systems(names, steering)
     if "tuned" in wanted and not has_tuned:
         raise UsageError(f"the trio {recipe.name} has no tuned model here")
+    for system in wanted:
+        if recipe.documents is None and readers_of(system) not in (None, "nobody"):
+            raise UsageError(f"{system} reads documents, and there are none; give --docs NAME too")
     return wanted
 
 
@@ -281,7 +287,7 @@ class _Work:
         }
 
     def _documents(self, session: Session | None) -> dict[str, Any]:
-        """Who read which documents, and how often what was found holds the answer."""
+        """Who read which documents, and how often the passages found hold the answer."""
         if session is None or session.reading is None:
             return {}
         from edgeproxy.measure.finding import recall

@@ -222,8 +222,8 @@ def search(name: str, words: tuple[str, ...], count: int, as_json: bool) -> None
     from edgeproxy.documents.named import find
     from edgeproxy.documents.search import Finder
 
-    with Index(find(name)) as index:
-        found = Finder(index.connection).find(" ".join(words), count=count)
+    with Index(find(name)) as index, Finder(index.connection) as finder:
+        found = finder.find(" ".join(words), count=count)
     if as_json:
         passages = [_found_as_json(each) for each in found]
         write_json({"question": " ".join(words), "passages": passages}, indent=2)

@@ -46,8 +46,8 @@ Examples:
 \b
 --json prints one object: text, finish_reason (stop, length, context or cancelled), tokens (id,
 text and logprob each; the token that ended the reply has no text), usage, alpha,
-base_weight, plausibility, policy, seed, trio; and with documents what was read of them by whom,
-and what of the reply was taken from where.""",
+base_weight, plausibility, policy, seed, trio; with --docs also documents: the passages, who read
+them, and which of them each part of the reply was taken from.""",
 )
 @click.argument("prompt", callback=only_text)
 @system_option

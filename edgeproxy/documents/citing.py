@@ -12,8 +12,8 @@
 - Little evidence ("2", "no", "mm") counts only for a passage that also matches the question well: a
   digit stands in nearly every document.
 - Of several passages that hold as much, it is the one that shares most with the question and with
-  the rest of the reply, its trail included, and then the first.
-- What a second passage holds and the first does not, if it is a good part, joins the two.
+  the rest of the reply, its trail included; among equals, the one that was found best.
+- A passage joins that one where it holds a good part of what that one lacks.
 - Numbers and names that stand in no passage are told apart, for models invent them.
 
 What cannot be seen so: that a sentence turns around what it was taken from ("is not landlocked"),

@@ -104,7 +104,7 @@ class _Utf8Counter:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def add(self, chunk: bytes) -> None:
-        """Count what is in `chunk`; the first bytes that are wrong go into the sample."""
+        """Count what is in `chunk`; wrong bytes go into the sample, up to its size."""
         text = self._decoder.decode(chunk)
         if text.isascii():
             return

@@ -23,7 +23,11 @@ class PassageFinder:
         self._asked = asked
         self._count_tokens = count_tokens
         self._index = Index(find(asked.index))
-        self._finder = Finder(self._index.connection)
+        try:
+            self._finder = Finder(self._index.connection)
+        except BaseException:
+            self._index.close()
+            raise
 
     def __call__(self, messages: Sequence[Message], count: int | None = None) -> Sequence[Found]:
         """The passages for the last question, the best one first; at most `count`."""
@@ -36,4 +40,5 @@ class PassageFinder:
 
     def close(self) -> None:
         """Let go of the index. A second call does nothing."""
+        self._finder.close()
         self._index.close()

@@ -14,7 +14,7 @@ import json
 import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -162,9 +162,11 @@ def run_of(
     """
     roles = {**recipe.roles, **({"tuned": recipe.tuned} if "tuned" in systems else {})}
     asked = [[q.text, JUDGES[q.judge].until, q.is_general] for q in questions]
+    documents = recipe.documents
     return {
         "edgeproxy": __version__,
         "trio": recipe.name,
+        "documents": None if documents is None else asdict(documents),
         **{name: _identity(role) for name, role in roles.items() if role is not None},
         "systems": list(systems),
         "questions": hashlib.sha256(json.dumps(asked).encode("ascii")).hexdigest(),

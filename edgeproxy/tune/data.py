@@ -13,6 +13,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,9 +24,11 @@ from edgeproxy.errors import Cancelled, PromptError, UsageError
 from edgeproxy.llama.tokenizer import MAX_BYTES
 from edgeproxy.tune.encoding import Encoder
 from edgeproxy.tune.examples import Example, ExamplesFile
-from edgeproxy.tune.lessons import Lesson
 from edgeproxy.tune.records import Columns
 from edgeproxy.tune.tokens import Collector, TokenSet
+
+if TYPE_CHECKING:
+    from edgeproxy.tune.lessons import Lesson
 
 SHARE = 0.1
 """Of the examples are held out."""

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgeproxy.gguf import Header
 from edgeproxy.tune.check import Check
 from edgeproxy.tune.data import Data, Found
-from edgeproxy.tune.lessons import Told
 from edgeproxy.tune.memory import Fit
 from edgeproxy.tune.progress import Ending, Plan, Trained
 from edgeproxy.tune.settings import Settings
 from edgeproxy.units import duration, in_units
+
+if TYPE_CHECKING:
+    from edgeproxy.tune.lessons import Told
 
 _BILLION, _MILLION = 1_000_000_000, 1_000_000
 

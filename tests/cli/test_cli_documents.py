@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from edgeproxy.cli import main
+from edgeproxy.decode.sample import Sampling
+from edgeproxy.measure.evaluate import read_questions
+from edgeproxy.measure.replies import run_of
+from edgeproxy.trios.find import find_recipe
+from edgeproxy.trios.manifest import Documents
 
 QUESTION = "What is the capital of Mongolia?"
 CAPITAL = "Ulaanbaatar"
@@ -87,6 +93,40 @@ def test_eval_compares_readers(
         capsys, "eval", "factbook", questions, "--docs", "work", "--systems", "expert"
     )
     assert "passages found in work hold the answer to 100.0%" in out
+
+
+@pytest.mark.weights
+def test_replies_read_from_other_documents_are_not_gone_on_with(
+    factbook: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    questions, replies = tmp_path / "questions.jsonl", tmp_path / "replies.jsonl"
+    questions.write_text(json.dumps({"question": QUESTION, "answer": CAPITAL}), "utf-8")
+    asked = ("eval", "factbook", questions, "--systems", "expert", "--replies", replies)
+    assert run(capsys, *asked, "--docs", "work", "--docs-to", "expert")[0] == 0
+    line = replies.read_text("utf-8")
+    recipe = replace(find_recipe("factbook"), documents=Documents("work", "expert"))
+    made = run_of(recipe, ["expert"], read_questions(questions), Sampling(), {})
+    other = run_of(
+        replace(recipe, documents=None), ["expert"], read_questions(questions), Sampling(), {}
+    )
+    assert made != other
+    part = replies.with_name("replies.jsonl.part")
+    known = {"number": 0, **json.loads(line)}
+    part.write_text(f"{json.dumps({'run': dict(made)})}\n{json.dumps(known)}\n", "utf-8")
+    code, _, err = run(capsys, *asked, "--resume")
+    assert code == 2
+    assert "other documents" in err
+
+
+def test_a_system_that_reads_needs_documents(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    questions = tmp_path / "questions.jsonl"
+    questions.write_text(json.dumps({"question": QUESTION, "answer": CAPITAL}), "utf-8")
+    asked = ("eval", "factbook", questions, "--systems", "expert/docs=expert")
+    code, out, err = run(capsys, *asked)
+    assert (code, out) == (2, "")
+    assert "expert/docs=expert reads documents, and there are none" in err
 
 
 def test_a_wrong_index_or_reader_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
