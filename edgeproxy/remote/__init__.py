@@ -1,0 +1,1 @@
+"""A base that answers over a network: a server's predictions as a `Model`."""

@@ -1,0 +1,112 @@
+"""llama.cpp's server: its own /completion takes token ids and gives as much of a row as is asked.
+
+It tells nothing of a prompt's own tokens, so several rows are asked for as several prompts in one
+request, each a token longer; what they have in common is in its prefix cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from edgeproxy.core.cancel import Cancel
+from edgeproxy.core.vocab import Vocab
+from edgeproxy.errors import RemoteError
+from edgeproxy.remote.rows import check_bytes, known_tokens, member
+from edgeproxy.remote.predicts import BiasBy, Drawn, Draws, Known, Offer
+from edgeproxy.remote.speaking import Http, Speaking
+
+_PLAIN = {"n_predict": 1, "cache_prompt": True, "return_tokens": True, "stream": False}
+_GREEDY = {"temperature": 0.0, "samplers": ["temperature"]}
+
+
+class LlamaServer(Speaking):
+    """A llama-server, spoken to in its own protocol. `vocab` is that of the model it serves."""
+
+    @classmethod
+    def find(cls, http: Http, cancel: Cancel | None = None) -> Offer | None:
+        """What a llama-server at `http` offers; None where there is none. Raises `RemoteError`."""
+        props = http.get("/props", cancel=cancel)
+        if not isinstance(props, dict) or "default_generation_settings" not in props:
+            return None
+        settings = member(props, "default_generation_settings", dict, "the server")
+        n_ctx = member(settings, "n_ctx", int, "the server")
+        build, model = props.get("build_info"), props.get("model_alias") or props.get("model_path")
+        return Offer(
+            software=f"llama-server {build}" if isinstance(build, str) else "llama-server",
+            model=model if isinstance(model, str) else "",
+            n_ctx=n_ctx,
+            most_logprobs=None,
+            rows_at_once=True,
+            takes_bias=True,
+        )
+
+    def rows(
+        self, tokens: Sequence[int], count: int, k: int, cancel: Cancel | None = None
+    ) -> list[Known]:
+        """As `Predicts.rows`."""
+        prompts = [list(tokens[:n]) for n in range(len(tokens) - count + 1, len(tokens) + 1)]
+        body = {"prompt": prompts if count > 1 else prompts[0], "n_probs": k, **_PLAIN, **_GREEDY}
+        answers = self._post("/completion", body, cancel)
+        several = answers if isinstance(answers, list) else [answers]
+        if len(several) != count:
+            raise RemoteError(self.who, f"it gave {len(several)} answers to {count} prompts")
+        several = sorted(several, key=lambda answer: member(answer, "index", int, self.who))
+        return [self._row(answer) for answer in several]
+
+    def _row(self, answer: Any) -> Known:
+        self._count(answer)
+        best = member(self._drawn(answer), "top_logprobs", list, self.who)
+        told = [(each.get("id"), each.get("bytes"), each.get("logprob")) for each in best]
+        known = known_tokens([t for t, _, _ in told], [p for _, _, p in told], self.who)
+        check_bytes(
+            ((t, bytes(b)) for t, b, _ in told if isinstance(t, int) and isinstance(b, list)),
+            self._vocab,
+            self.who,
+        )
+        return known
+
+    def draw(
+        self, tokens: Sequence[int], bias: BiasBy, draws: Draws, cancel: Cancel | None = None
+    ) -> Drawn:
+        """As `Predicts.draw`."""
+        body = {
+            "prompt": list(tokens),
+            "n_probs": 1,
+            "logit_bias": [[token, value] for token, value in bias.items()],
+            **_PLAIN,
+            **(_GREEDY if draws.temperature == 0.0 else _sampling(draws, len(tokens))),
+        }
+        answer = self._post("/completion", body, cancel)
+        self._count(answer)
+        drawn = self._drawn(answer)
+        logprob = drawn.get("logprob")
+        return Drawn(
+            member(drawn, "id", int, self.who), logprob if isinstance(logprob, float) else None
+        )
+
+    def _drawn(self, answer: Any) -> dict[str, Any]:
+        told = member(answer, "completion_probabilities", list, self.who)
+        if len(told) != 1 or not isinstance(told[0], dict):
+            raise RemoteError(self.who, f"it was asked for one token and told of {len(told)}")
+        return told[0]
+
+    def _count(self, answer: Any) -> None:
+        read = member(answer, "tokens_evaluated", int, self.who)
+        timings = answer.get("timings")
+        new = timings.get("prompt_n") if isinstance(timings, dict) else None
+        self.spent.add(read, read - new if isinstance(new, int) and new <= read else 0, 1)
+
+
+def _sampling(draws: Draws, place: int) -> dict[str, Any]:
+    """The settings of a draw; with a seed each place has one of its own."""
+    found: dict[str, Any] = {
+        "samplers": ["top_k", "top_p", "min_p", "temperature"],
+        "temperature": draws.temperature,
+        "top_k": draws.top_k,
+        "top_p": draws.top_p,
+        "min_p": draws.min_p,
+    }
+    if draws.seed is not None:
+        found["seed"] = (draws.seed + place) % (2**32 - 1)
+    return found
