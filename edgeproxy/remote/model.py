@@ -97,9 +97,7 @@ class RemoteModel:
             raise EngineError(_CLOSED)
         for token in tokens:
             if not 0 <= token < len(self._vocab):
-                raise EngineError(
-                    f"token {token} is outside the vocabulary of {len(self._vocab)}"
-                )
+                raise EngineError(f"token {token} is outside the vocabulary of {len(self._vocab)}")
         if not tokens:
             raise EngineError("there is nothing to evaluate")
         if len(self._read) + len(tokens) > self._n_ctx:

@@ -42,9 +42,7 @@ class OpenAI(Speaking):
             return [self._rows([prompt], k, cancel)[0] for prompt in prompts]
         return self._rows(prompts, k, cancel)
 
-    def _rows(
-        self, prompts: Sequence[Sequence[int]], k: int, cancel: Cancel | None
-    ) -> list[Known]:
+    def _rows(self, prompts: Sequence[Sequence[int]], k: int, cancel: Cancel | None) -> list[Known]:
         body = self._asking(prompts, Draws()) | {"logprobs": k}
         choices = self._choices(body, len(prompts), cancel)
         return [self._row(choice) for choice in choices]
