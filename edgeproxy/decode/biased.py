@@ -9,15 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
-
 from edgeproxy.core.model import Logits, Model
 from edgeproxy.core.threads import Beside
 from edgeproxy.decode.bias import bias_of
 from edgeproxy.decode.steering import PAPER, Steering
-from edgeproxy.decode.trio import RoleTokens, Rows, Trio, _Heard, leading
+from edgeproxy.decode.trio import Heard, RoleTokens, Rows, Trio, leading
 from edgeproxy.errors import EngineError
-from edgeproxy.remote.predicts import BiasBy, Drawn, Draws
+from edgeproxy.remote.model import row_of
+from edgeproxy.remote.predicts import BiasBy, Drawn
 
 ROUNDS = 4
 """How often the tokens that the pair finds likeliest are made exact before they are sent."""
@@ -26,7 +25,7 @@ ROUNDS = 4
 class Drawing(Model, Protocol):
     """A `Model` that can draw its next token with a bias."""
 
-    def draw(self, tokens: Sequence[int], bias: BiasBy, draws: Draws) -> Drawn:
+    def draw(self, tokens: Sequence[int], bias: BiasBy) -> Drawn:
         """The token drawn after `tokens`, which are read then."""
 
 
@@ -42,8 +41,7 @@ class Sent:
 class BiasedTrio(Trio):
     """A `Trio` over a base that draws: `eval` gives a row with the drawn token alone.
 
-    `draws` says how the base draws, and may be changed between evals. At most `most` tokens get a
-    bias, of at most `largest`; None is no limit.
+    At most `most` tokens get a bias, of at most `largest`; None is no limit.
     """
 
     def __init__(
@@ -57,7 +55,6 @@ class BiasedTrio(Trio):
         largest: float | None = None,
     ) -> None:
         super().__init__(base, expert, anti_expert, steering, beside)
-        self.draws = Draws()
         self.sent = Sent()
         self._drawing = base
         self._most = most
@@ -74,7 +71,7 @@ class BiasedTrio(Trio):
             raise EngineError("a base that draws its tokens gives one row at a time")
         return super().eval(tokens)
 
-    def _each(self, shares: Sequence[Sequence[int]], rows: int) -> tuple[_Heard, _Heard, _Heard]:
+    def _each(self, shares: Sequence[Sequence[int]], rows: int) -> tuple[Heard, Heard, Heard]:
         expert, anti_expert = self._each_of_pair(shares, rows)
         self._look_closer_at_pair(expert.rows, anti_expert.rows)
         bias = bias_of(
@@ -85,19 +82,16 @@ class BiasedTrio(Trio):
         self.sent.cut += bias.cut
         self._read[0].extend(shares[0])
         values = dict(zip(bias.tokens, bias.values, strict=True))
-        for token, asked in self.draws.logit_bias.items():
-            values[token] = values.get(token, 0.0) + asked
-        drawn = self._drawing.draw(shares[0], values, self.draws)
-        row = np.full((1, len(self.vocab)), -np.inf, np.float32)
-        row[0, drawn.token] = 0.0
-        return _Heard(row, row), expert, anti_expert
+        row = row_of(self._drawing.draw(shares[0], values).token, len(self.vocab))
+        return Heard(row, row), expert, anti_expert
 
-    def _put_together(self, of_base: _Heard, of_expert: _Heard, of_anti: _Heard) -> Rows:
+    def _put_together(self, of_base: Heard, of_expert: Heard, of_anti: Heard) -> Rows:
         return Rows(of_base.rows, of_expert.rows, of_anti.rows, of_base.rows)
 
     def _look_closer_at_pair(self, expert: Logits, anti_expert: Logits) -> None:
         """Make the pair's opinion of what it finds likeliest exact (see `align`)."""
         for _ in range(ROUNDS if self._projected else 0):
-            tokens = [*leading(expert[-1]), *leading(expert[-1] - anti_expert[-1] + expert[-1])]
-            if not any([model.refine(tokens) for model in self._projected]):
+            tokens = [*leading(expert[-1]), *leading(2.0 * expert[-1] - anti_expert[-1])]
+            changed = [model.refine(tokens) for model in self._projected]
+            if not any(changed):
                 break

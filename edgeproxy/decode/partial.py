@@ -43,7 +43,7 @@ def whole_rows(base: Logits, anti_expert: Logits) -> Logits:
 
     Both of shape (rows, n_vocab). Returns a new array; a row that knows all is as it was.
     """
-    out = base.copy()
+    out: Logits = base.copy()
     for row, anti in zip(out, anti_expert, strict=True):
         unknown = np.isneginf(row)
         if not unknown.any() or unknown.all():

@@ -53,7 +53,7 @@ class Rows(NamedTuple):
     fused: Logits
 
 
-class _Heard(NamedTuple):
+class Heard(NamedTuple):
     """What one model said, and its own rows behind that (see `own_rows`) where they are asked."""
 
     rows: Logits
@@ -97,7 +97,7 @@ class Trio:
         """Changes whenever something is read or forgotten."""
         self._is_astray = False  # a model could not even forget everything
         self._ahead: list[int] = []  # what the expert alone has read, and the rows that followed
-        self._ahead_heard: list[_Heard] = []
+        self._ahead_heard: list[Heard] = []
         self.mix = Mix()
         """The weights of the last `eval`."""
         self._fused = self._nothing.fused
@@ -155,7 +155,7 @@ class Trio:
             self._restore(before)
             raise
 
-    def _put_together(self, of_base: _Heard, of_expert: _Heard, of_anti: _Heard) -> Rows:
+    def _put_together(self, of_base: Heard, of_expert: Heard, of_anti: Heard) -> Rows:
         base, expert, anti_expert = of_base.rows, of_expert.rows, of_anti.rows
         whole = self._whole(base, anti_expert)
         self.mix = mix_of(
@@ -185,14 +185,14 @@ class Trio:
         """`fused` with the pair's opinion of its leading tokens made exact (see `align`)."""
         of_base = leading(base[-1])
         for _ in range(ROUNDS):
-            leading = [token for token in leading(fused[-1]) if fused[-1, token] > -np.inf]
+            tokens = [token for token in leading(fused[-1]) if fused[-1, token] > -np.inf]
             # In mid-word a first value may be too small to be among them.
-            leading += [
+            tokens += [
                 token
                 for token in of_base
                 if any(model.may_be_low(token) for model in self._projected)
             ]
-            changed = [model.refine(leading) for model in self._projected]
+            changed = [model.refine(tokens) for model in self._projected]
             if not any(changed):
                 break
             fused = self._fuse(base, expert, anti_expert)
@@ -224,7 +224,7 @@ class Trio:
         self.eval(tokens)
         return Rows(*(rows.copy() for rows in self.rows))
 
-    def _each(self, shares: Sequence[Sequence[int]], rows: int) -> tuple[_Heard, _Heard, _Heard]:
+    def _each(self, shares: Sequence[Sequence[int]], rows: int) -> tuple[Heard, Heard, Heard]:
         """The rows of all three, each model having read its share."""
         if self._elsewhere is not None:
             pair, base = at_once(
@@ -235,8 +235,8 @@ class Trio:
             return base, *pair
         return self._read_by(0, shares[0], rows), *self._each_of_pair(shares, rows)
 
-    def _each_of_pair(self, shares: Sequence[Sequence[int]], rows: int) -> tuple[_Heard, _Heard]:
-        def read(place: int) -> _Heard:
+    def _each_of_pair(self, shares: Sequence[Sequence[int]], rows: int) -> tuple[Heard, Heard]:
+        def read(place: int) -> Heard:
             return self._read_by(place, shares[place], rows)
 
         if self._beside is None or self._ahead:
@@ -244,7 +244,7 @@ class Trio:
         work = len(shares[1]), len(shares[2])
         return self._beside.run(work, lambda: read(1), lambda: read(2))
 
-    def _read_by(self, place: int, tokens: Sequence[int], rows: int) -> _Heard:
+    def _read_by(self, place: int, tokens: Sequence[int], rows: int) -> Heard:
         # Noted first: an interrupt after the model has read must still find it to forget.
         self._read[place].extend(tokens)
         model = self.models[place]
@@ -252,9 +252,9 @@ class Trio:
             return self._catch_up(tokens, rows)
         return self._heard(model, tokens, rows)
 
-    def _heard(self, model: Model, tokens: Sequence[int], rows: int) -> _Heard:
+    def _heard(self, model: Model, tokens: Sequence[int], rows: int) -> Heard:
         said = model.eval(tokens, rows)
-        return _Heard(said, said if self.steering.policy == "constant" else own_rows(model, said))
+        return Heard(said, said if self.steering.policy == "constant" else own_rows(model, said))
 
     def read_ahead(self, token: int) -> Logits:
         """Let the expert alone read `token`: the row that follows for it, shape (n_vocab,).
@@ -272,7 +272,7 @@ class Trio:
         row: Logits = heard.rows[-1]
         return row
 
-    def _catch_up(self, tokens: Sequence[int], rows: int) -> _Heard:
+    def _catch_up(self, tokens: Sequence[int], rows: int) -> Heard:
         """The expert's last `rows` rows for `tokens`, with what it has read ahead of them."""
         ahead, known = self._ahead, self._ahead_heard
         self._ahead, self._ahead_heard = [], []
@@ -374,12 +374,12 @@ class Trio:
             raise
 
 
-def _joined(parts: Sequence[_Heard]) -> _Heard:
+def _joined(parts: Sequence[Heard]) -> Heard:
     """A copy of all their rows, in order."""
     rows = np.concatenate([part.rows for part in parts])
     if all(part.own is part.rows for part in parts):
-        return _Heard(rows, rows)
-    return _Heard(rows, np.concatenate([part.own for part in parts]))
+        return Heard(rows, rows)
+    return Heard(rows, np.concatenate([part.own for part in parts]))
 
 
 def leading(row: Logits) -> list[int]:

@@ -1,16 +1,19 @@
 """Where a base on a server is, and how it is spoken to, as a person says it.
 
-A key is never part of it: `key_env` names the environment variable that holds one.
+A key is never part of it: `key_env` names the environment variable, or `key_file` the file, that
+holds one.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal, get_args
+from pathlib import Path
+from typing import Literal, TypedDict, get_args
 
 from edgeproxy.core.check import number, one_of, whole
 from edgeproxy.errors import UsageError
+from edgeproxy.remote.address import parse_address
 from edgeproxy.remote.predicts import Way
 
 Protocol = Literal["llama-server", "openai"]
@@ -18,6 +21,20 @@ Protocol = Literal["llama-server", "openai"]
 
 KEY_PREFIX = "EDGEPROXY_"
 """Of the variables that a manifest may name: it cannot send another program's key anywhere."""
+
+
+class ServerChange(TypedDict, total=False):
+    """Some fields of an `Endpoint`; None leaves one as it is."""
+
+    url: str | None
+    model: str | None
+    protocol: Protocol | None
+    way: Way | None
+    logprobs: int | None
+    context: int | None
+    key_env: str | None
+    key_file: Path | None
+    allow_http: bool | None
 
 
 @dataclass(frozen=True)
@@ -39,15 +56,13 @@ class Endpoint:
     logprobs: int | None = None
     context: int | None = None
     key_env: str | None = None
+    key_file: Path | None = None
     allow_http: bool = False
     price_in: float = 0.0
     price_out: float = 0.0
 
     def __post_init__(self) -> None:
-        if not re.match(r"https?://[^\s]+$", self.url):
-            raise UsageError(
-                f"url must be a server's address, such as http://127.0.0.1:8080, not {self.url!r}"
-            )
+        parse_address(self.url, allow_http=True)
         if self.protocol is not None:
             one_of("protocol", self.protocol, get_args(Protocol))
         if self.way is not None:
@@ -58,5 +73,7 @@ class Endpoint:
             whole("context", self.context, 2, 100_000_000)
         if self.key_env is not None and not re.fullmatch(r"[A-Za-z_]\w*", self.key_env, re.ASCII):
             raise UsageError(f"key_env must name an environment variable, not {self.key_env!r}")
+        if self.key_env is not None and self.key_file is not None:
+            raise UsageError("name either a variable or a file that holds the server's key")
         number("price_in", self.price_in, 0.0, 1e6)
         number("price_out", self.price_out, 0.0, 1e6)

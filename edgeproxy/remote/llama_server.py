@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from edgeproxy.core.cancel import Cancel
-from edgeproxy.core.vocab import Vocab
 from edgeproxy.errors import RemoteError
-from edgeproxy.remote.rows import check_bytes, known_tokens, member
 from edgeproxy.remote.predicts import BiasBy, Drawn, Draws, Known, Offer
+from edgeproxy.remote.rows import check_bytes, known_tokens, member
 from edgeproxy.remote.speaking import Http, Speaking
 
 _PLAIN = {"n_predict": 1, "cache_prompt": True, "return_tokens": True, "stream": False}

@@ -15,7 +15,7 @@ from edgeproxy.core.cancel import Cancel
 from edgeproxy.core.model import Logits
 from edgeproxy.core.vocab import Vocab
 from edgeproxy.errors import ContextFullError, EngineError, RemoteError
-from edgeproxy.remote.predicts import BiasBy, Drawn, Draws, Known, Predicts
+from edgeproxy.remote.predicts import BiasBy, Drawn, Draws, Known, Predicts, Way
 from edgeproxy.remote.rows import another_model
 
 _CLOSED = "the session has been closed; load the trio again"
@@ -25,14 +25,25 @@ class RemoteModel:
     """A `Model` whose rows are log-probabilities, -inf for tokens that the server does not tell of.
 
     `vocab` is the server's vocabulary, `k` how many log-probabilities of a row are asked for, and
-    `n_ctx` counts tokens. While `cancel` is set, evaluations end with `Cancelled`.
+    `n_ctx` counts tokens. With `k` 0, the way "bias", the server draws each token itself, as
+    `draws` says, and a row is 0 for that one and -inf for all others. While `cancel` is set,
+    evaluations end with `Cancelled`.
     """
 
     def __init__(
-        self, server: Predicts, vocab: Vocab, n_ctx: int, k: int, cancel: Cancel | None = None
+        self,
+        server: Predicts,
+        vocab: Vocab,
+        n_ctx: int,
+        k: int,
+        way: Way = "rows",
+        cancel: Cancel | None = None,
     ) -> None:
         self.server = server
         self.k = min(k, len(vocab))
+        self.way = way
+        self.draws = Draws()
+        """How the server draws where it does; may be changed between evals."""
         self._vocab = vocab
         self._n_ctx = n_ctx
         self._cancel = cancel
@@ -70,6 +81,8 @@ class RemoteModel:
         text = self._with(tokens)
         if not 1 <= rows <= len(tokens):
             raise EngineError(f"{rows} rows asked of {len(tokens)} tokens")
+        if not self.k:
+            return self._drawn(tokens, rows)
         found = self.server.rows(text, rows, self.k, self._cancel)
         if len(found) != rows:
             raise RemoteError(self.server.who, f"it gave {len(found)} rows and not {rows}")
@@ -82,10 +95,18 @@ class RemoteModel:
         self._read = text
         return out
 
-    def draw(self, tokens: Sequence[int], bias: BiasBy, draws: Draws) -> Drawn:
+    def _drawn(self, tokens: Sequence[int], rows: int) -> Logits:
+        if rows != 1:
+            raise EngineError("a server that draws its tokens gives one row at a time")
+        return row_of(self.draw(tokens, {}).token, len(self._vocab))
+
+    def draw(self, tokens: Sequence[int], bias: BiasBy) -> Drawn:
         """The token that the server draws after `tokens`, which are read then. Raises as `eval`."""
         text = self._with(tokens)
-        drawn = self.server.draw(text, bias, draws, self._cancel)
+        asked = dict(self.draws.logit_bias)
+        for token, value in bias.items():
+            asked[token] = asked.get(token, 0.0) + value
+        drawn = self.server.draw(text, asked, self.draws, self._cancel)
         if not 0 <= drawn.token < len(self._vocab):
             raise another_model(drawn.token, self._vocab, self.server.who)
         self._read = text
@@ -140,3 +161,10 @@ class RemoteModel:
         """Let go of the server. A second call does nothing."""
         self._is_open = False
         self.server.close()
+
+
+def row_of(token: int, n_vocab: int) -> Logits:
+    """The row, shape (1, n_vocab), of which only the token is known that was drawn from it."""
+    row = np.full((1, n_vocab), -np.inf, np.float32)
+    row[0, token] = 0.0
+    return row

@@ -1,4 +1,4 @@
-"""What this room asks of a server: a few rows, or one token drawn with a bias; and what it may give.
+"""What this room asks of a server: some rows, or one token drawn with a bias; what it can give.
 
 Each protocol (`llama_server`, `openai`) is a `Predicts`. None of them knows of a trio.
 """

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -30,7 +30,7 @@ def member(answer: Any, name: str, kind: type[_Kind], who: str) -> _Kind:
     value = answer.get(name) if isinstance(answer, dict) else None
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise RemoteError(who, f"it answered without {name!r}, which its protocol has")
-    return cast(_Kind, value)
+    return value
 
 
 def known_tokens(tokens: Sequence[Any], logprobs: Sequence[Any], who: str) -> Known:

@@ -1,8 +1,9 @@
-"""What asking a server has cost: requests, tokens, bytes, seconds, and money where it has prices."""
+"""What asking a server has cost: requests, tokens, bytes, seconds, and money by its prices."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from edgeproxy.remote.traffic import Traffic
 
@@ -51,9 +52,9 @@ class Spent:
 
     def since(self, before: Spent) -> Spent:
         """What has been spent after `before` was noted."""
-        counts = (
-            getattr(self, each.name) - getattr(before, each.name)
+        counted: dict[str, Any] = {
+            each.name: getattr(self, each.name) - getattr(before, each.name)
             for each in fields(self)
             if each.name not in _PRICES
-        )
-        return Spent(*counts, self.price_in, self.price_out)
+        }
+        return replace(self, **counted)
