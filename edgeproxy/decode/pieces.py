@@ -55,9 +55,9 @@ def complete(
     """Yield the reply to `prompt`; the last piece carries the finish reason.
 
     `decode` is the loop: `stepwise`, or one that drafts. `endings` are the token ids that end the
-    reply, left out of its text. Without `has_rows` a row says only which token was drawn. Setting `cancel` ends it within a token, also while the prompt is
-    read. Raises `ContextFullError` when the prompt itself does not fit and `UsageError` for
-    max_tokens below 1.
+    reply, left out of its text. Without `has_rows` a row says only which token was drawn. Setting
+    `cancel` ends it within a token, also while the prompt is read. Raises `ContextFullError` when
+    the prompt itself does not fit and `UsageError` for max_tokens below 1.
     """
     whole("max_tokens", max_tokens, 1)
     utf8, stop = Utf8(), StopStrings(stops)
