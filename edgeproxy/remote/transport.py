@@ -277,11 +277,11 @@ class Server:
                 return None
             if line.wire.is_idle():
                 return line
-            line.wire.close()
+            line.wire.hang_up()
 
     def _put_back(self, line: _Line, keep: bool) -> None:
         if not keep or self._is_closed or len(self._idle) >= MAX_IDLE:
-            line.wire.close()
+            line.wire.hang_up()
             return
         self._idle.append(line)
         if self._is_closed:  # meanwhile
@@ -290,7 +290,7 @@ class Server:
     def _drop_idle(self) -> None:
         while self._idle:
             try:
-                self._idle.pop().wire.close()
+                self._idle.pop().wire.hang_up()
             except IndexError:  # another thread took it
                 return
 
@@ -302,7 +302,7 @@ class Server:
         self._start()
         self._is_closed = was_closed
         for line in theirs:
-            line.wire.close()
+            line.wire.hang_up()
 
     def _count(self, more: Traffic) -> None:
         with self._lock:
@@ -341,7 +341,14 @@ class _Line:
     ) -> tuple[Answer, bool]:
         """The answer to a request, and whether the connection may be used again."""
         self._http.request(method, target, body, headers)
-        response = self._http.getresponse()
+        try:
+            response = self._http.getresponse()
+        except HTTPException:
+            if self.wire.cut is not None and self.wire.cut[:5] == b"HTTP/"[: len(self.wire.cut)]:
+                raise TruncatedError from None
+            raise
+        if self.wire.cut is not None:
+            raise TruncatedError
         will_close = response.will_close
         answer = read_answer(response, max_bytes)
         is_whole = response.isclosed()

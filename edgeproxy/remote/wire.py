@@ -78,6 +78,11 @@ class Wire:
         """How many bytes have come so far."""
         return self._raw.received
 
+    @property
+    def cut(self) -> bytes | None:
+        """The line amid which the connection ended, if it has ended amid one."""
+        return self._reader.cut
+
     def begin(self, watch: Watch) -> None:
         """Read and write for `watch` from now on."""
         self._raw.watch = watch
@@ -108,6 +113,9 @@ class Wire:
         return self._reader
 
     def close(self) -> None:
+        """Nothing: `http.client` closes before it reads what lasts until the connection ends."""
+
+    def hang_up(self) -> None:
         """Close the connection at once, which is how a server learns that nobody waits."""
         with contextlib.suppress(OSError):
             self.sock.close()
@@ -141,10 +149,21 @@ class _Raw(io.RawIOBase):
 
 
 class _Reader(io.BufferedReader):
-    """Outlives the answers, each of which closes what it was read from."""
+    """Outlives the answers, each of which closes what it was read from.
+
+    `cut` is the line amid which the connection ended: `http.client` takes that for a whole one.
+    """
+
+    cut: bytes | None = None
 
     def close(self) -> None:
         pass
+
+    def readline(self, size: int | None = -1) -> bytes:
+        line = super().readline(size)
+        if not line.endswith(b"\n") and len(line) != size:
+            self.cut = line
+        return line
 
 
 def _readable(sock: socket.socket) -> bool:
