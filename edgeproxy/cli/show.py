@@ -64,7 +64,7 @@ def describe(recipe: Recipe) -> dict[str, Any]:
     if recipe.tuned is not None and recipe.tuned_is_here:
         roles["tuned"] = recipe.tuned
     check_here(*(file for role in roles.values() for file in role.files))
-    headers = {name: read(role.path) for name, role in roles.items()}
+    headers = {name: read(role.path, vocab_only=role.vocab_only) for name, role in roles.items()}
     vocabs = {name: from_header(headers[name]) for name in recipe.roles}
     return {
         "trio": recipe.name,

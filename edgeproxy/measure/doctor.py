@@ -167,7 +167,7 @@ def _trio(
 
 def _checked(recipe: Recipe) -> dict[str, Any]:
     for role in recipe.roles.values():
-        read(role.path)
+        read(role.path, vocab_only=role.vocab_only)
     return {}
 
 
@@ -176,17 +176,19 @@ def _needs(recipe: Recipe, free: Free | None) -> dict[str, Any]:
     from edgeproxy.session.memory_plan import Part, Plan, adapter_bytes
 
     roles = recipe.loaded
-    parts = {path: Part.read(path) for path in {role.path for role in roles.values()}}
+    files = {role.path: role.vocab_only for role in roles.values()}
+    parts = {path: Part.read(path, vocab_only) for path, vocab_only in files.items()}
     plan = Plan(
         {name: parts[role.path] for name, role in roles.items()},
         adapters=adapter_bytes(roles.values()),
+        elsewhere=recipe.base.vocab_only,
     )
     plan.check(free)
     estimate = plan.estimate()
     return {
         "needs": asdict(estimate),
         "total": estimate.total,
-        "context": min(map(plan.context, plan.parts.values())),
+        "context": min(map(plan.context, plan.here.values()), default=None),
         "fits": None if free is None else True,
     }
 

@@ -16,11 +16,8 @@ from edgeproxy.remote.predicts import Draws, Offer, Predicts, Way
 from edgeproxy.remote.speaking import Http
 from edgeproxy.remote.spent import Spent
 
-WHOLE = 4096
-"""Of a vocabulary of at most so many tokens all log-probabilities are asked for."""
-
 USUAL_LOGPROBS = 200
-"""Of a larger one so many, where nobody asks for another number."""
+"""So many log-probabilities of a row are asked for, where nobody asks for another number."""
 
 _OFFERED = (1000, 100, 20, 5)
 """Numbers of log-probabilities that servers allow, tried in this order."""
@@ -133,7 +130,7 @@ class _Probe:
 
     def _most_logprobs(self, offer: Offer, prompt: list[int]) -> int:
         """How many log-probabilities the server gives; 0 for none."""
-        wanted = self.endpoint.logprobs or self._usual
+        wanted = self.endpoint.logprobs or USUAL_LOGPROBS
         for k in (wanted, *(n for n in _OFFERED if n < wanted)):
             server = self._speaking(replace(offer, most_logprobs=k))
             try:
@@ -197,12 +194,8 @@ class _Probe:
     def _tokenizer(self) -> str:
         return "the tokenizer that was given for it"
 
-    @property
-    def _usual(self) -> int:
-        return len(self.vocab) if len(self.vocab) <= WHOLE else USUAL_LOGPROBS
-
     def _k(self, offer: Offer) -> int:
-        wanted = self.endpoint.logprobs or self._usual
+        wanted = self.endpoint.logprobs or USUAL_LOGPROBS
         most = offer.most_logprobs
         return min(wanted, len(self.vocab), *([most] if most is not None else []))
 
@@ -211,7 +204,7 @@ class _Probe:
         k = self._k(offer)
         best: Way | None = None
         if k:
-            wanted = self.endpoint.logprobs or self._usual
+            wanted = self.endpoint.logprobs or USUAL_LOGPROBS
             best = "rows" if k >= min(wanted, len(self.vocab)) else "top-k"
         elif offer.takes_bias:
             best = "bias"

@@ -2,11 +2,16 @@
 
 It tells nothing of a prompt's own tokens, so several rows are asked for as several prompts in one
 request, each a token longer; what they have in common is in its prefix cache.
+
+A row is told only with a token that was drawn, and not where that token ends in half a character.
+So where rows are wanted the token that it draws is decided by a bias: what it tells of the row is
+what the model said, before any bias.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 from edgeproxy.core.cancel import Cancel
@@ -14,6 +19,9 @@ from edgeproxy.errors import RemoteError
 from edgeproxy.remote.predicts import BiasBy, Drawn, Draws, Known, Offer
 from edgeproxy.remote.rows import check_bytes, known_tokens, member
 from edgeproxy.remote.speaking import Http, Speaking
+
+_DECIDES = 1e6
+"""A bias that decides which token is drawn."""
 
 _PLAIN = {"n_predict": 1, "cache_prompt": True, "return_tokens": True, "stream": False}
 _GREEDY = {"temperature": 0.0, "samplers": ["temperature"]}
@@ -46,6 +54,7 @@ class LlamaServer(Speaking):
         """As `Predicts.rows`."""
         prompts = [list(tokens[:n]) for n in range(len(tokens) - count + 1, len(tokens) + 1)]
         body = {"prompt": prompts if count > 1 else prompts[0], "n_probs": k, **_PLAIN, **_GREEDY}
+        body["logit_bias"] = [[self._plain_token, _DECIDES]]
         answers = self._post("/completion", body, cancel)
         several = answers if isinstance(answers, list) else [answers]
         if len(several) != count:
@@ -78,11 +87,22 @@ class LlamaServer(Speaking):
         }
         answer = self._post("/completion", body, cancel)
         self._count(answer)
-        drawn = self._drawn(answer)
-        logprob = drawn.get("logprob")
-        return Drawn(
-            member(drawn, "id", int, self.who), logprob if isinstance(logprob, float) else None
-        )
+        if "completion_probabilities" in answer:
+            drawn = self._drawn(answer)
+            logprob = drawn.get("logprob")
+            return Drawn(
+                member(drawn, "id", int, self.who), logprob if isinstance(logprob, float) else None
+            )
+        tokens = member(answer, "tokens", list, self.who)
+        if len(tokens) != 1 or not isinstance(tokens[0], int):
+            raise RemoteError(self.who, f"it was asked for one token and gave {len(tokens)}")
+        return Drawn(tokens[0])
+
+    @cached_property
+    def _plain_token(self) -> int:
+        """A token of plain text, which ends no reply and no character in its middle."""
+        texts = self._vocab.texts
+        return next((token for token, text in enumerate(texts) if text and text.isascii()), 0)
 
     def _drawn(self, answer: Any) -> dict[str, Any]:
         told = member(answer, "completion_probabilities", list, self.who)

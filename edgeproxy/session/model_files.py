@@ -40,7 +40,7 @@ class _Key(NamedTuple):
 
 
 def _key(role: Role) -> _Key:
-    return _Key(role.path, role.endpoint is not None)
+    return _Key(role.path, role.vocab_only)
 
 
 class ModelFiles:

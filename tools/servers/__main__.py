@@ -5,6 +5,10 @@
 builds llama-server in FOLDER where it is not there yet, out of the source that llama-cpp-python's
 archive carries, and prints the path of the program. It takes about five minutes on two cores, and
 needs cmake, a C++ compiler and once the package registry.
+
+    python -m tools.servers compare TRIO QUESTIONS URL [--limit N]
+
+asks the trio with its base here, and with the server's in each way, and counts like replies.
 """
 
 from __future__ import annotations
@@ -12,10 +16,12 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from edgeproxy.cli.ui.progress import Working
-from tools.command import at_least, make_parser, run
+from tools.command import add_json, at_least, make_parser, run
 from tools.servers.build import build_llama_server
+from tools.servers.compare import as_text, compare, read_all, ways
 
 
 def main() -> int:
@@ -25,7 +31,25 @@ def main() -> int:
     llama = kinds.add_parser("llama", help="build llama-server")
     llama.add_argument("folder", type=Path, help="where it is kept")
     llama.add_argument("--jobs", type=at_least(1), help="how many compilers run at once")
-    return run(parser, _build, str)
+    both = kinds.add_parser("compare", help="a base on a server against the same base here")
+    both.add_argument("trio", help="the trio, whose base the server has too")
+    both.add_argument("questions", type=Path, help="JSON lines of question and answer")
+    both.add_argument("url", help="the server, such as http://127.0.0.1:8080")
+    both.add_argument("--limit", type=at_least(1), help="so many questions")
+    both.add_argument("--model", help="what the server calls the model")
+    both.add_argument("--ways", help="some of them, with commas between: rows,bias")
+    add_json(both)
+    if parser.parse_args().kind == "llama":
+        return run(parser, _build, str)
+    return run(parser, _compare, as_text)
+
+
+def _compare(asked: argparse.Namespace, work: Working) -> list[dict[str, Any]]:
+    chosen = ways(asked.url, {"model": asked.model})
+    if asked.ways:
+        kept = ("here", *asked.ways.split(","))
+        chosen = {name: way for name, way in chosen.items() if name.startswith(kept)}
+    return compare(asked.trio, read_all(asked.questions, asked.limit), chosen, work.tell)
 
 
 def _build(asked: argparse.Namespace, work: Working) -> Path:

@@ -94,7 +94,7 @@ def _with_sizes(recipe: Recipe) -> Recipe:
     check_here(*(file for role in recipe.roles.values() for file in role.files))
 
     def sized(role: Role) -> Role:
-        header = read(role.path)
+        header = read(role.path, vocab_only=role.vocab_only)
         loras = (
             replace(lora, size=_size(lora, read_adapter(lora.path, header).header))
             for lora in role.loras

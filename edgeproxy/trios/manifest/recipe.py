@@ -120,6 +120,11 @@ class Role:
     endpoint: Endpoint | None = None
 
     @property
+    def vocab_only(self) -> bool:
+        """Whether its file is only asked for a vocabulary, as that of a model on a server is."""
+        return self.endpoint is not None
+
+    @property
     def file_name(self) -> str:
         """The file's name as a person knows it."""
         return self.file or self.path.name
