@@ -5,9 +5,9 @@ Leave-one-out attribution. With the passages d_1 ... d_k, the reliance of a part
     drop_i = log p(part | all passages) - log p(part | all but d_i)
 
 in nats, where log p(part | ...) is the sum of log p(token | prompt, the reply before it) over the
-tokens that the part's text is of. Cohen-Wang et al., 2024 (ContextCite, arXiv 2409.00729) measure by
-such drops whether an attribution is right, and fit a linear model where there are too many sources
-to leave out each; with three, each is left out.
+tokens that the part's text is of. By such drops Cohen-Wang et al., 2024 (ContextCite, arXiv
+2409.00729) measure attributions; what they fit a linear model for, too many sources to leave out
+each, does not arise with three.
 
 What cannot be seen so: where two passages hold the same, the reply needs neither; and a part that
 repeats an earlier part of the reply is taken from there.
@@ -145,7 +145,7 @@ def times(drop: float) -> str:
 
 
 def as_data(found: Sequence[Reliance]) -> list[dict[str, Any]]:
-    """The parts for JSON: of each the drops in nats by passage, and the id of its source or null."""
+    """The parts for JSON: of each the id of its source or null, and the drops in nats."""
     return [
         {
             "start": each.start,
