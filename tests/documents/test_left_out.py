@@ -69,7 +69,11 @@ def test_a_part_has_just_the_tokens_that_touch_it(text: str, cuts: list[int]) ->
 def test_drops_are_sums_of_differences_in_the_order_of_the_passages() -> None:
     spans = [(0, 4), (4, 20), (20, 46)]
     found = reliances(
-        REPLY[:46], spans, [LIMA, CHAD], [-1.0, -0.5, -2.0], [[-1.5, -6.0, -2.0], [-1.0, -0.5, -1.0]]
+        REPLY[:46],
+        spans,
+        [LIMA, CHAD],
+        [-1.0, -0.5, -2.0],
+        [[-1.5, -6.0, -2.0], [-1.0, -0.5, -1.0]],
     )
     assert [each.text for each in found] == ["The capital is Lima.", "It has 10 million people."]
     assert found[0].drops == pytest.approx((6.0, 0.0))
