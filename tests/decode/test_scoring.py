@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 
 from edgeproxy.align import LACKING, align
 from edgeproxy.core.cancel import Flag
+from edgeproxy.core.model import Logits
 from edgeproxy.core.vocab import Vocab
 from edgeproxy.decode.fuse import fuse
 from edgeproxy.decode.scoring import AT_ONCE, LEAST, log_probabilities
@@ -16,13 +17,13 @@ from edgeproxy.decode.steering import Steering
 from edgeproxy.decode.trio import RoleTokens, Trio
 from edgeproxy.errors import Cancelled, ContextFullError, EngineError
 from edgeproxy.llama.params import MAX_ROWS
-from tests.helpers.fakes import FakeModel, Fault, constant, fake_vocab, random_model, random_trio
+from tests.helpers.fakes import FakeModel, Fault, fake_vocab, random_model, random_trio
 from tests.helpers.tokenizing import LARGE, PIECES
 
 PROMPT = RoleTokens([1, 2, 3], [4, 5], [6])
 
 
-def softmax_of(row: Sequence[float], token: int) -> float:
+def softmax_of(row: Logits, token: int) -> float:
     """log softmax, in float64."""
     wide = np.asarray(row, np.float64)
     return float(wide[token] - np.log(np.exp(wide - wide.max()).sum()) - wide.max())
@@ -69,7 +70,7 @@ def test_nothing_said_is_nothing_read() -> None:
 def test_a_token_that_is_ruled_out_has_a_finite_figure() -> None:
     row = np.zeros(len(fake_vocab()), np.float32)
     row[7] = -np.inf
-    assert log_probabilities([1], [7, 8], FakeModel(constant(row)))[0] == LEAST
+    assert log_probabilities([1], [7, 8], FakeModel(lambda _: row))[0] == LEAST
 
 
 def test_a_cancel_is_heard_between_evaluations() -> None:
@@ -142,11 +143,10 @@ def test_a_failure_of_it_leaves_the_trio_as_it_was() -> None:
     prompt = LARGE.encode("hello there, the")
     tokens = [LARGE.tokens.index(word) for word in (b" world", b"there", b"2024", b"hello")]
     trio.eval(RoleTokens(prompt, prompt, prompt))
-    inner = trio.expert.model  # type: ignore[attr-defined]
-    inner.fail_on(1, Fault(EngineError("broken")))
+    inner: Any = trio.expert
+    inner.model.fail_on(1, Fault(EngineError("broken")))
     with pytest.raises(EngineError, match="broken"):
-        for token in tokens:
-            trio.exact_for(token)
+        list(map(trio.exact_for, tokens))
     fresh = pair_of_pieces(Steering())
     fresh.eval(RoleTokens(prompt, prompt, prompt))
     follow = tokens[:1]

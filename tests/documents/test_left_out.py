@@ -1,4 +1,4 @@
-"""How much less likely parts of a reply are without a passage: sums, sources, and words for them."""
+"""How much less likely parts of a reply are without a passage: sums, sources, words for them."""
 
 from __future__ import annotations
 
