@@ -338,9 +338,11 @@ def test_a_cancel_is_heard_while_models_evaluate() -> None:
         return rows(history)
 
     fakes.models[2]._rows = row
-    with pytest.raises(Cancelled):
+    with pytest.raises(Cancelled) as stopped:
         turn.cite(cancel=flag)
+    # Although the error is held, and with it the frames of what was under way.
     assert fakes.floor.holder is None
+    assert stopped.tb is not None
     fakes.models[2]._rows = rows
     assert fakes.ask().text == REPLY
 
