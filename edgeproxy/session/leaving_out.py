@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 from edgeproxy.core.cancel import Cancel
 from edgeproxy.documents.left_out import Progress, Reliance, reliances, touched
 from edgeproxy.session.floor import Floor, Holder
+from edgeproxy.session.reading import Read
 
-if TYPE_CHECKING:
-    from edgeproxy.session.reading import Read
-    from edgeproxy.session.turn import Speaks, Turn
+Score = Callable[[Read, int], list[float]]
+"""What would have been read, n -> log p, in nats, of each of the first n tokens of the reply."""
 
 
-class _Work(Holder):
-    """Scoring, which has the models from its beginning to its end; `cancel` stops it too."""
+class Scoring(Holder):
+    """Work that has the models from its beginning to its end; `cancel` stops it too."""
 
-    def __init__(self, floor: Floor, waits: bool, cancel: Cancel | None) -> None:
+    def __init__(self, floor: Floor, waits: bool = False, cancel: Cancel | None = None) -> None:
         super().__init__(floor, waits)
         self._asked_to_stop = cancel
 
@@ -28,41 +27,40 @@ class _Work(Holder):
 
 
 def cite(
-    turn: Turn,
-    speaker: Speaks,
-    tokens: Sequence[int],
+    reply: str,
+    spans: Sequence[tuple[int, int]],
+    read: Read,
+    score: Score,
+    work: Scoring,
     progress: Progress | None = None,
-    cancel: Cancel | None = None,
 ) -> list[Reliance]:
-    """How much less likely each part of `turn`, of these tokens, is without each passage it read.
+    """How much less likely each part of a reply is without each passage that it `read`.
 
-    See `Turn.cite`.
+    `spans` are the characters of it that each of its tokens is of. `score` needs the models, which
+    `work` takes and gives back. `progress` hears of each evaluation before it begins. Raises as
+    `Floor.take` and `score` do.
     """
-    text, read = turn.text, turn.read
-    spans = speaker.spans(tokens)
-    needed = touched(text, spans)
+    needed = touched(reply, spans)
     passages = [found.passage for found in read.found]
     if not (needed and passages):
-        return reliances(text, spans, passages, [], [])
-    said = tokens[:needed]
-    work = _Work(speaker.floor, turn.waits, cancel)
+        return reliances(reply, spans, passages, [], [])
 
-    def score(read: Read, what: str, done: int) -> list[float]:
+    def scores(read: Read, what: str, done: int) -> list[float]:
         if progress is not None:
             progress(what, done / (len(passages) + 1))
-        return speaker.score(turn.asked, read, said, work)
+        return score(read, needed)
 
     with work.step():
         try:
-            whole = score(read, "scoring the reply", 0)
+            whole = scores(read, "scoring the reply", 0)
             # From the last one on: prompts that begin alike for long follow each other.
             without = [
-                score(_without(read, number), f"scoring it without passage {number + 1}", done)
+                scores(_without(read, number), f"scoring it without passage {number + 1}", done)
                 for done, number in enumerate(reversed(range(len(passages))), 1)
             ]
         finally:
             work.let_go()
-    return reliances(text, spans, passages, whole, without[::-1])
+    return reliances(reply, spans, passages, whole, without[::-1])
 
 
 def _without(read: Read, number: int) -> Read:

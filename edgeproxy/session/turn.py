@@ -262,7 +262,7 @@ class Turn(Holder):
         stops it. Raises `UsageError` for a reply that is under way or has read no documents,
         `Cancelled`, and as asking for a piece does.
         """
-        from edgeproxy.session.leaving_out import cite  # few need it
+        from edgeproxy.session.leaving_out import Scoring, cite  # few need it
 
         if not self._is_over:
             raise UsageError("the reply is still under way: read it to its end, or close it")
@@ -271,7 +271,13 @@ class Turn(Holder):
                 "the reply has read no documents, so there is nothing to leave out: load the trio "
                 "with docs, and have docs_to name who reads"
             )
-        return cite(self, self._speaker, self._tokens, progress, cancel)
+        speaker, said = self._speaker, self._tokens
+        work = Scoring(speaker.floor, self.waits, cancel)
+
+        def score(read: Read, count: int) -> list[float]:
+            return speaker.score(self.asked, read, said[:count], work)
+
+        return cite(self.text, speaker.spans(said), self.read, score, work, progress)
 
     def close(self) -> None:
         """End it here; the models keep what they have read. A second call does nothing.
