@@ -64,8 +64,9 @@ class Fakes:
     """A trio of fakes that answers with documents, and what it is made of."""
 
     def __init__(self, readers: Readers = "all", draft: Draft = "off", **settings: Any) -> None:
-        self.floor: Any = Floor()
-        base, expert, anti_expert = (FakeModel(r, cancel=self.floor, **settings) for r in ROWS)
+        floor: Any = Floor()
+        self.floor: Floor = floor
+        base, expert, anti_expert = (FakeModel(r, cancel=floor, **settings) for r in ROWS)
         self.models = base, expert, anti_expert
         self.trio = Trio(*self.models, steering=STEERING)
         self.reading = Reading(lambda _messages: PASSAGES, readers)
