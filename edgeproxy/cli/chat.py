@@ -18,6 +18,7 @@ from edgeproxy.cli.ui.options import (
     CUT_AT_LENGTH,
     Models,
     Reply,
+    cite_option,
     model_options,
     reply_options,
     stats_option,
@@ -25,9 +26,9 @@ from edgeproxy.cli.ui.options import (
 )
 from edgeproxy.cli.ui.output import say, write
 from edgeproxy.cli.ui.slash import COMMANDS, Slash
-from edgeproxy.cli.ui.sources import readers_in_words, say_sources
+from edgeproxy.cli.ui.sources import check_cite, readers_in_words, say_left_out, say_sources
 from edgeproxy.cli.ui.stats import stats_line, steering_in_words
-from edgeproxy.errors import ContextFullError, EdgeproxyError, PromptError
+from edgeproxy.errors import Cancelled, ContextFullError, EdgeproxyError, PromptError
 
 if TYPE_CHECKING:
     from edgeproxy.decode.sample import Sampling
@@ -61,9 +62,10 @@ While it runs: /help tells the commands. Ctrl-C stops a reply, twice leaves; so 
 @cache_option
 @model_options()
 @reply_options(max_tokens=256)
+@cite_option
 @stats_option
 def command(
-    system: str | None, cache: Path | None, models: Models, reply: Reply, stats: bool
+    system: str | None, cache: Path | None, models: Models, reply: Reply, cite: bool, stats: bool
 ) -> int:
     """Talk to a trio: each line is answered, and the conversation is remembered.
 
@@ -71,11 +73,12 @@ def command(
     """
     reply.sampling()  # refuses impossible values before the models are loaded
     check_cache(system, cache)
+    check_cite(cite, models)
     with opened(models) as ready:
         session = ready.session
         sampling = reply.sampling(session.sampling)
         cached = fill_cache(session, system, cache)
-        chat = _Chat(ready, sampling, reply.max_tokens, system, cached if stats else None)
+        chat = _Chat(ready, sampling, reply.max_tokens, system, cite, cached if stats else None)
         if is_interactive():
             say(
                 f"{session.recipe.name}, {_setting_in_words(session)}. "
@@ -95,7 +98,10 @@ def _setting_in_words(session: Session) -> str:
 
 
 class _Chat:
-    """One conversation and what a person sees of it; of `stats`, where they were asked for."""
+    """One conversation and what a person sees of it; of `stats`, where they were asked for.
+
+    With `cite` the models are asked which passages each reply needs.
+    """
 
     def __init__(
         self,
@@ -103,11 +109,13 @@ class _Chat:
         sampling: Sampling,
         max_tokens: int,
         system: str | None,
+        cite: bool,
         stats: Sequence[str] | None,
     ) -> None:
         self._ready = ready
         self._sampling = sampling
         self._max_tokens = max_tokens
+        self._cite = cite
         self._stats = stats
         self._conversation = ready.session.conversation(system)
         self._slash = Slash(ready.session, self._conversation, system)
@@ -137,6 +145,9 @@ class _Chat:
             try:
                 if not self._turn(line):
                     break
+            except Cancelled:  # Ctrl-C while the sources of a reply were looked for
+                self._last_press = time.monotonic()
+                say(_NOTES["cancelled"], dim=True)
             except EdgeproxyError as error:
                 say(str(error))
                 failed = True
@@ -178,7 +189,9 @@ class _Chat:
         elif not turn.text:
             say(_EMPTY, dim=True)
         say_sources(turn)
-        self._slash.read = turn.read
+        self._slash.turn = turn
+        if self._cite and turn.read.found and turn.finish_reason != "cancelled":
+            say_left_out(turn)
         if self._stats is not None:
             say(stats_line(session, turn, self._ready.load_seconds, self._stats), dim=True)
         if presses.count > 1:

@@ -17,6 +17,7 @@ from edgeproxy.cli.ui.options import (
     CUT_AT_LENGTH,
     Models,
     Reply,
+    cite_option,
     json_option,
     model_options,
     reply_options,
@@ -24,7 +25,13 @@ from edgeproxy.cli.ui.options import (
     system_option,
 )
 from edgeproxy.cli.ui.output import say, write, write_json
-from edgeproxy.cli.ui.sources import documents_as_json, say_sources
+from edgeproxy.cli.ui.sources import (
+    check_cite,
+    documents_as_json,
+    left_out_as_json,
+    say_left_out,
+    say_sources,
+)
 from edgeproxy.cli.ui.stats import stats_line
 from edgeproxy.errors import Cancelled
 
@@ -47,13 +54,14 @@ Examples:
 --json prints one object: text, finish_reason (stop, length, context or cancelled), tokens (id,
 text and logprob each; the token that ended the reply has no text), usage, alpha,
 base_weight, plausibility, policy, seed, trio; with --docs also documents: the passages, who read
-them, and which of them each part of the reply was taken from.""",
+them, and which of them each part of the reply was taken from; with --cite in it also left_out.""",
 )
 @click.argument("prompt", callback=only_text)
 @system_option
 @cache_option
 @model_options()
 @reply_options(max_tokens=256)
+@cite_option
 @json_option
 @stats_option
 def command(
@@ -62,6 +70,7 @@ def command(
     cache: Path | None,
     models: Models,
     reply: Reply,
+    cite: bool,
     as_json: bool,
     stats: bool,
 ) -> None:
@@ -77,6 +86,7 @@ def command(
     messages.append(Message("user", text))
     reply.sampling()  # refuses impossible values before the models are loaded
     check_cache(system, cache)
+    check_cite(cite, models)
     with opened(models) as ready:
         session = ready.session
         sampling = reply.sampling(session.sampling)
@@ -91,14 +101,22 @@ def command(
                 said.append(piece)
                 if not as_json:
                     write(piece.text)
+        ending = turn.finish_reason
+        cite = cite and ending != "cancelled"
         if as_json:
-            write_json(_as_json(said, turn, session, seed))
+            content = _as_json(said, turn, session, seed)
+            try:
+                if cite:
+                    content["documents"]["left_out"] = left_out_as_json(turn)
+            finally:
+                write_json(content)  # the reply is not lost with its sources
         else:
             write("\n")
             say_sources(turn)
+            if cite and turn.read.found:
+                say_left_out(turn)
         if stats:
             say(stats_line(session, turn, ready.load_seconds, cached))
-        ending = turn.finish_reason
     if ending == "cancelled":
         raise Cancelled("the reply was interrupted")
     if ending in ENDINGS and not as_json:

@@ -1,12 +1,13 @@
 """Bytes to text, piece by piece: `push` what has come, `flush` at the end.
 
-Both hold back what is not yet certain: half a character, or the beginning of a stop string.
+Both hold back what is not yet certain: half a character, or the beginning of a stop string. `spans`
+tells where each piece stands in the text.
 """
 
 from __future__ import annotations
 
 import codecs
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from edgeproxy.errors import UsageError
 
@@ -24,6 +25,24 @@ class Utf8:
     def flush(self) -> str:
         """What was held back; an unfinished character becomes U+FFFD."""
         return self._decoder.decode(b"", final=True)
+
+    @property
+    def is_within_a_character(self) -> bool:
+        """Whether something is held back."""
+        return bool(self._decoder.getstate()[0])
+
+
+def spans(pieces: Iterable[bytes]) -> list[tuple[int, int]]:
+    """Of each piece the characters that hold its bytes: [start, end) in the text of them all.
+
+    A character that several pieces make belongs to each of them. An empty piece has none.
+    """
+    utf8, length, found = Utf8(), 0, []
+    for data in pieces:
+        start = length
+        length += len(utf8.push(data))
+        found.append((start, length + utf8.is_within_a_character if data else start))
+    return found
 
 
 class StopStrings:

@@ -179,6 +179,23 @@ class Trio:
                 return Rows(*(rows[place] for rows in self.rows))
         raise EngineError("this row is none of those that the trio returned last")
 
+    def exact_for(self, token: int) -> Logits:
+        """The row of the last `eval`, one of a single row, with this token exact; (n_vocab,).
+
+        Where the pair has a tokenizer of its own, that is what it says of the token: leading ones
+        are exact already, and all are where its tokenizer is the base's. Valid until the next call.
+        """
+        base, expert, anti_expert, fused = self.rows
+        if len(fused) != 1:
+            raise EngineError(f"a single row can be made exact, and there are {len(fused)}")
+        if np.any(self.mix.alpha):
+            changed = [model.refine([token]) for model in self._projected]
+            if any(changed):
+                fused = self._fuse(base, expert, anti_expert)
+                self.rows = Rows(base, expert, anti_expert, fused)
+        row: Logits = fused[0]
+        return row
+
     def _look_closer(
         self, base: Logits, expert: Logits, anti_expert: Logits, fused: Logits
     ) -> Logits:

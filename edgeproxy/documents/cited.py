@@ -60,18 +60,21 @@ class Part:
         return self.text[span[0] - self.start : span[1] - self.start]
 
 
+def numbered(parts: Sequence[Part]) -> dict[Passage, int]:
+    """The numbers of the cited passages, in the order in which the parts cite them, from 1 on."""
+    cited = dict.fromkeys(passage for part in parts for passage in part.passages)
+    return {passage: number for number, passage in enumerate(cited, 1)}
+
+
 def in_words(parts: Sequence[Part]) -> list[str]:
     """Lines for a terminal: each cited passage once, numbered, then what no document says.
 
     A line holds no control characters and no halves of surrogate pairs, whatever a model wrote.
     """
-    quotations: dict[Passage, str] = {}
-    for part in parts:
-        for source in part.sources:
-            quotations.setdefault(source.passage, source.quotation)
+    quotations = {source.passage: source.quotation for p in reversed(parts) for source in p.sources}
     lines = [
-        f'[{number}] {clean(passage.where)}: "{clean(quotation)}"'
-        for number, (passage, quotation) in enumerate(quotations.items(), 1)
+        f'[{number}] {clean(passage.where)}: "{clean(quotations[passage])}"'
+        for passage, number in numbered(parts).items()
     ]
     for part in parts:
         if not part.sources and not part.is_echo:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from typing import Any, Generic
 
 from edgeproxy.align import Cost, ProjectedModel, own_tokens
@@ -15,8 +16,10 @@ from edgeproxy.core.vocab import Vocab
 from edgeproxy.decode.drafted import Drafted, Drafter
 from edgeproxy.decode.pieces import Piece, complete
 from edgeproxy.decode.sample import Sampler, Sampling
+from edgeproxy.decode.scoring import log_probabilities
 from edgeproxy.decode.steering import Change, Steering
 from edgeproxy.decode.stepwise import Decode, Evaluates, Prompt, stepwise
+from edgeproxy.decode.text import spans
 from edgeproxy.decode.trio import RoleTokens, Trio
 from edgeproxy.errors import UsageError
 from edgeproxy.llama import Weights
@@ -135,6 +138,25 @@ class Speaker(ABC, Generic[Prompt]):
                 cancel=cancel,
                 has_rows=not draws_itself,
             )
+
+    def score(
+        self, asked: Asked, read: Read, said: Sequence[int], cancel: Cancel | None = None
+    ) -> list[float]:
+        """log p, in nats, of each token of a reply to what was `asked`, had it read `read`.
+
+        By the rows that a reply is drawn from, steered as asked, at temperature 1; neither the mask
+        nor the sampler drops a token. The models must be its own. Raises as `Model.eval` does.
+        """
+        steering = asked.steering
+        if steering is not None:
+            asked = asked._replace(steering=replace(steering, plausibility=0.0))
+        self._prepare(asked)
+        rest = self._resume(self.encode(asked.messages, read))
+        return log_probabilities(rest, said, self._model, cancel)
+
+    def spans(self, said: Sequence[int]) -> list[tuple[int, int]]:
+        """Of each token of a reply the characters of its text that it is of, [start, end)."""
+        return spans(b"" if t in self._endings else self._vocab.piece(t) for t in said)
 
     @property
     def spent(self) -> Spent | None:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
@@ -22,12 +22,15 @@ from edgeproxy.decode.pieces import FinishReason, Piece, log_probability
 from edgeproxy.decode.sample import Sampling
 from edgeproxy.decode.steering import Steering
 from edgeproxy.decode.trio import Trio
-from edgeproxy.errors import Cancelled
+from edgeproxy.errors import Cancelled, UsageError
 from edgeproxy.prompts.formats import Message
 from edgeproxy.remote.spent import Spent
 from edgeproxy.session.floor import Floor, Holder
 from edgeproxy.session.reading import NOTHING, Read
 from edgeproxy.trios.manifest import Readers
+
+if TYPE_CHECKING:
+    from edgeproxy.documents.left_out import Progress, Reliance
 
 
 class Asked(NamedTuple):
@@ -129,6 +132,12 @@ class Speaks(Protocol):
 
     def begin(self, asked: Asked, cancel: Cancel, record: Recorder) -> Iterator[Piece]: ...  # noqa: D102
 
+    def score(  # noqa: D102 - as Speaker's
+        self, asked: Asked, read: Read, said: Sequence[int], cancel: Cancel | None = None
+    ) -> list[float]: ...
+
+    def spans(self, said: Sequence[int]) -> list[tuple[int, int]]: ...  # noqa: D102
+
 
 class Recorder:
     """What is noted while a reply is made: what it reads, the size of its prompt, its steps."""
@@ -177,7 +186,7 @@ class Turn(Holder):
         self._pieces: Iterator[Piece] | None = None
         self._is_over = False
         self._texts: list[str] = []
-        self._completion = 0
+        self._tokens: list[int] = []
         self._started = self._first = self._last = 0.0
         self._drafted: Drafted | None = None
         self._cost: Cost | None = None
@@ -215,9 +224,9 @@ class Turn(Holder):
         piece = next(self._pieces)
         if piece.token is not None:
             self._last = time.perf_counter()
-            if not self._completion:
+            if not self._tokens:
                 self._first = self._last
-            self._completion += 1
+            self._tokens.append(piece.token)
         return piece
 
     @property
@@ -228,7 +237,7 @@ class Turn(Holder):
     @property
     def usage(self) -> Usage:
         """The tokens of its prompt and of what was said until now."""
-        return self._record.usage._replace(completion=self._completion)
+        return self._record.usage._replace(completion=len(self._tokens))
 
     @property
     def read(self) -> Read:
@@ -239,7 +248,7 @@ class Turn(Holder):
     def stats(self) -> Stats:
         """What it took until now."""
         return Stats(
-            self._completion,
+            len(self._tokens),
             self._first - self._started,
             self._last - self._started,
             self._drafted if self._is_over else self._of_drafts(),
@@ -251,6 +260,34 @@ class Turn(Holder):
     def steps(self) -> Sequence[Step]:
         """What each model said at each token; empty unless it was asked to `record`."""
         return tuple(self._record.steps)
+
+    def cite(
+        self, *, progress: Progress | None = None, cancel: Cancel | None = None
+    ) -> list[Reliance]:
+        """How much less likely each part of the reply is without each passage that was read.
+
+        The models that answered evaluate the reply once more as it was asked for, and once without
+        each passage (see `left_out`). It may be any reply that has ended, and changes nothing of
+        what comes next. `progress` gets what is under way and the share done; setting `cancel`
+        stops it. Raises `UsageError` for a reply that is under way or has read no documents,
+        `Cancelled`, and as asking for a piece does.
+        """
+        from edgeproxy.session.leaving_out import Scoring, cite  # few need it
+
+        if not self._is_over:
+            raise UsageError("the reply is still under way: read it to its end, or close it")
+        if self.read.readers == "nobody":
+            raise UsageError(
+                "the reply has read no documents, so there is nothing to leave out: load the trio "
+                "with docs, and have docs_to name who reads"
+            )
+        speaker, said = self._speaker, self._tokens
+        work = Scoring(speaker.floor, self.waits, cancel)
+
+        def score(read: Read, count: int) -> list[float]:
+            return speaker.score(self.asked, read, said[:count], work)
+
+        return cite(self.text, speaker.spans(said), self.read, score, work, progress)
 
     def close(self) -> None:
         """End it here; the models keep what they have read. A second call does nothing.

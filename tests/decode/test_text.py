@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeproxy.decode.text import StopStrings, Utf8
+from edgeproxy.decode.text import StopStrings, Utf8, spans
 from edgeproxy.errors import UsageError
 
 # One to four bytes a character; a combining mark; a family joined by invisible characters.
@@ -138,3 +138,26 @@ def test_the_text_shown_is_what_stands_before_the_first_complete_stop(
     assert text.startswith(shown)
     assert any(text[len(shown) : end] == s for s in stops)
     assert not any(s in text[: end - 1] for s in stops)
+
+
+# Where each piece stands
+
+
+@given(st.text(max_size=12), st.lists(st.integers(0, 48)))
+def test_a_piece_has_the_characters_that_its_bytes_make(text: str, cuts: list[int]) -> None:
+    data = text.encode()
+    edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
+    owners = [n for n, character in enumerate(text) for _ in character.encode()]
+    for (first, end), (start, stop) in zip(
+        spans(data[a:b] for a, b in pairwise(edges)), pairwise(edges), strict=True
+    ):
+        assert set(range(first, end)) == set(owners[start:stop])
+
+
+@given(st.binary(max_size=12), st.lists(st.integers(0, 12)))
+def test_pieces_of_damaged_bytes_cover_the_text(data: bytes, cuts: list[int]) -> None:
+    edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
+    parts = [data[a:b] for a, b in pairwise(edges)]
+    found = spans(parts)
+    assert {n for start, end in found for n in range(start, end)} == set(range(len(decoded(parts))))
+    assert [start for start, _ in found] == sorted(start for start, _ in found)

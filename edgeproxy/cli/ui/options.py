@@ -339,6 +339,12 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 stats_option = click.option(
     "--stats", is_flag=True, help="Print speed, load time and memory to standard error."
 )
+cite_option = click.option(
+    "--cite",
+    is_flag=True,
+    help="Also tell how much less likely each part of a reply is without each passage that was "
+    "read. The models read the question once more for each of them.",
+)
 system_option = click.option(
     "--system", callback=only_text, metavar="TEXT", help="A system message to begin with."
 )

@@ -59,11 +59,11 @@ class Rate:
 
 
 class Working:
-    """Tells a person how far work has come, and ends it at Ctrl-C."""
+    """Tells a person how far work has come, and ends it at Ctrl-C; see `StatusLine`."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience: float = 0.5) -> None:
         self.stop = Flag()
-        self.status = StatusLine()
+        self.status = StatusLine(patience)
         self._rate, self._total, self._done = Rate(), -1, 0
 
     def tell(self, what: str) -> None:
@@ -81,9 +81,9 @@ class Working:
 
 
 @contextlib.contextmanager
-def working() -> Iterator[Working]:
-    """Progress is shown, and Ctrl-C heard, for as long as this lasts."""
-    work = Working()
+def working(patience: float = 0.5) -> Iterator[Working]:
+    """Progress is shown, after `patience` seconds, and Ctrl-C heard, for as long as this lasts."""
+    work = Working(patience)
     with on_interrupt(work.stop.set):
         try:
             yield work

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from edgeproxy.cli.ui.output import say
-from edgeproxy.cli.ui.sources import readers_in_words, say_read
+from edgeproxy.cli.ui.sources import readers_in_words, say_left_out, say_read
 from edgeproxy.errors import UsageError
 
 if TYPE_CHECKING:
     from edgeproxy.decode.steering import Change
     from edgeproxy.session.conversation import Conversation
-    from edgeproxy.session.reading import Read
     from edgeproxy.session.session import Session
+    from edgeproxy.session.turn import Turn
     from edgeproxy.trios.manifest import Readers
 
 COMMANDS = {
@@ -22,6 +22,7 @@ COMMANDS = {
     "/mask": "/mask BETA drops tokens that the expert finds implausible, 0 none",
     "/policy": "/policy NAME sets how the weights change from step to step",
     "/docs": "tell what was read of documents for the last reply; /docs expert sets who reads",
+    "/cite": "tell which passages the last reply needs: how much less likely it is without each",
     "/system": "/system TEXT begins anew with a system message, /system off without",
     "/reset": "begin the conversation anew",
     "/quit": "leave; Ctrl-D does too",
@@ -35,8 +36,8 @@ class Slash:
         self._session = session
         self._conversation = conversation
         self.system = system
-        self.read: Read | None = None
-        """What was read of documents for the last reply."""
+        self.turn: Turn | None = None
+        """The last reply."""
 
     def obey(self, line: str) -> bool:
         """Do what `line` says; False when it says to leave.
@@ -59,6 +60,8 @@ class Slash:
                 self._steer("policy", value or None)
             case "/docs":
                 self._docs(value)
+            case "/cite":
+                self._cite()
             case "/system":
                 self._system(value)
             case "/reset":
@@ -92,7 +95,13 @@ class Slash:
             reading.readers = cast("Readers", value)
             say(f"{readers_in_words(reading.readers)} the documents", dim=True)
         else:
-            say_read(self.read)
+            say_read(self.turn.read if self.turn else None)
+
+    def _cite(self) -> None:
+        if self.turn is None:
+            raise UsageError("/cite is about the last reply, and there is none yet")
+        if not say_left_out(self.turn):
+            say("the last reply is about as likely without any document", dim=True)
 
     def _system(self, value: str) -> None:
         if not value:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from edgeproxy.cli.ui.options import Models
 from edgeproxy.cli.ui.output import say
+from edgeproxy.cli.ui.progress import working
+from edgeproxy.errors import UsageError
 
 if TYPE_CHECKING:
+    from edgeproxy.documents.left_out import Reliance
     from edgeproxy.session.reading import Read
     from edgeproxy.session.turn import Turn
     from edgeproxy.trios.manifest import Readers
@@ -35,6 +39,53 @@ def say_sources(turn: Turn) -> None:
 
     for line in in_words(_parts(turn)):
         say(line, dim=True)
+
+
+def check_cite(cite: bool, models: Models) -> None:
+    """Raise `UsageError` for --cite where no model reads documents, before any is loaded."""
+    if not cite:
+        return
+    from edgeproxy.session.reading import chosen_documents
+    from edgeproxy.trios.find import choose_recipe
+
+    files = models.base, models.expert, models.anti_expert, models.expert_lora or None
+    recipe = choose_recipe(models.name, *files, models.prompts)
+    documents = chosen_documents(recipe.documents, models.docs, models.docs_to)
+    if documents is None or documents.to == "nobody":
+        raise UsageError(
+            "--cite asks which passages a reply needs, and no model reads documents here: give "
+            "--docs NAME, an index that edgeproxy index made, and --docs-to base, expert or all"
+        )
+
+
+def left_out(turn: Turn) -> list[Reliance]:
+    """How much less likely a reply's parts are without each passage. Raises as `Turn.cite`.
+
+    Progress is shown at once, as reading a prompt may take seconds.
+    """
+    with working(patience=0.0) as work:
+
+        def progress(what: str, share: float) -> None:
+            work.tell(f"{what} {share:.0%}")
+
+        return turn.cite(progress=progress, cancel=work.stop)
+
+
+def say_left_out(turn: Turn) -> bool:
+    """Tell which passages a reply needs, below what `say_sources` tells; whether there are any."""
+    from edgeproxy.documents.left_out import in_words
+
+    lines = in_words(left_out(turn), _parts(turn))
+    for line in lines:
+        say(line, dim=True)
+    return bool(lines)
+
+
+def left_out_as_json(turn: Turn) -> list[dict[str, Any]]:
+    """What leaving out each passage did to a reply's parts."""
+    from edgeproxy.documents.left_out import as_data
+
+    return as_data(left_out(turn))
 
 
 def say_read(read: Read | None) -> None:
