@@ -16,6 +16,7 @@ class Abort:
         self._interrupt: BaseException | None = None
 
     def __call__(self, _data: object) -> bool:
+        """Whether to stop; what is raised meanwhile stops as well."""
         try:
             return self._cancel.is_set()
         except BaseException as error:  # noqa: BLE001 - Ctrl-C lands here; carried across C

@@ -147,7 +147,9 @@ class Embedder:
             vectors = np.zeros((len(texts), self.dimensions), np.float32)
             tokens = [self._tokens(text) for text in texts]
             # Texts of one length are evaluated together, so that batches are full.
-            order = sorted((at for at, ids in enumerate(tokens) if ids), key=lambda a: -len(tokens[a]))
+            order = sorted(
+                (at for at, ids in enumerate(tokens) if ids), key=lambda a: -len(tokens[a])
+            )
             for together in self._batches(order, tokens):
                 self._evaluate([tokens[at] for at in together])
                 for sequence, at in enumerate(together):

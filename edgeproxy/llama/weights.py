@@ -44,9 +44,7 @@ class Unloaded:
     file that is not a sound model. Close it, or hand it to `Weights`, which does.
     """
 
-    def __init__(
-        self, path: str | Path, *, vocab_only: bool = False, embeds: bool = False
-    ) -> None:
+    def __init__(self, path: str | Path, *, vocab_only: bool = False, embeds: bool = False) -> None:
         self.file = open_model(path, vocab_only=vocab_only, embeds=embeds)
         try:
             header = self.file.header

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from edgeproxy.core.cancel import Cancel
 from edgeproxy.core.vocab import Vocab
-from edgeproxy.llama import Adapter, Unloaded, Weights
+from edgeproxy.llama import Adapter, Embedder, Unloaded, Weights
 from edgeproxy.prompts.formats import try_format
 from edgeproxy.prompts.renderer import Renderer
 from edgeproxy.session.reading import Reading
@@ -98,7 +98,9 @@ class ModelFiles:
         if self._reading is None:
             from edgeproxy.documents.passage_finder import PassageFinder  # few need it, and SQLite
 
-            self._passages = PassageFinder(asked, lambda text: len(vocab.encode(text)))
+            self._passages = PassageFinder(
+                asked, lambda text: len(vocab.encode(text)), Embedder, self._cancel
+            )
             self._reading = Reading(self._passages, asked.to)
         return self._reading
 
