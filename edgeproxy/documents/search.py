@@ -17,7 +17,7 @@ from typing import Any
 
 from edgeproxy.core.cancel import Cancel
 from edgeproxy.documents.candidates import candidates
-from edgeproxy.documents.fusing import Embed, fused, nearest
+from edgeproxy.documents.fusing import Embed, by_vectors, by_words, fused, nearest
 from edgeproxy.documents.joining import joined, paragraph, record
 from edgeproxy.documents.languages import check_language
 from edgeproxy.documents.passage import Passage
@@ -104,9 +104,9 @@ class Finder:
         asked = Asked(question) if isinstance(question, str) else question
         with _readable():
             looked_for = query(asked, self._vocabulary, self._terms, known)
-            by_words = self._by_words(looked_for)
-            ranking = self._with_vectors(by_words, asked, cancel)
-            results = self._joined(ranking, by_words, looked_for)
+            near = self._near(asked, cancel)
+            of_words, ranking = self._ranked(looked_for, near)
+            results = self._joined(ranking, of_words, looked_for)
             found = []
             for result in results:
                 if cancel is not None and cancel.is_set():
@@ -120,10 +120,18 @@ class Finder:
             return found
         return _within(found, count, budget, tokens or _about)
 
-    def _by_words(self, looked_for: Query) -> list[Found]:
-        """Passages by their scores."""
+    def _near(self, asked: Asked, cancel: Cancel | None) -> list[int]:
+        """The passages that an embedding model finds near; none without a model or a question."""
+        text = _embedded(asked)
+        if self._embed is None or not text:
+            return []
+        return nearest(self._index, self._embed(text), cancel)
+
+    def _ranked(self, looked_for: Query, near: Sequence[int]) -> tuple[list[Found], list[Found]]:
+        """Passages by the scores of words alone, and by both rankings."""
         numbers = candidates(self._index, looked_for, self._vocabulary.total)
-        passages = self._read(numbers)
+        # What is near is scored by words besides, or it would seem to have none.
+        passages = self._read(list(dict.fromkeys([*numbers, *near])))
         results = ranked(
             looked_for,
             [passage.trail for passage in passages],
@@ -131,31 +139,25 @@ class Finder:
             self._terms,
             self._vocabulary.worth,
         )
-        return [Found(passages[one.number], one.score, one.words) for one in results]
-
-    def _with_vectors(self, found: list[Found], asked: Asked, cancel: Cancel | None) -> list[Found]:
-        """Passages by both rankings, where there is an embedder."""
-        text = _embedded(asked)
-        if self._embed is None or not text:
-            return found
-        near = nearest(self._index, self._embed(text), cancel)
+        found = [Found(passages[one.number], one.score, one.words) for one in results]
         if not near:
-            return found
-        by_id = {one.passage.id: one for one in found}
-        beyond = [number for number in near if number not in by_id]
-        by_id |= {passage.id: Found(passage, 0.0, ()) for passage in self._read(beyond)}
-        scores = fused([[one.passage.id for one in found], near])
-        return [replace(by_id[number], score=score) for number, score in scores if number in by_id]
+            return found, found
+        by_id = {passage.id: Found(passage, 0.0, ()) for passage in passages}
+        by_id |= {one.passage.id: one for one in found}
+        words = by_words([(one.passage.id, one.score) for one in found])
+        scores = fused([words, by_vectors(near)])
+        both = [replace(by_id[number], score=score) for number, score in scores if number in by_id]
+        return found, both
 
     def _joined(
-        self, found: Sequence[Found], by_words: Sequence[Found], looked_for: Query
+        self, found: Sequence[Found], of_words: Sequence[Found], looked_for: Query
     ) -> Iterator[Found]:
         """Each passage with what belongs to it, none twice.
 
         What is beside a passage has hit as well by the scores of words: those of two rankings
         joined lie too close together to tell.
         """
-        scores = {one.passage.id: one.score for one in by_words}
+        scores = {one.passage.id: one.score for one in of_words}
         used: set[int] = set()
         seen: set[str] = set()
         saying = _saying(looked_for, self._vocabulary.total)
