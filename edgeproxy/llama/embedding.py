@@ -63,7 +63,7 @@ class Embedder:
         n_threads: int | None = None,
         cancel: Cancel | None = None,
     ) -> None:
-        whole("longest", longest)
+        whole("longest", longest, 1)
         self._cancel = cancel or Flag()
         self._abort = Abort(self._cancel)
         self._abort_callback = lib.ggml_abort_callback(self._abort)
