@@ -345,6 +345,7 @@ def _model(
         Embedder,
         question=question,
         passage=passage,
+        warn=lambda what: say(f"warning: {what}"),
         progress=work.progress,
         cancel=work.stop,
     )

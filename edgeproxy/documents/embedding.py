@@ -40,6 +40,10 @@ class Embeds(Protocol):
     cut: int
     """How many texts were longer than what was read of them."""
 
+    @property
+    def is_made_for_it(self) -> bool:
+        """Whether it is an embedding model, and not one that writes."""
+
     def embed(self, texts: Sequence[str]) -> NDArray[Any]:
         """Their vectors, of shape (texts, dimensions), each of length 1."""
 

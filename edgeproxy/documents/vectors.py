@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -60,17 +60,24 @@ def choose_model(
     *,
     question: str | None = None,
     passage: str | None = None,
+    warn: Callable[[str], None] = lambda what: None,
     progress: ByteProgress | None = None,
     cancel: Cancel | None = None,
 ) -> Embedding:
     """The embedding model in `file` for the index at `path`, tried out; nothing is written yet.
 
     What is put before questions and before passages stays as it was where it is None, if the index
-    has this model already. Raises `ModelFileError` and whatever `opener` raises.
+    has this model already. `warn` is told where the file is of a model that writes: with such a one
+    less is found than by words alone. Raises `ModelFileError` and whatever `opener` raises.
     """
     embeds = opener(file, longest=_LEAST, cancel=cancel)
     try:
         embeds.embed(["a"])
+        if not embeds.is_made_for_it:
+            warn(
+                f"{file.name} was not made to embed texts, and passages may be found worse with it "
+                "than by words alone; use an embedding model"
+            )
         chosen = embedding_of(file, embeds.dimensions, progress, cancel)
     finally:
         embeds.close()

@@ -136,6 +136,14 @@ class Embedder:
         """The model's file."""
         return self._weights.path
 
+    @property
+    def is_made_for_it(self) -> bool:
+        """Whether the file is an embedding model's: whether it says how to make one vector."""
+        header = self._weights.header
+        name = header.architecture
+        is_causal = header.flag(f"{name}.attention.causal", True)
+        return not is_causal or header.integer(f"{name}.pooling_type", 0) > 0
+
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """The vectors of `texts`, of shape (texts, dimensions), each of length 1.
 

@@ -1,4 +1,4 @@
-"""Small embedding models with random weights: encoders of BERT's kind, with a WordPiece vocabulary."""
+"""Small embedding models with random weights: encoders, with a WordPiece vocabulary."""
 
 from __future__ import annotations
 
@@ -108,6 +108,7 @@ class KnownEmbeds:
 
     dimensions = 26
     cut = 0
+    is_made_for_it = True
 
     def __init__(self, stop_after: int | None = None) -> None:
         self.seen: list[str] = []
@@ -123,8 +124,9 @@ class KnownEmbeds:
         if self._stop_after is not None and len(self.seen) > self._stop_after:
             raise KeyboardInterrupt
         counts = np.array([[text.lower().count(chr(97 + n)) for n in range(26)] for text in texts])
-        found: NDArray[Any] = counts + 0.01
-        return found / np.linalg.norm(found, axis=1, keepdims=True)
+        counts = counts + 0.01
+        found: NDArray[Any] = counts / np.linalg.norm(counts, axis=1, keepdims=True)
+        return found
 
     def close(self) -> None:
         self.is_closed = True

@@ -107,7 +107,7 @@ def test_impossible_lengths(longest: Any, tmp_path: Path) -> None:
         Embedder(write_encoder(tmp_path / "model.gguf"), longest=longest)
 
 
-REFUSED = {
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a reranker": ({"bert.pooling_type": 4}, "reranker"),
     "unknown pooling": ({"bert.pooling_type": 9}, "pooling_type is 9"),
     "special tokens": ({"tokenizer.ggml.seperator_token_id": 9999}, "seperator_token_id"),
@@ -138,6 +138,7 @@ def test_a_small_vocabulary_without_bert_ids_is_refused(tmp_path: Path) -> None:
     made.metadata["tokenizer.ggml.tokens"] = tokens
     made.metadata["tokenizer.ggml.token_type"] = [1] * len(tokens)
     made.tensors["token_embd.weight"] = ((DIMENSIONS, len(tokens)), 0)
+    random_weights(made)
     with pytest.raises(ModelFileError, match="token_id"):
         Embedder(made.write(tmp_path / "model.gguf"))
 
