@@ -49,7 +49,7 @@ _LEAST_CONTEXT = 512
 class Estimate:
     """Bytes by part.
 
-    - `weights`: of each file once, and of each adapter.
+    - `weights`: of each file once, of each adapter, and of the documents' embedding model.
     - `kv`: the three KV caches, full.
     - `compute`: intermediate results of llama.cpp's, at a full context.
     - `rows`: rows of logits: llama.cpp's, copies of them, fused ones.
