@@ -104,6 +104,20 @@ class ModelFiles:
             self._reading = Reading(self._passages, asked.to)
         return self._reading
 
+    @staticmethod
+    def embedding_bytes(asked: Documents | None) -> int:
+        """What the embedding model takes by which `asked` is searched; 0 without one.
+
+        Raises `DocumentError` for an index that is not there or cannot be read.
+        """
+        if asked is None:
+            return 0
+        from edgeproxy.documents.named import find
+        from edgeproxy.documents.vectors import model_of
+
+        model = model_of(find(asked.index))
+        return 0 if model is None else model.size
+
     def close(self) -> None:
         """Give all of it back. A second call does nothing."""
         self.renderer.close()
