@@ -148,7 +148,14 @@ class _Loading:
         parts = {name: Part.of(files.check(role)) for name, role in recipe.roles.items()}
         alone = {name: Part.of(files.check(self._role(name))) for name in solo}
         adapters = adapter_bytes([*recipe.roles.values(), *map(self._role, solo)])
-        plan = Plan(parts, self.n_ctx, self.kv_type, draft != "off", adapters)
+        plan = Plan(
+            parts,
+            self.n_ctx,
+            self.kv_type,
+            draft != "off",
+            adapters,
+            embedding=files.embedding_bytes(recipe.documents),
+        )
         memory = plan.estimate()
         if not self.force:
             replace(plan, alone=alone).check(free_memory())
@@ -224,7 +231,14 @@ class _Loading:
         found = self._role(role)
         part = Part.of(self.files.check(found))
         crew = Crew(part.header.n_params, part.header.n_params, self.n_threads)
-        plan = Plan({role: part}, self.n_ctx, self.kv_type, False, adapter_bytes([found]))
+        plan = Plan(
+            {role: part},
+            self.n_ctx,
+            self.kv_type,
+            False,
+            adapter_bytes([found]),
+            embedding=self.files.embedding_bytes(self.recipe.documents),
+        )
         session = Session(
             self.recipe,
             self._in_place_of_trio(crew, role, self.recipe.steering),
