@@ -21,12 +21,15 @@ from edgeproxy.cli.ui.progress import Working, working
 from edgeproxy.errors import DocumentError, UsageError
 
 if TYPE_CHECKING:
-    from edgeproxy.documents.index import Counts
+    from edgeproxy.documents.embedding import Embedding, QuestionEmbedder
+    from edgeproxy.documents.index import Counts, Index
     from edgeproxy.documents.indexing import Report
     from edgeproxy.documents.search import Found  # type: ignore[attr-defined,import-not-found,unused-ignore]
     from edgeproxy.documents.sizes import Count
+    from edgeproxy.documents.vectors import Made
 
 _FILE = click.Path(path_type=Path)
+_COMPLETE = "complete them: edgeproxy index -o NAME"
 _SHOWN = 10
 """So many files with a problem are named; --json names all."""
 
@@ -67,6 +70,7 @@ Examples:
   edgeproxy index ~/notes ~/reports -o work
   edgeproxy index -o work
   edgeproxy index ./letters -o letters.sqlite --trio factbook
+  edgeproxy index ~/notes -o work --embed minilm.gguf
 
 \b
 A second run reads only what came or changed. Ctrl-C keeps what is done; the next run goes on.""",
@@ -85,6 +89,23 @@ A second run reads only what came or changed. Ctrl-C keeps what is done; the nex
 @click.option(
     "--size", type=click.IntRange(16, 2048), metavar="N", help="Tokens a passage. [default: 160]"
 )
+@click.option(
+    "--embed",
+    type=_FILE,
+    metavar="FILE",
+    help="Find passages by this embedding model (GGUF) besides; the index keeps it.",
+)
+@click.option(
+    "--embed-question",
+    metavar="TEXT",
+    help='What the model wants before a question, such as "query: ".',
+)
+@click.option(
+    "--embed-passage",
+    metavar="TEXT",
+    help='What it wants before a passage, such as "passage: ".',
+)
+@click.option("--no-embed", is_flag=True, help="Forget the embedding model, and all vectors.")
 @json_option
 def make(
     folders: tuple[Path, ...],
@@ -92,6 +113,10 @@ def make(
     trio: str | None,
     small: Path | None,
     size: int | None,
+    embed: Path | None,
+    embed_question: str | None,
+    embed_passage: str | None,
+    no_embed: bool,
     as_json: bool,
 ) -> None:
     """Index the documents in each FOLDER, or FILE, besides those that the index is of already.
@@ -101,9 +126,15 @@ def make(
     """
     from edgeproxy.documents.indexing import index_documents
     from edgeproxy.documents.named import find, path_of
+    from edgeproxy.documents.vectors import make_vectors, remove_vectors
+    from edgeproxy.llama import Embedder
 
     path = path_of(name) if folders else find(name)
+    if no_embed and (embed or embed_question is not None or embed_passage is not None):
+        raise UsageError("give --embed or --no-embed, not both")
+    made = None
     with working() as work, _counting(trio, small, work) as (count, by):
+        model = None if no_embed else _model(path, embed, embed_question, embed_passage, work)
         report = index_documents(
             path,
             folders,
@@ -113,15 +144,22 @@ def make(
             progress=work.progress,
             cancel=work.stop,
         )
+        if no_embed:
+            remove_vectors(path)
+        if model is not None:
+            made = make_vectors(path, model, Embedder, progress=work.progress, cancel=work.stop)
     if as_json:
-        write_json({"index": str(path), **_report_as_json(report)}, indent=2)
+        vectors = {"made": made.vectors, "cut": made.cut} if made else None
+        write_json({"index": str(path), **_report_as_json(report), "vectors": vectors}, indent=2)
         return
     _say_problems([(str(where), why) for where, why in report.problems.items()])
     _say_problems([(str(where), "it changed while it was read") for where in report.unsettled])
     _say_problems([(str(where), f"left out: {why}") for where, why in report.left_out.items()])
     if report.outside:
         say(f"{report.outside} links that lead out of their folder were not followed")
-    write_lines([f"{name}: {_in_words(report)}"])
+    if made and made.cut:
+        say(f"of {made.cut:,} passages the embedding model read the beginning only")
+    write_lines([f"{name}: {_in_words(report, made)}"])
 
 
 @command.command(
@@ -173,14 +211,17 @@ Examples:
 @json_option
 def show(name: str, as_json: bool) -> None:
     """Tell what is in the index called NAME, or at that path."""
+    from edgeproxy.documents.embedding import read_embedding
     from edgeproxy.documents.index import Index
     from edgeproxy.documents.named import find
 
     with Index(find(name)) as index:
         counts, roots, problems = index.counts(), index.roots(), index.problems()
-        size = index.sizing.size
+        size, vectors = index.sizing.size, index.vector_count()
+        with index.telling():
+            model = read_embedding(index.connection, index.path)
     if not as_json:
-        write_lines([*_shown(counts, roots, size)])
+        write_lines([*_shown(counts, roots, size), *_model_shown(model, vectors, counts)])
         _say_problems([(str(path), why) for path, why in problems])
         return
     content = {
@@ -189,6 +230,7 @@ def show(name: str, as_json: bool) -> None:
         "documents": counts.documents,
         "passages": counts.passages,
         "passage_size": size,
+        "embedding": None if model is None else _model_as_json(model, vectors),
         "kinds": counts.kinds,
         "encodings": [{"encoding": e, "documents": n} for e, n in counts.encodings.items()],
         "bytes": counts.read,
@@ -215,18 +257,26 @@ Examples:
     metavar="N",
     help="Passages at most.",
 )
+@click.option("--no-embed", is_flag=True, help="By words alone, without the embedding model.")
 @json_option
-def search(name: str, words: tuple[str, ...], count: int, as_json: bool) -> None:
+def search(name: str, words: tuple[str, ...], count: int, no_embed: bool, as_json: bool) -> None:
     """Find the passages of the index called NAME that WORDS, or a question, are about."""
     from edgeproxy.documents.index import Index
     from edgeproxy.documents.named import find
     from edgeproxy.documents.search import Finder
 
-    with Index(find(name)) as index, Finder(index.connection) as finder:
-        found = finder.find(" ".join(words), count=count)
+    question = " ".join(words)
+    with contextlib.ExitStack() as stack:
+        work = stack.enter_context(working())
+        index = stack.enter_context(Index(find(name)))
+        embed = None if no_embed else _embedder(index, work)
+        if embed is not None:
+            stack.callback(embed.close)
+        finder = stack.enter_context(Finder(index.connection, embed))
+        found = finder.find(question, count=count, cancel=work.stop)
     if as_json:
         passages = [_found_as_json(each) for each in found]
-        write_json({"question": " ".join(words), "passages": passages}, indent=2)
+        write_json({"question": question, "passages": passages}, indent=2)
         return
     for each in found:
         write_lines([each.passage.where])
@@ -266,6 +316,50 @@ def rm(name: str, yes: bool, as_json: bool) -> int | None:
     else:
         write_lines([f"removed {name}; {in_units(freed)} freed"])
     return None
+
+
+def _model(
+    path: Path, file: Path | None, question: str | None, passage: str | None, work: Working
+) -> Embedding | None:
+    """The embedding model that the index at `path` is to have, found sound; None for none."""
+    from edgeproxy.documents.embedding import check_embedding
+    from edgeproxy.documents.vectors import choose_model, model_of
+    from edgeproxy.llama import Embedder
+
+    before = model_of(path)
+    if file is None and before is None:
+        if question is not None or passage is not None:
+            raise UsageError("--embed-question and --embed-passage go with --embed FILE")
+        return None
+    if file is None and question is None and passage is None:
+        assert before is not None
+        work.tell(f"checking {before.path.name}")
+        check_embedding(before, path, work.stop)
+        return before
+    file = file or (before.path if before else None)
+    assert file is not None
+    work.tell(f"loading {file.name}")
+    return choose_model(
+        path,
+        file,
+        Embedder,
+        question=question,
+        passage=passage,
+        warn=lambda what: say(f"warning: {what}"),
+        progress=work.progress,
+        cancel=work.stop,
+    )
+
+
+def _embedder(index: Index, work: Working) -> QuestionEmbedder | None:
+    """What makes vectors of questions for `index`; None where it has no embedding model."""
+    from edgeproxy.documents.embedding import question_embedder
+    from edgeproxy.llama import Embedder
+
+    embed = question_embedder(index, Embedder, work.stop)
+    if embed is not None and (missing := index.passage_count() - index.vector_count()):
+        say(f"warning: {missing:,} passages have no vector yet; {_COMPLETE}")
+    return embed
 
 
 @contextlib.contextmanager
@@ -309,12 +403,13 @@ def _report_as_json(report: Report) -> dict[str, Any]:
     }
 
 
-def _in_words(report: Report) -> str:
+def _in_words(report: Report, made: Made | None = None) -> str:
     from edgeproxy.units import in_units
 
     text = f"{report.new:,} new, {report.changed:,} changed, {report.gone:,} gone, "
     text += f"{report.same:,} as before; {report.passages:,} passages"
     text += f", {in_units(report.read)} read" if report.read else ""
+    text += f", {made.vectors:,} vectors made" if made and made.vectors else ""
     text += f"; {report.others:,} other files passed over" if report.others else ""
     return text + (f"; {len(report.problems):,} could not be read" if report.problems else "")
 
@@ -340,6 +435,31 @@ def _shown(counts: Counts, roots: list[Path], size: int) -> Iterator[str]:
         ("size", in_units(counts.size)),
     ):
         yield f"{name:<12}{value}"
+
+
+def _model_shown(model: Embedding | None, vectors: int, counts: Counts) -> Iterator[str]:
+    if model is None:
+        return
+    yield f"{'embedding':<12}{model.path}"
+    for what, text in (("question", model.question), ("passage", model.passage)):
+        if text:
+            yield f"{'':<12}{text!r} before a {what}"
+    rest = "" if vectors == counts.passages else f"; {_COMPLETE}"
+    yield (
+        f"{'vectors':<12}{vectors:,} of {counts.passages:,} passages, of {model.dimensions} "
+        f"dimensions{rest}"
+    )
+
+
+def _model_as_json(model: Embedding, vectors: int) -> dict[str, Any]:
+    return {
+        "file": str(model.path),
+        "sha256": model.sha256,
+        "dimensions": model.dimensions,
+        "before_question": model.question,
+        "before_passage": model.passage,
+        "vectors": vectors,
+    }
 
 
 def _listed(counts: dict[str, int]) -> str:

@@ -2,14 +2,19 @@
 
 Rankings are joined by reciprocal rank fusion: a passage of rank r in a ranking gets 1 / (60 + r)
 (Cormack, Clarke and Büttcher, 2009, "Reciprocal Rank Fusion outperforms Condorcet and individual
-Rank Learning Methods", SIGIR).
+Rank Learning Methods", SIGIR). By itself that spoils what vectors find where a question has hardly
+a word in common with its passage: all passages about the country that it names come before the
+right one. So passages of about the same score by words share a rank, and one counts the less the
+fewer of the question's words it has.
 """
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import sqlite3
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +31,24 @@ K = 60
 MOST = 100
 """So many passages has the ranking by vectors."""
 
+ALIKE = 0.9
+"""Scores of so much of a better one are about as good."""
+
+POWER = 2.0
+"""By words a passage counts by this power of its score."""
+
+_ROUNDING = 1e-9
+
 CHUNK_BYTES = 4 << 20
 """Vectors are read so many bytes at once."""
+
+
+class Ranked(NamedTuple):
+    """A passage's rank in a ranking, from 1 on, and what it counts, of 0 to 1."""
+
+    number: int
+    rank: int
+    weight: float
 
 
 def nearest(
@@ -65,10 +86,33 @@ def nearest(
     return [int(number) for number in numbers]
 
 
-def fused(rankings: Sequence[Sequence[int]], k: int = K) -> list[tuple[int, float]]:
-    """Out of rankings of passages one, with what each passage has scored."""
+def shared_ranks(scores: Sequence[tuple[int, float]]) -> dict[int, int]:
+    """The rank of each passage by its score, the best ones first.
+
+    Those that score about alike share the rank of the last of them: where a hundred passages have
+    the one word that the question has in common with the index, none of them is a find.
+    """
+    descending = [-score for _, score in scores]
+    return {
+        number: bisect.bisect_right(descending, -ALIKE * score + _ROUNDING)
+        for number, score in scores
+    }
+
+
+def by_words(scores: Sequence[tuple[int, float]]) -> list[Ranked]:
+    """The ranking by words, of scores in which 1 is about all of a question's words."""
+    ranks = shared_ranks(scores)
+    return [Ranked(number, ranks[number], min(score, 1.0) ** POWER) for number, score in scores]
+
+
+def by_vectors(numbers: Sequence[int]) -> list[Ranked]:
+    """The ranking by vectors, of what is `nearest`."""
+    return [Ranked(number, rank, 1.0) for rank, number in enumerate(numbers, start=1)]
+
+
+def fused(rankings: Sequence[Sequence[Ranked]], k: int = K) -> list[tuple[int, float]]:
+    """Out of rankings one: passages with what each has scored, the best ones first."""
     scores: dict[int, float] = {}
-    for ranking in rankings:
-        for rank, number in enumerate(ranking, start=1):
-            scores[number] = scores.get(number, 0.0) + 1.0 / (k + rank)
+    for number, rank, weight in itertools.chain.from_iterable(rankings):
+        scores[number] = scores.get(number, 0.0) + weight / (k + rank)
     return sorted(scores.items(), key=lambda item: (-item[1], item[0]))

@@ -118,6 +118,11 @@ class Index:
         [(count,)] = self._rows("SELECT count(*) FROM passages", int)
         return int(count)
 
+    def vector_count(self) -> int:
+        """How many of them have a vector by an embedding model."""
+        [(count,)] = self._rows("SELECT count(*) FROM vectors", int)
+        return int(count)
+
     def documents(self) -> Iterator[Document]:
         """The documents, by their paths."""
         rows = self._rows(

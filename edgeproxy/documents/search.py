@@ -17,11 +17,11 @@ from typing import Any
 
 from edgeproxy.core.cancel import Cancel
 from edgeproxy.documents.candidates import candidates
-from edgeproxy.documents.fusing import Embed, fused, nearest
+from edgeproxy.documents.fusing import Embed, by_vectors, by_words, fused, nearest
 from edgeproxy.documents.joining import joined, paragraph, record
 from edgeproxy.documents.languages import check_language
 from edgeproxy.documents.passage import Passage
-from edgeproxy.documents.query import SAYING, Asked, Query, query
+from edgeproxy.documents.query import MOST_CHARACTERS, SAYING, Asked, Query, query
 from edgeproxy.documents.ranking import ranked
 from edgeproxy.documents.terms import Terms
 from edgeproxy.documents.vocabulary import Vocabulary
@@ -40,6 +40,9 @@ _ALSO = 0.7
 """A passage beside a hit has hit as well with so much of its score."""
 
 _HALF = 0.5
+
+_SHORT = 6
+"""A question of fewer words may need those before it to say what it is about."""
 
 _LONG = 120
 """The same text of so many characters is the same passage, whatever its trail."""
@@ -85,7 +88,7 @@ class Finder:
         language: str | None = None,
         cancel: Cancel | None = None,
     ) -> list[Found]:
-        """At most `count` passages for a question, the best one first; none where no word is found.
+        """At most `count` passages for a question, the best one first; none where nothing is found.
 
         With `budget` they have at most so many tokens together, trails included, as `tokens`
         counts them (else about four bytes are one). What does not fit is left out, and if not even
@@ -101,7 +104,9 @@ class Finder:
         asked = Asked(question) if isinstance(question, str) else question
         with _readable():
             looked_for = query(asked, self._vocabulary, self._terms, known)
-            results = self._joined(self._ranked(asked, looked_for, cancel), looked_for)
+            near = self._near(asked, cancel)
+            of_words, ranking = self._ranked(looked_for, near)
+            results = self._joined(ranking, of_words, looked_for)
             found = []
             for result in results:
                 if cancel is not None and cancel.is_set():
@@ -115,10 +120,18 @@ class Finder:
             return found
         return _within(found, count, budget, tokens or _about)
 
-    def _ranked(self, asked: Asked, looked_for: Query, cancel: Cancel | None) -> list[Found]:
-        """Passages by their scores; with an embedder, by both rankings."""
+    def _near(self, asked: Asked, cancel: Cancel | None) -> list[int]:
+        """The passages that an embedding model finds near; none without a model or a question."""
+        text = _embedded(asked)
+        if self._embed is None or not text:
+            return []
+        return nearest(self._index, self._embed(text), cancel)
+
+    def _ranked(self, looked_for: Query, near: Sequence[int]) -> tuple[list[Found], list[Found]]:
+        """Passages by the scores of words alone, and by both rankings."""
         numbers = candidates(self._index, looked_for, self._vocabulary.total)
-        passages = self._read(numbers)
+        # What is near is scored by words besides, or it would seem to have none.
+        passages = self._read(list(dict.fromkeys([*numbers, *near])))
         results = ranked(
             looked_for,
             [passage.trail for passage in passages],
@@ -127,20 +140,24 @@ class Finder:
             self._vocabulary.worth,
         )
         found = [Found(passages[one.number], one.score, one.words) for one in results]
-        if self._embed is None:
-            return found
-        near = nearest(self._index, self._embed(asked.text), cancel)
         if not near:
-            return found
-        by_id = {one.passage.id: one for one in found}
-        beyond = [number for number in near if number not in by_id]
-        by_id |= {passage.id: Found(passage, 0.0, ()) for passage in self._read(beyond)}
-        scores = fused([[one.passage.id for one in found], near])
-        return [replace(by_id[number], score=score) for number, score in scores if number in by_id]
+            return found, found
+        by_id = {passage.id: Found(passage, 0.0, ()) for passage in passages}
+        by_id |= {one.passage.id: one for one in found}
+        words = by_words([(one.passage.id, one.score) for one in found])
+        scores = fused([words, by_vectors(near)])
+        both = [replace(by_id[number], score=score) for number, score in scores if number in by_id]
+        return found, both
 
-    def _joined(self, found: Sequence[Found], looked_for: Query) -> Iterator[Found]:
-        """Each passage with what belongs to it, none twice."""
-        scores = {one.passage.id: one.score for one in found}
+    def _joined(
+        self, found: Sequence[Found], of_words: Sequence[Found], looked_for: Query
+    ) -> Iterator[Found]:
+        """Each passage with what belongs to it, none twice.
+
+        What is beside a passage has hit as well by the scores of words: those of two rankings
+        joined lie too close together to tell.
+        """
+        scores = {one.passage.id: one.score for one in of_words}
         used: set[int] = set()
         seen: set[str] = set()
         saying = _saying(looked_for, self._vocabulary.total)
@@ -149,7 +166,8 @@ class Finder:
             if hit.id in used or _key(hit) in seen:
                 continue
             around = [other for other in self._around(hit) if other.id not in used]
-            enough = {number for number, score in scores.items() if score >= _ALSO * one.score}
+            least = _ALSO * scores.get(hit.id, math.inf)
+            enough = {number for number, score in scores.items() if score >= least}
             together = paragraph(hit, around, enough.__contains__)
             if len(together) == 1:
                 names = [part for other in around for part in other.trail[-2:]]
@@ -229,6 +247,14 @@ def _saying(looked_for: Query, total: int) -> set[str]:
         if group.weight >= min(math.log(1 + 1 / SAYING), _HALF * most)
         for form in group.forms
     }
+
+
+def _embedded(asked: Asked) -> str:
+    """What of a question an embedding model reads: a short one behind those before it."""
+    text = asked.text.strip()
+    if text and len(text.split()) < _SHORT and asked.earlier:
+        return f"{asked.earlier}\n{text}"[-MOST_CHARACTERS:]
+    return text[:MOST_CHARACTERS]
 
 
 def _key(passage: Passage) -> str:

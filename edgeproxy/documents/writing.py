@@ -48,24 +48,24 @@ class Writer:
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
+        self.connection = connection
         self.is_amid = False
         self._next = self._free()
 
     def begin(self) -> None:
         """Begin a transaction unless one is under way."""
-        if not self._connection.in_transaction:
-            self._connection.execute("BEGIN IMMEDIATE")
+        if not self.connection.in_transaction:
+            self.connection.execute("BEGIN IMMEDIATE")
 
     def commit(self) -> None:
         """Keep the changes of this transaction, if there is one."""
-        if self._connection.in_transaction:
-            self._connection.execute("COMMIT")
+        if self.connection.in_transaction:
+            self.connection.execute("COMMIT")
 
     def rollback(self) -> None:
         """Drop the changes of this transaction, if there is one."""
-        if self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
+        if self.connection.in_transaction:
+            self.connection.execute("ROLLBACK")
         self.is_amid = False
         self._next = self._free()
 
@@ -77,11 +77,11 @@ class Writer:
         `looked` is called now and then, and may raise.
         """
         self.is_amid = True
-        found = self._connection.execute("SELECT id FROM documents WHERE path = ?", [row.path])
+        found = self.connection.execute("SELECT id FROM documents WHERE path = ?", [row.path])
         old = found.fetchone()
         if old is not None:
             self._remove_passages(old[0], looked)
-        done = self._connection.execute(
+        done = self.connection.execute(
             "INSERT INTO documents(path, size, mtime_ns, sha256, kind, encoding, problem)"
             " VALUES(?, ?, ?, ?, ?, ?, ?) ON CONFLICT(path) DO UPDATE SET size=excluded.size,"
             " mtime_ns=excluded.mtime_ns, sha256=excluded.sha256, kind=excluded.kind,"
@@ -100,7 +100,7 @@ class Writer:
 
     def note(self, row: Row) -> None:
         """Change what is kept of a document beside its passages."""
-        self._connection.execute(
+        self.connection.execute(
             "UPDATE documents SET size = ?, mtime_ns = ?, sha256 = ?, kind = ?, encoding = ?,"
             " problem = ? WHERE path = ?",
             [*row[1:], row.path],
@@ -110,32 +110,32 @@ class Writer:
         """Remove a document, by its number, and all that is kept of it."""
         self.is_amid = True
         self._remove_passages(document, looked)
-        self._connection.execute("DELETE FROM documents WHERE id = ?", [document])
+        self.connection.execute("DELETE FROM documents WHERE id = ?", [document])
         self.is_amid = False
 
     def set(self, name: str, value: str) -> None:
         """Keep a setting."""
-        self._connection.execute("INSERT OR REPLACE INTO settings VALUES(?, ?)", [name, value])
+        self.connection.execute("INSERT OR REPLACE INTO settings VALUES(?, ?)", [name, value])
 
     def count_common(self, stop: Callable[[], bool]) -> bool:
         """Count common words anew if the index has changed much; whether that was done.
 
         `stop` is asked now and then; once it says so, SQLite raises "interrupted".
         """
-        [passages] = self._connection.execute("SELECT count(*) FROM passages").fetchone()
-        before = int(read_setting(self._connection, "common_at") or 0)
+        [passages] = self.connection.execute("SELECT count(*) FROM passages").fetchone()
+        before = int(read_setting(self.connection, "common_at") or 0)
         if abs(passages - before) <= GROWTH * before and before:
             return False
-        self._connection.set_progress_handler(stop, _STEPS)
+        self.connection.set_progress_handler(stop, _STEPS)
         try:
-            found = self._connection.execute(
+            found = self.connection.execute(
                 "SELECT term, doc FROM vocabulary WHERE doc > ?", [COMMON_SHARE * passages]
             ).fetchall()
         finally:
-            self._connection.set_progress_handler(None, 0)
+            self.connection.set_progress_handler(None, 0)
         self.begin()
-        self._connection.execute("DELETE FROM common")
-        self._connection.executemany("INSERT INTO common VALUES(?, ?)", found)
+        self.connection.execute("DELETE FROM common")
+        self.connection.executemany("INSERT INTO common VALUES(?, ?)", found)
         self.set("common_at", str(passages))
         self.commit()
         return True
@@ -143,36 +143,36 @@ class Writer:
     def _insert(self, document: int, number: int, passages: list[Cut]) -> None:
         first = self._next
         self._next += len(passages)
-        self._connection.executemany(
+        self.connection.executemany(
             "INSERT INTO passages VALUES(?, ?, ?, ?, ?, ?)",
             [
                 (first + at, document, number + at, write_trail(cut.trail), cut.place, cut.text)
                 for at, cut in enumerate(passages)
             ],
         )
-        self._connection.executemany(
+        self.connection.executemany(
             "INSERT INTO words(rowid, trail, text) VALUES(?, ?, ?)",
             [(first + at, *index_words(c.trail, c.text)) for at, c in enumerate(passages)],
         )
 
     def _remove_passages(self, document: int, looked: Callable[[], None]) -> None:
-        execute = self._connection.execute
+        execute = self.connection.execute
         while rows := execute(
             "SELECT id, trail, text FROM passages WHERE document = ? LIMIT ?", [document, _AT_ONCE]
         ).fetchall():
             ids = [(row[0],) for row in rows]
             # A table of words without the texts has to be told what to forget.
-            self._connection.executemany(
+            self.connection.executemany(
                 "INSERT INTO words(words, rowid, trail, text) VALUES('delete', ?, ?, ?)",
                 _forgotten(rows),
             )
-            self._connection.executemany("DELETE FROM passages WHERE id = ?", ids)
-            self._connection.executemany("DELETE FROM vectors WHERE passage = ?", ids)
+            self.connection.executemany("DELETE FROM passages WHERE id = ?", ids)
+            self.connection.executemany("DELETE FROM vectors WHERE passage = ?", ids)
             looked()
 
     def _free(self) -> int:
         """A number that no passage has, nor one after it."""
-        [last] = self._connection.execute("SELECT max(id) FROM passages").fetchone()
+        [last] = self.connection.execute("SELECT max(id) FROM passages").fetchone()
         return (last or 0) + 1
 
 

@@ -2,7 +2,8 @@
 
 Shapes are in letters, the fastest dimension first: E embedding, V vocabulary, Q all query heads,
 K all key (or value) heads, H one head, T queries, keys and values fused, F feed-forward, G gate and
-feed-forward fused, X experts, R rotated pairs. A `?` marks an optional tensor.
+feed-forward fused, X experts, R rotated pairs, C positions, Y kinds of tokens. A `?` marks an
+optional tensor.
 """
 
 from __future__ import annotations
@@ -123,6 +124,8 @@ class Architecture:
             "G": 2 * length("feed_forward_length"),
             "X": experts,
             "R": rotated // 2,
+            "C": length("context_length"),
+            "Y": header.integer("tokenizer.ggml.token_type_count", 0),
         }
 
 
@@ -199,3 +202,43 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         all_rotated=False,
     ),
 }
+
+
+_ENCODER = {
+    "token_embd.weight": "E V",
+    "token_types.weight?": "E Y",
+    "token_embd_norm.weight": "E",
+    "token_embd_norm.bias": "E",
+}
+_ENCODER_NORMS = {
+    "attn_output_norm.weight": "E",
+    "attn_output_norm.bias": "E",
+    "layer_output_norm.weight": "E",
+    "layer_output_norm.bias": "E",
+}
+
+ENCODERS: Mapping[str, Architecture] = {
+    "bert": Architecture(
+        outer={**_ENCODER, "position_embd.weight": "E C"},
+        block={**_ENCODER_NORMS, "attn_output.weight": "Q E", "attn_output.bias?": "E"},
+        feed_forward={
+            "ffn_up.weight": "E F",
+            "ffn_up.bias?": "F",
+            "ffn_down.weight": "F E",
+            "ffn_down.bias?": "E",
+        },
+        epsilon="attention.layer_norm_epsilon",
+    ),
+    "nomic-bert": Architecture(
+        outer=_ENCODER,
+        block={**_ENCODER_NORMS, "attn_output.weight": "Q E", "attn_output.bias?": "E"},
+        feed_forward={
+            **_GATED,
+            "ffn_up.bias?": "F",
+            "ffn_gate.bias?": "F",
+            "ffn_down.bias?": "E",
+        },
+        epsilon="attention.layer_norm_epsilon",
+    ),
+}
+"""Those that cannot write: what reads a text into a vector."""

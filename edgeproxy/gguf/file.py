@@ -70,14 +70,17 @@ class ModelFile:
         self.close()
 
 
-def open_model(path: str | os.PathLike[str], *, vocab_only: bool = False) -> ModelFile:
+def open_model(
+    path: str | os.PathLike[str], *, vocab_only: bool = False, embeds: bool = False
+) -> ModelFile:
     """Open the GGUF file at `path` and validate its header.
 
     With `vocab_only` a file without weights is accepted, and hyper-parameters and tensors are not
-    checked against the architecture. Raises `ModelFileError` for everything that is not a sound
-    little-endian GGUF file of version 2 or 3; reads no tensor data and changes nothing.
+    checked against the architecture. With `embeds` it may be an embedding model, which cannot
+    write. Raises `ModelFileError` for everything that is not a sound little-endian GGUF file of
+    version 2 or 3; reads no tensor data and changes nothing.
     """
-    return open_checked(Path(path), lambda file: _check(file.header, vocab_only))
+    return open_checked(Path(path), lambda file: _check(file.header, vocab_only, embeds))
 
 
 def open_checked(path: Path, check: Callable[[ModelFile], None]) -> ModelFile:
@@ -129,11 +132,11 @@ def read_inside(file: FileIO, path: Path, size: int, *, vocab_only: bool = False
     return header
 
 
-def _check(header: Header, vocab_only: bool = False) -> None:
+def _check(header: Header, vocab_only: bool = False, embeds: bool = False) -> None:
     check_keys(header)
-    count = check_vocabulary(header)
+    count = check_vocabulary(header, embeds=embeds)
     if not vocab_only:
-        check_model(header, count)
+        check_model(header, count, embeds=embeds)
 
 
 def fingerprint(header: Header) -> str:

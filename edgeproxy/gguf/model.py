@@ -5,7 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from edgeproxy.gguf.architectures import ARCHITECTURES, FUSED, SEPARATE, Architecture
+from edgeproxy.gguf.architectures import (
+    ARCHITECTURES,
+    ENCODERS,
+    FUSED,
+    SEPARATE,
+    Architecture,
+    can_rewind,
+)
 from edgeproxy.gguf.header import CONVERT, Header, Tensor
 
 MAX_BLOCKS = 512
@@ -13,6 +20,9 @@ MAX_EXPERTS = 512
 _SCALINGS = ("none", "linear", "yarn", "longrope")
 _BLOCK = re.compile(r"blk\.(\d+)\.")
 _OTHER = "use another file"
+_POOLING = (0, 3)
+"""How an embedding model makes one vector of many: not at all, the mean, the first, the last."""
+_RANK = 4
 
 # Ranges of whole numbers, checked where the key is present.
 _WHOLE = {
@@ -23,7 +33,6 @@ _WHOLE = {
     "attention.key_length": (1, 1 << 16),
     "attention.value_length": (1, 1 << 16),
     "rope.scaling.original_context_length": (1, 1 << 27),
-    "pooling_type": (0, 0),
 }
 # Ranges of real numbers, the lower bound excluded.
 _REAL = {
@@ -40,16 +49,21 @@ _REAL = {
 }
 
 
-def check_model(header: Header, n_tokens: int) -> None:
+def check_model(header: Header, n_tokens: int, *, embeds: bool = False) -> None:
     """Check that the header describes weights that llama.cpp can build and step.
 
-    `n_tokens` is the size of the vocabulary. Raises `ModelFileError`.
+    `n_tokens` is the size of the vocabulary. With `embeds` the model makes vectors of texts, and
+    need not be one that can write. Raises `ModelFileError`.
     """
     if not header.tensors:
         raise header.error("it holds a vocabulary but no weights", "use the model's own file")
     _check_ranges(header)
+    if embeds:
+        _check_embeds(header)
+    else:
+        _check_writes(header)
     _check_experts(header)
-    known = ARCHITECTURES.get(header.architecture)
+    known = {**ARCHITECTURES, **(ENCODERS if embeds else {})}.get(header.architecture)
     if known:
         _check_shapes(header, known, known.dimensions(header, n_tokens))
     else:
@@ -76,11 +90,38 @@ def _check_ranges(header: Header) -> None:
     scaling = header.text(f"{name}.rope.scaling.type", "none")
     if scaling not in _SCALINGS:
         raise header.error(f"{name}.rope.scaling.type is {scaling!r}, which is unknown")
-    if not header.flag(f"{name}.attention.causal", True):
-        raise header.error("it is an embedding model, which cannot write", _OTHER)
     ahead = header.integer(f"{name}.nextn_predict_layers", 0)
     if not 0 <= ahead < header.integer(f"{name}.block_count"):
         raise header.error(f"{name}.nextn_predict_layers is {ahead}, not below the block count")
+
+
+def _check_writes(header: Header) -> None:
+    name = header.architecture
+    if not header.flag(f"{name}.attention.causal", True):
+        raise header.error("it is an embedding model, which cannot write", _OTHER)
+    if pooling := header.integer(f"{name}.pooling_type", 0):
+        what = f"{name}.pooling_type is {pooling}: it is an embedding model, which cannot write"
+        raise header.error(what, _OTHER)
+
+
+def _check_embeds(header: Header) -> None:
+    name = header.architecture
+    header.flag(f"{name}.attention.causal", True)
+    pooling, (low, high) = header.integer(f"{name}.pooling_type", 0), _POOLING
+    if pooling == _RANK:
+        raise header.error(
+            "it is a reranker, which compares two texts and makes no vector of one",
+            "use an embedding model",
+        )
+    if not low <= pooling <= high:
+        raise header.error(f"{name}.pooling_type is {pooling}, not in {low} to {high}", _OTHER)
+    if not can_rewind(header):
+        raise header.error(
+            f"{name} models are recurrent, and cannot make vectors of texts here",
+            "use an embedding model, such as one of BERT's kind",
+        )
+    if header.integer(f"{name}.embedding_length_out", 0) > 0:
+        raise header.error("its vectors are not as wide as its embedding", _OTHER)
 
 
 def _check_experts(header: Header) -> None:

@@ -16,24 +16,35 @@ _NOT_BYTE_LEVEL = ("gemma4", "granite-embed-multi-311m", "sarvam-moe", "whitespa
 # Without keys of their own, special tokens have ids of up to 11.
 _FEWEST_TOKENS = 12
 _NEITHER_SPACE_NOR_BREAK = bytes(byte for byte in range(256) if byte not in b" \n")
+# WordPiece: llama.cpp takes BERT's own ids where the file names none.
+_WORD_PIECE_IDS = {
+    "bos": 101,
+    "unknown": 100,
+    "seperator": 102,
+    "padding": 0,
+    "mask": 103,
+}
 _BYTE_TOKENS = frozenset(f"<0x{byte:02X}>" for byte in range(256))
 
 
-def check_vocabulary(header: Header) -> int:
+def check_vocabulary(header: Header, *, embeds: bool = False) -> int:
     """Check tokens, kinds, scores, merges and special ids; return the number of tokens.
 
-    Byte-level BPE (`gpt2`) and SentencePiece (`llama`) are accepted. Of the others llama.cpp aborts
-    on some (`bert`, `none`), and no recipe needs any. Without a pre-tokenizer llama.cpp takes its
-    default, and it refuses an unknown one itself. Raises `ModelFileError`.
+    Byte-level BPE (`gpt2`) and SentencePiece (`llama`) are accepted, and with `embeds` WordPiece
+    (`bert`). Of the others llama.cpp aborts on some (`none`), and no recipe needs any. Without a
+    pre-tokenizer llama.cpp takes its default, and it refuses an unknown one itself. Raises
+    `ModelFileError`.
     """
     model = header.text(_PREFIX + "model")
     splitter = header.text(_PREFIX + "pre", "")
     if model == "gpt2" and splitter in _NOT_BYTE_LEVEL:
         raise header.error(f"its pre-tokenizer {splitter!r} does not go with byte-level tokens")
     header.text("tokenizer.chat_template", "")
-    if model not in ("gpt2", "llama"):
+    kinds_known = ("gpt2", "llama", "bert") if embeds else ("gpt2", "llama")
+    if model not in kinds_known:
         raise header.error(
-            f"its tokenizer is of the kind {model!r}", "use a model with a gpt2 or llama tokenizer"
+            f"its tokenizer is of the kind {model!r}",
+            f"use a model with a {' or '.join(kinds_known)} tokenizer",
         )
     tokens = header.array(_TOKENS, str)
     known = _check_tokens(header, tokens)
@@ -41,6 +52,8 @@ def check_vocabulary(header: Header) -> int:
     _check_scores(header, len(tokens), required=model == "llama")
     if model == "gpt2":
         _check_merges(header, known)
+    elif model == "bert":
+        _check_word_pieces(header, len(tokens))
     else:
         _check_bytes(header, known, tokens, kinds)
     _check_special(header, len(tokens))
@@ -140,6 +153,14 @@ def _check_bytes(
             if (word in _BYTE_TOKENS) != (kind == _BYTE)
         )
         raise header.error(f"the token {wrong!r} names a byte, but is not marked as one")
+
+
+def _check_word_pieces(header: Header, count: int) -> None:
+    """The special tokens that llama.cpp puts around a text, and for what it cannot spell."""
+    for name, usual in _WORD_PIECE_IDS.items():
+        key = f"{_PREFIX}{name}_token_id"
+        if not 0 <= header.integer(key, usual) < count:
+            raise header.error(f"its header lacks {key}, and it has only {count} tokens", CONVERT)
 
 
 def _check_special(header: Header, count: int) -> None:

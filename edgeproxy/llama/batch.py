@@ -50,3 +50,31 @@ class RunBatch(Batch):
         self._position[:n] = np.arange(position, position + n)
         self._wanted[:n] = 0
         self._wanted[n - rows : n] = 1
+
+
+class SequencesBatch(Batch):
+    """A batch of several texts, each a sequence of its own from position 0 on."""
+
+    def __init__(self, capacity: int, most: int) -> None:
+        super().__init__(capacity, 1)
+        self._most = most
+        self._n_sequences[:] = 1
+        self._wanted[:] = 1
+
+    def fill(self, sequences: Sequence[Sequence[int]]) -> None:
+        """Put in the tokens of `sequences`, none of which is empty."""
+        n = sum(map(len, sequences))
+        if not 1 <= n <= self.capacity or not 1 <= len(sequences) <= self._most:
+            raise EngineError(
+                f"a batch holds 1 to {self.capacity} tokens of {self._most} texts, not {n} of "
+                f"{len(sequences)}"
+            )
+        self.struct.n_tokens = n
+        at = 0
+        for number, tokens in enumerate(sequences):
+            end = at + len(tokens)
+            self._token[at:end] = tokens
+            self._position[at:end] = np.arange(len(tokens))
+            for place in range(at, end):
+                self.struct.seq_id[place][0] = number
+            at = end

@@ -20,6 +20,7 @@ from edgeproxy.core.model import Logits
 from edgeproxy.core.threads import Threads
 from edgeproxy.core.vocab import Vocab
 from edgeproxy.errors import Cancelled, ContextFullError, EngineError, LogitsError
+from edgeproxy.llama.abort import Abort
 from edgeproxy.llama.adapter import Adapter, apply
 from edgeproxy.llama.batch import RunBatch
 from edgeproxy.llama.branches import Tree, TreeBatch, check_branches, hold, let_go
@@ -32,29 +33,6 @@ from edgeproxy.llama.state import Stateful
 from edgeproxy.llama.weights import Weights
 
 _ABORTED, _NO_ROOM = 2, 1
-
-
-class _Abort:
-    """What llama.cpp asks while it evaluates whether to stop.
-
-    Apart from the model: one that its own callback referred to would stay until a collection.
-    """
-
-    def __init__(self, cancel: Cancel) -> None:
-        self._cancel = cancel
-        self._interrupt: BaseException | None = None
-
-    def __call__(self, _data: object) -> bool:
-        try:
-            return self._cancel.is_set()
-        except BaseException as error:  # noqa: BLE001 - Ctrl-C lands here; carried across C
-            self._interrupt = error
-            return True
-
-    def take(self) -> BaseException | None:
-        """What came while it was asked, once."""
-        interrupt, self._interrupt = self._interrupt, None
-        return interrupt
 
 
 class LlamaModel(Stateful):
@@ -88,7 +66,7 @@ class LlamaModel(Stateful):
         self._kv_type = kv_type
         self._lock = threading.Lock()
         self._owner = Owner(self._lock, str(weights.path))
-        self._abort = _Abort(cancel or Flag())
+        self._abort = Abort(cancel or Flag())
         self._n_past = 0
         self._evaluated = 0
         self._n_ctx = weights.context_length(n_ctx)

@@ -40,12 +40,12 @@ if platform.machine().lower() in ("x86_64", "amd64"):
 class Unloaded:
     """A model file that is open and validated, and its vocabulary; no weights are in memory yet.
 
-    Raises `ModelFileError` for a file that is not a sound model. Close it, or hand it to `Weights`,
-    which does.
+    With `embeds` it may be an embedding model, which cannot write. Raises `ModelFileError` for a
+    file that is not a sound model. Close it, or hand it to `Weights`, which does.
     """
 
-    def __init__(self, path: str | Path, *, vocab_only: bool = False) -> None:
-        self.file = open_model(path, vocab_only=vocab_only)
+    def __init__(self, path: str | Path, *, vocab_only: bool = False, embeds: bool = False) -> None:
+        self.file = open_model(path, vocab_only=vocab_only, embeds=embeds)
         try:
             header = self.file.header
             self.vocab = from_header(header)

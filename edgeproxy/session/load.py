@@ -157,7 +157,13 @@ class _Loading:
         alone = {name: Part.of(files.check(self._role(name))) for name in solo}
         adapters = adapter_bytes([*recipe.roles.values(), *map(self._role, solo)])
         plan = Plan(
-            parts, self.n_ctx, self.kv_type, draft != "off", adapters, elsewhere=self._is_elsewhere
+            parts,
+            self.n_ctx,
+            self.kv_type,
+            draft != "off",
+            adapters,
+            elsewhere=self._is_elsewhere,
+            embedding=files.embedding_bytes(recipe.documents),
         )
         memory = plan.estimate()
         if not self.force:
@@ -242,14 +248,14 @@ class _Loading:
         found = self._role(role)
         part = Part.of(self.files.check(found))
         crew = Crew(part.header.n_params, part.header.n_params, self.n_threads)
-        is_elsewhere = found.endpoint is not None
         plan = Plan(
             {role: part},
             self.n_ctx,
             self.kv_type,
             False,
             adapter_bytes([found]),
-            elsewhere=is_elsewhere,
+            elsewhere=found.vocab_only,
+            embedding=self.files.embedding_bytes(self.recipe.documents),
         )
         session = Session(
             self.recipe,

@@ -49,7 +49,7 @@ _LEAST_CONTEXT = 512
 class Estimate:
     """Bytes by part.
 
-    - `weights`: of each file once, and of each adapter.
+    - `weights`: of each file once, of each adapter, and of the documents' embedding model.
     - `kv`: the three KV caches, full.
     - `compute`: intermediate results of llama.cpp's, at a full context.
     - `rows`: rows of logits: llama.cpp's, copies of them, fused ones.
@@ -111,9 +111,9 @@ class Plan:
     """A trio, or one model alone, as it is to be loaded: parts by role, and what takes memory.
 
     `n_ctx` is in tokens; without it each model has its own. Where two roles are of one file, both
-    have the same part. `adapters` are the bytes of all LoRA adapters. `alone` are the models
-    that will answer alone too, each in a context of its own. A base `elsewhere` is on a server: its
-    part is a tokenizer's.
+    have the same part. `adapters` are the bytes of all LoRA adapters, `embedding` those of the
+    documents' embedding model. `alone` are the models that will answer alone too, each in a context
+    of its own. A base `elsewhere` is on a server: its part is a tokenizer's.
     """
 
     parts: Mapping[str, Part]
@@ -122,6 +122,7 @@ class Plan:
     drafts: bool = True
     adapters: int = 0
     alone: Mapping[str, Part] = field(default_factory=lambda: MappingProxyType({}))
+    embedding: int = 0
     elsewhere: bool = False
 
     @property
@@ -169,7 +170,9 @@ class Plan:
             # The expert's as it ran ahead, stacked, those before them, and fused; some of one row.
             rows += (4 * drafted + 4) * len(self.parts["base"].vocab) * _FLOAT
         return Estimate(
-            weights=sum(weights_bytes(part.header) for part in here) + self.adapters,
+            weights=sum(weights_bytes(part.header) for part in here)
+            + self.adapters
+            + self.embedding,
             kv=kv,
             compute=compute,
             rows=rows,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from edgeproxy.core.cancel import Cancel
 from edgeproxy.core.vocab import Vocab
-from edgeproxy.llama import Adapter, Unloaded, Weights
+from edgeproxy.llama import Adapter, Embedder, Unloaded, Weights
 from edgeproxy.prompts.formats import try_format
 from edgeproxy.prompts.renderer import Renderer
 from edgeproxy.session.reading import Reading
@@ -128,9 +128,25 @@ class ModelFiles:
         if self._reading is None:
             from edgeproxy.documents.passage_finder import PassageFinder  # few need it, and SQLite
 
-            self._passages = PassageFinder(asked, lambda text: len(vocab.encode(text)))
+            self._passages = PassageFinder(
+                asked, lambda text: len(vocab.encode(text)), Embedder, self._cancel
+            )
             self._reading = Reading(self._passages, asked.to)
         return self._reading
+
+    @staticmethod
+    def embedding_bytes(asked: Documents | None) -> int:
+        """What the embedding model takes by which `asked` is searched; 0 without one.
+
+        Raises `DocumentError` for an index that is not there or cannot be read.
+        """
+        if asked is None:
+            return 0
+        from edgeproxy.documents.named import find
+        from edgeproxy.documents.vectors import model_of
+
+        model = model_of(find(asked.index))
+        return 0 if model is None else model.size
 
     def close(self) -> None:
         """Give all of it back. A second call does nothing."""

@@ -26,7 +26,7 @@ from edgeproxy.documents.passage_finder import PassageFinder
 from edgeproxy.errors import Cancelled, ModelFileError, TuningError, UsageError
 from edgeproxy.files import hash_file, reason
 from edgeproxy.gguf import Header, read
-from edgeproxy.llama import Weights
+from edgeproxy.llama import Embedder, Weights
 from edgeproxy.llama import version as llama_version
 from edgeproxy.prompts.formats import FORMATS, FROM_FILE, Turns, check_format_name
 from edgeproxy.prompts.markers import markers_of
@@ -187,7 +187,7 @@ class _Walk:
             renderer = stack.enter_context(Renderer())
             lessons = None
             if (documents := self._documents) is not None:
-                find = PassageFinder(documents, lambda text: len(vocab.encode(text)))
+                find = PassageFinder(documents, lambda text: len(vocab.encode(text)), Embedder)
                 stack.callback(find.close)
                 lessons = Lessons(find, documents.count, asked.settings.get("seed") or 0)
             prompt = asked.prompt or usual_format(vocab)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from edgeproxy.core.cancel import Flag
 from edgeproxy.documents import fusing
-from edgeproxy.documents.fusing import fused, nearest
+from edgeproxy.documents.fusing import by_vectors, by_words, fused, nearest, shared_ranks
 from edgeproxy.errors import Cancelled, EdgeproxyError
 from tests.helpers.document_indexes import close_all, filled
 
@@ -23,16 +23,29 @@ def closed() -> Iterator[None]:
 
 
 def test_reciprocal_ranks_are_added() -> None:
-    numbers, scores = zip(*fused([[7, 8], [8, 9]]), strict=True)
+    numbers, scores = zip(*fused([by_vectors([7, 8]), by_vectors([8, 9])]), strict=True)
     assert numbers == (8, 7, 9)
     assert scores == pytest.approx((1 / 62 + 1 / 61, 1 / 61, 1 / 62))
+
+
+def test_by_words_a_passage_counts_by_how_much_of_the_question_it_has() -> None:
+    ranking = by_words([(1, 1.3), (2, 0.5), (3, 0.0)])
+    assert ranking == [(1, 1, 1.0), (2, 2, 0.25), (3, 3, 0.0)]
+    assert fused([ranking, by_vectors([3])])[:2] == [(1, 1 / 61), (3, 1 / 61)]
+
+
+def test_what_scores_about_alike_shares_a_rank() -> None:
+    scores = [(5, 1.0), (6, 0.95), (7, 0.5), (8, 0.46), (9, 0.1)]
+    assert shared_ranks(scores) == {5: 2, 6: 2, 7: 4, 8: 4, 9: 5}
+    assert shared_ranks([(1, 0.0), (2, 0.0)]) == {1: 2, 2: 2}
+    assert shared_ranks([]) == {}
 
 
 @given(st.lists(st.lists(st.integers(0, 20), unique=True), max_size=4))
 def test_a_fused_ranking_has_each_once_and_keeps_one_rankings_order(
     rankings: list[list[int]],
 ) -> None:
-    numbers = [number for number, _ in fused(rankings)]
+    numbers = [number for number, _ in fused([by_vectors(one) for one in rankings])]
     assert sorted(numbers) == sorted({number for ranking in rankings for number in ranking})
     if len(rankings) == 1:
         assert numbers == rankings[0]

@@ -208,3 +208,9 @@ def test_a_real_limit_is_a_sentence_and_not_a_crash(tmp_path: Path) -> None:
     assert "`ulimit -v` set leaves" in done.stderr
     assert "(--ctx " in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_an_embedding_model_of_the_documents_counts(part: Part) -> None:
+    plan = Plan(dict.fromkeys(ROLES, part))
+    more = replace(plan, embedding=1234)
+    assert more.estimate().total == plan.estimate().total + 1234

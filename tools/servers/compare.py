@@ -85,7 +85,9 @@ def _try(
             found.bytes_received += spent.bytes_received
             texts.append(text)
         found.seconds = time.perf_counter() - started
-        found.coverage = session.trio.coverage.share if "best" in way or way.startswith("top-k") else None
+        found.coverage = (
+            session.trio.coverage.share if "best" in way or way.startswith("top-k") else None
+        )
     return found, texts
 
 
