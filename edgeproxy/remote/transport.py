@@ -25,7 +25,6 @@ from http.client import HTTPConnection, HTTPException, RemoteDisconnected
 from pathlib import Path
 from typing import Any
 
-from edgeproxy import __version__
 from edgeproxy.core.cancel import Cancel
 from edgeproxy.errors import RemoteError, RemoteUnreachableError, UsageError
 from edgeproxy.files import reason
@@ -252,7 +251,7 @@ class Server:
             "Accept": "application/json",
             "Accept-Encoding": "identity",
             "Content-Type": "application/json",
-            "User-Agent": f"edgeproxy/{__version__}",
+            "User-Agent": "edgeproxy",
         }
         if self.key is not None:
             headers["Authorization"] = self.key.header
