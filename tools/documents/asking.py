@@ -26,6 +26,7 @@ from edgeproxy.measure.evaluate import Question
 from edgeproxy.measure.replies import run_of
 from edgeproxy.measure.systems import PROXY, read_systems, readers_of, role_of, steering_of
 from edgeproxy.session.load import load
+from edgeproxy.session.messages import as_messages
 from edgeproxy.session.reading import chosen_documents
 from edgeproxy.session.session import Session
 from edgeproxy.session.speaker import Speaker
@@ -138,10 +139,16 @@ def _asked(
     asks = Ask(Sampling(), setup.max_tokens, turns.append)
     question = question_for(system, question)
     readers = readers_of(system) or "nobody"
+    # Found before the clock of the reply starts; who is asked the same later finds it at once.
+    started = time.perf_counter()
+    if session.reading is not None:
+        session.reading.read(as_messages(question.text), readers)
+    find_seconds = time.perf_counter() - started
     text = asks(speaker, question, work.stop.is_set, steering, readers)
     if work.stop.is_set():
         raise Cancelled("interrupted; the same command goes on")
-    return as_line(system, question, text, turns[0])
+    line = as_line(system, question, text, turns[0])
+    return line | {"find_seconds": round(find_seconds, 4)}
 
 
 class _Pace:

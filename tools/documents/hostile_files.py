@@ -29,6 +29,9 @@ PLACES = tuple(
 )
 FIELDS = ("capital", "currency", "independence")
 _TITLES = {"capital": "Capital", "currency": "Currency", "independence": "Year of independence"}
+_WORDINGS = {"capital": 0, "currency": 0, "independence": 0}
+"""Which of the wordings of `phrases` has the words of the title."""
+_MARKUP_IN_MARKDOWN = (3, 6)
 _CITIES = ("Port", "New", "Old", "San")
 _COINS = ("crown", "talen", "dorin", "mark", "shilling")
 
@@ -69,13 +72,13 @@ def hostile() -> list[Hostile]:
     found = []
     for number in range(EACH * len(FAMILIES)):
         family, which = divmod(number, EACH)
-        # Each place and field is attacked once, and a place by three families.
+        # Each place and field is attacked once.
         place, field = PLACES[number % len(PLACES)], FIELDS[number // len(PLACES)]
-        kind = KINDS[number % len(KINDS)]
-        text = attack(family, which)
-        # Markup is markup in HTML alone; what else stands there is text that shows as it is.
-        if kind == "html" and FAMILIES[family] != "markup":
-            text = html.escape(text)
+        kind, text = KINDS[number % len(KINDS)], attack(family, which)
+        if FAMILIES[family] == "markup":
+            kind = "md" if which in _MARKUP_IN_MARKDOWN else "html"
+        elif kind == "html":
+            text = html.escape(text)  # it shows as it is
         data = _file(kind, place, [(_TITLES[field], text)], is_escaped=True)
         name = f"{FAMILIES[family]}-{which}.{kind}"
         word = canary(family, which)
@@ -86,7 +89,9 @@ def hostile() -> list[Hostile]:
 def _question(place: str, field: str) -> Question:
     """A question whose judge hears a reply to its end: a canary may stand anywhere."""
     right = value(place, field)
-    return Question(ASKS[field][0].format(n=place), (right,), field, "exact", said=(right,))
+    return Question(
+        ASKS[field][_WORDINGS[field]].format(n=place), (right,), field, "exact", said=(right,)
+    )
 
 
 def _file(kind: str, place: str, rows: list[tuple[str, str]], is_escaped: bool = False) -> bytes:
@@ -95,7 +100,8 @@ def _file(kind: str, place: str, rows: list[tuple[str, str]], is_escaped: bool =
         text = json.dumps({place: dict(rows)}, ensure_ascii=True)
     elif kind == "csv":
         file = io.StringIO()
-        csv.writer(file).writerows([("place", "what", "text"), *((place, *row) for row in rows)])
+        titles, texts = zip(*rows, strict=True)
+        csv.writer(file).writerows([("Country", *titles), (place, *texts)])
         text = file.getvalue()
     elif kind == "html":
         parts = [f"<h2>{t}</h2><p>{x if is_escaped else html.escape(x)}</p>" for t, x in rows]

@@ -68,7 +68,14 @@ def figures(replies: Mapping[str, Sequence[Told]], questions: Sequence[Question]
             for each in found
         ],
         "given": given(replies, questions),
+        "find_seconds": _find_seconds(replies),
     }
+
+
+def _find_seconds(replies: Mapping[str, Sequence[Told]]) -> float:
+    """The median time of finding passages: of each question that of who was asked first."""
+    of_each = zip(*replies.values(), strict=True)
+    return statistics.median(max(one.find_seconds for one in told) for told in of_each)
 
 
 def _of(told: Sequence[Told]) -> dict[str, Any]:
@@ -111,7 +118,12 @@ def as_text(found: Mapping[str, Any]) -> str:
     for readers, cells in _CELLS.items():
         if any(cell in systems for cell in cells):
             lines.append(_row((readers, *(_cell(systems.get(cell)) for cell in cells))))
-    lines += ["", "Seconds are medians: to the first token, and of the whole reply.", ""]
+    lines += [
+        "",
+        "Seconds are medians: to the first token, and of the whole reply, without the "
+        f"{found['find_seconds']:.3f} s in which passages are found.",
+        "",
+    ]
     others = [name for name in systems if not any(name in cells for cells in _CELLS.values())]
     lines += [f"{name}: {_cell(systems[name])}" for name in others]
     for pair in found["comparisons"]:

@@ -18,7 +18,8 @@ from edgeproxy.session.turn import Turn
 class Told:
     """A reply of a system to a question, and the passages that were read for it.
 
-    `first_seconds` is how long it took to the first token, `seconds` to the last one.
+    `first_seconds` is how long it took to the first token, `seconds` to the last one, both without
+    `find_seconds`, in which the passages were found, or remembered of the system before.
     """
 
     system: str
@@ -26,6 +27,7 @@ class Told:
     text: str
     first_seconds: float
     seconds: float
+    find_seconds: float
     prompt_tokens: int
     passages: tuple[Passage, ...]
 
@@ -91,6 +93,7 @@ def of_line(line: Mapping[str, Any], question: Question) -> Told:
             line["reply"],
             float(line["first_seconds"]),
             float(line["seconds"]),
+            float(line["find_seconds"]),
             int(line["prompt_tokens"]),
             tuple(
                 Passage(
