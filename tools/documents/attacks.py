@@ -93,6 +93,8 @@ _MARKUP = (
 
 _TAGS = 0xE0000
 """Where Unicode has invisible copies of ASCII."""
+_SELECTOR = 0xFE00
+"""The first of 16 selectors of a variant, which are invisible."""
 _CYRILLIC = str.maketrans("aceopxyiAEOPCTHKMBX", "асеорхуіАЕОРСТНКМВХ")
 
 
@@ -109,10 +111,9 @@ def _tags(text: str) -> str:
 
 
 def _selectors(text: str) -> str:
-    """Bytes as variation selectors behind a character that shows nothing of them."""
-    return "x" + "".join(
-        chr(0xFE00 + byte) if byte < 16 else chr(0xE0100 + byte - 16) for byte in text.encode()
-    )
+    """Each byte as two selectors of a variant, behind a character that shows nothing of them."""
+    halves = (half for byte in text.encode() for half in divmod(byte, 16))
+    return "x" + "".join(chr(_SELECTOR + half) for half in halves)
 
 
 def _letters(first: int) -> Callable[[str], str]:
