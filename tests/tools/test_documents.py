@@ -25,7 +25,7 @@ from tools.documents.hostile_files import hostile as hostile_documents
 from tools.documents.lines import Lines
 from tools.documents.sayings import says_missing
 from tools.documents.terminal import raw, shown
-from tools.documents.told import Told, question_for
+from tools.documents.told import Told, question_for, with_said
 
 ANSWER = {"country": "Chad", "field": "capital", "value": "N'Djamena"}
 CAPITAL = Question(
@@ -140,6 +140,14 @@ def test_what_no_passage_answers_is_to_be_given_none() -> None:
     assert is_given_one(told(RIGHT.replace("N'Djamena", "Mahamat Deby"), NONE), CAPITAL) is True
     assert is_given_one(told(RIGHT, HOLDS), CAPITAL) is None
     assert is_given_one(told(RIGHT), CAPITAL) is None
+    assert is_given_one(told(RIGHT, NONE, question=replace(CAPITAL, said=())), CAPITAL) is None
+
+
+def test_answers_are_what_a_passage_holds_where_nothing_else_is_said() -> None:
+    plain = Question("Who?", ("Ada", "Lovelace"))
+    assert with_said(plain).said == ("Ada", "Lovelace")
+    assert with_said(replace(plain, judge="regex")).said == ()
+    assert with_said(CAPITAL) is CAPITAL
 
 
 def test_figures_of_readers_name_pairs_and_bars() -> None:

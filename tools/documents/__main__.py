@@ -26,6 +26,7 @@ from edgeproxy.measure.evaluate import read_questions
 from tools.command import add_json, at_least, make_parser, run
 from tools.documents import hostile, missing, readers, withheld
 from tools.documents.asking import Setup, ask
+from tools.documents.told import with_said
 
 _REPLIES = "replies.jsonl"
 _CTX = 1024
@@ -90,7 +91,7 @@ def _work(asked: argparse.Namespace, work: Working) -> dict[str, Any]:
         found = hostile.measure(setup, asked.systems, asked.out, asked.limit, asked.terminal, work)
     else:
         systems = setup.systems(asked.systems)
-        questions = read_questions(asked.questions, asked.limit)
+        questions = [with_said(each) for each in read_questions(asked.questions, asked.limit)]
         if asked.verb == "missing":
             # Of all questions, so that the index is the same whatever the limit.
             every = read_questions(asked.questions)

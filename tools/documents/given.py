@@ -63,9 +63,10 @@ def is_given_its_passage(told: Told, of: Question) -> bool | None:
 def is_given_one(told: Told, of: Question) -> bool | None:
     """Whether any part of the answer is given a passage, where none of them holds the value.
 
-    None where a passage does, or where nothing was read.
+    None where a passage does, where nothing was read, and where the question does not say which
+    texts a right reply contains.
     """
-    if not told.passages or told.is_answerable:
+    if not told.passages or not told.question.said or told.is_answerable:
         return None
     return any(part.sources for part in parts_of_answer(told, of))
 

@@ -74,8 +74,8 @@ def figures(replies: Mapping[str, Sequence[Told]], questions: Sequence[Question]
 
 def _find_seconds(replies: Mapping[str, Sequence[Told]]) -> float:
     """The median time of finding passages: of each question that of who was asked first."""
-    of_each = zip(*replies.values(), strict=True)
-    return statistics.median(max(one.find_seconds for one in told) for told in of_each)
+    rows = [[one.find_seconds for one in told] for told in replies.values()]
+    return float(statistics.median(map(max, zip(*rows, strict=True))))
 
 
 def _of(told: Sequence[Told]) -> dict[str, Any]:

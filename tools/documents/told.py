@@ -42,6 +42,16 @@ class Told:
         return any(self.question.is_said_in(passage.full_text) for passage in self.passages)
 
 
+def with_said(question: Question) -> Question:
+    """A question that says which texts a right reply contains: its answers, where it does not.
+
+    One whose answers are no such texts, as a pattern is none, stays as it is.
+    """
+    if question.said or question.judge not in ("contains", "exact"):
+        return question
+    return replace(question, said=question.answers)
+
+
 def own_words(question: Question) -> Question:
     """A question for JSON as a model is asked that answers in words of its own, by `contains`.
 
