@@ -23,6 +23,7 @@ from edgeproxy.measure.judging import JUDGES
 from edgeproxy.measure.systems import PROXY, by_role, is_asked, readers_of, steering_of
 from edgeproxy.session.session import Session
 from edgeproxy.session.speaker import Speaker
+from edgeproxy.session.turn import Ended
 from edgeproxy.trios.find import Recipe
 from edgeproxy.trios.manifest import Readers
 
@@ -49,11 +50,13 @@ def numbers_asked(system: str, questions: Sequence[Question]) -> list[int]:
 class Ask:
     """Asks a speaker a question, for as much of its reply as the question's judge wants to hear.
 
-    A reply has at most `max_tokens` tokens, or so many as the question needs.
+    A reply has at most `max_tokens` tokens, or so many as the question needs. `ended` is called
+    with each turn that has ended, from the thread that asks: it knows what the reply has taken.
     """
 
     sampling: Sampling
     max_tokens: int | None = None
+    ended: Ended | None = None
 
     def __call__(
         self,
@@ -70,7 +73,12 @@ class Ask:
         judge = JUDGES[question.judge]
         longest = question.max_tokens if self.max_tokens is None else self.max_tokens
         with speaker.reply(
-            question.text, self.sampling, longest, steering=steering, docs_to=docs_to
+            question.text,
+            self.sampling,
+            longest,
+            steering=steering,
+            docs_to=docs_to,
+            ended=self.ended,
         ) as turn:
             # Who stops has said so before turns are cancelled, so one begun since is seen here.
             if is_stopping():

@@ -29,6 +29,22 @@ def test_control_and_invisible_characters_go(text: str, cleaned: str) -> None:
     assert clean(text) == cleaned
 
 
+@pytest.mark.parametrize(
+    ("text", "cleaned"),
+    [
+        ("\u2764\ufe0f\u200d\U0001f525", "\u2764\ufe0f\u200d\U0001f525"),
+        ("a\ufe0f\ufe01\ufe02b", "a\ufe0fb"),
+        ("a\u200d\u200c\u200d\u200cb", "a\u200db"),
+        ("a\ufe03\u200d\ufe04\u200d\ufe05b", "a\ufe03\u200db"),
+        ("a\u200c\u200b\u200c\u200b\u200cb", "a\u200cb"),
+        ("a\u3164\uffa0\u034f\u115f\u1160\u17b4\u17b5b", "ab"),
+    ],
+)
+def test_nothing_is_spelled_in_what_nobody_sees(text: str, cleaned: str) -> None:
+    assert clean(text) == cleaned
+    assert clean(cleaned) == cleaned
+
+
 def test_every_character_is_safe_or_gone() -> None:
     for code in range(0x110000):
         if unicodedata.category(chr(code)) in ("Cc", "Cs", "Zl", "Zp"):
