@@ -40,7 +40,7 @@ def connected(role: Role, vocab: Vocab, n_ctx: int | None, cancel: Cancel) -> Re
     return RemoteModel(
         found.server,
         vocab,
-        min(longest, found.server.offer.n_ctx),
+        longest,
         0 if found.way == "bias" else found.k,
         found.way,
         cancel,

@@ -22,6 +22,7 @@ from edgeproxy.cli.ui.progress import Working
 from tools.command import add_json, at_least, make_parser, run
 from tools.servers.build import build_llama_server
 from tools.servers.compare import as_text, compare, read_all, ways
+from tools.servers.delay import delayed
 
 
 def main() -> int:
@@ -37,6 +38,7 @@ def main() -> int:
     both.add_argument("url", help="the server, such as http://127.0.0.1:8080")
     both.add_argument("--limit", type=at_least(1), help="so many questions")
     both.add_argument("--model", help="what the server calls the model")
+    both.add_argument("--delay", type=float, help="milliseconds that each round trip takes more")
     both.add_argument("--ways", help="some of them, with commas between: rows,bias")
     add_json(both)
     if parser.parse_args().kind == "llama":
@@ -45,7 +47,14 @@ def main() -> int:
 
 
 def _compare(asked: argparse.Namespace, work: Working) -> list[dict[str, Any]]:
-    chosen = ways(asked.url, {"model": asked.model})
+    if asked.delay:
+        with delayed(asked.url, asked.delay / 1e3) as far:
+            return _compared(asked, far, work)
+    return _compared(asked, asked.url, work)
+
+
+def _compared(asked: argparse.Namespace, url: str, work: Working) -> list[dict[str, Any]]:
+    chosen = ways(url, {"model": asked.model})
     if asked.ways:
         kept = ("here", *asked.ways.split(","))
         chosen = {name: way for name, way in chosen.items() if name.startswith(kept)}

@@ -45,6 +45,7 @@ def ways(url: str, others: ServerChange) -> dict[str, tuple[ServerChange | None,
         "rows": ({**at, "way": "rows", "logprobs": 10_000_000}, "auto"),
         "rows, a request a token": ({**at, "way": "rows", "logprobs": 10_000_000}, "off"),
         "rows, the 200 best": ({**at, "way": "rows"}, "auto"),
+        "rows, the 200 best, a request a token": ({**at, "way": "rows"}, "off"),
         f"top-k, {BEST}": ({**at, "way": "top-k", "logprobs": BEST}, "auto"),
         "bias": ({**at, "way": "bias"}, "off"),
     }
