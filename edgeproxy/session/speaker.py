@@ -147,6 +147,11 @@ class Speaker(ABC, Generic[Prompt]):
         By the rows that a reply is drawn from, steered as asked, at temperature 1; neither the mask
         nor the sampler drops a token. The models must be its own. Raises as `Model.eval` does.
         """
+        if self.remote is not None and self.remote.way == "bias":
+            raise UsageError(
+                "a base that draws its own tokens (the way bias) does not say how likely they are; "
+                "choose the way rows"
+            )
         steering = asked.steering
         if steering is not None:
             asked = asked._replace(steering=replace(steering, plausibility=0.0))

@@ -141,8 +141,8 @@ def _of_trio(recipe: Recipe, cut: Mapping[str, bytes]) -> Iterator[Source]:
     for _, file in recipe.files:
         assert file.size is not None
         assert file.sha256 is not None
-        content = cut.get(file.sha256)
-        yield Source(File(f"models/{file.sha256}", file.size, file.sha256), content or file.path)
+        carried = cut.get(file.sha256)
+        yield Source(File(f"models/{file.sha256}", file.size, file.sha256), carried or file.path)
 
 
 def _texts(recipe: Recipe) -> dict[str, bytes]:
