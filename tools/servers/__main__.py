@@ -1,9 +1,9 @@
 """Servers that hold a model, for tests and measurements.
 
-    python -m tools.servers llama FOLDER [--jobs N]
+    python -m tools.servers llama [FOLDER] [--jobs N]
 
-builds llama-server in FOLDER where it is not there yet, out of the source that llama-cpp-python's
-archive carries, and prints the path of the program. It takes about five minutes on two cores, and
+builds llama-server in FOLDER (or EDGEPROXY_SERVERS, or this user's cache) where it is not there
+yet, out of the source that llama-cpp-python's archive carries, and prints the program's path. It takes about five minutes on two cores, and
 needs cmake, a C++ compiler and once the package registry.
 
     python -m tools.servers compare TRIO QUESTIONS URL [--limit N]
@@ -20,7 +20,7 @@ from typing import Any
 
 from edgeproxy.cli.ui.progress import Working
 from tools.command import add_json, at_least, make_parser, run
-from tools.servers.build import build_llama_server
+from tools.servers.build import build_llama_server, default_folder
 from tools.servers.compare import as_text, compare, read_all, ways
 from tools.servers.delay import delayed
 
@@ -30,7 +30,7 @@ def main() -> int:
     parser = make_parser("tools.servers", __doc__)
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="llama")
     llama = kinds.add_parser("llama", help="build llama-server")
-    llama.add_argument("folder", type=Path, help="where it is kept")
+    llama.add_argument("folder", type=Path, nargs="?", help="where it is kept, if not in the cache")
     llama.add_argument("--jobs", type=at_least(1), help="how many compilers run at once")
     both = kinds.add_parser("compare", help="a base on a server against the same base here")
     both.add_argument("trio", help="the trio, whose base the server has too")
@@ -62,7 +62,8 @@ def _compared(asked: argparse.Namespace, url: str, work: Working) -> list[dict[s
 
 
 def _build(asked: argparse.Namespace, work: Working) -> Path:
-    return build_llama_server(asked.folder.absolute(), work, asked.jobs)
+    folder = asked.folder or default_folder()
+    return build_llama_server(folder.absolute(), work, asked.jobs)
 
 
 if __name__ == "__main__":
