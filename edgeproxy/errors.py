@@ -16,7 +16,12 @@
     ├── EngineError           llama.cpp failed, or was used wrongly
     │   ├── EngineLoadError   llama.cpp itself cannot be loaded on this machine
     │   ├── ContextFullError  the text no longer fits the context
-    │   └── LogitsError       a model answered with NaN, or with nothing finite
+    │   ├── LogitsError       a model answered with NaN, or with nothing finite
+    │   └── RemoteError       a server that holds a model fails, or answers with nonsense
+    │       ├── RemoteUnreachableError   no connection, none that lasts, or no answer in time
+    │       ├── RemoteBusyError          it has too much to do, or still loads its model
+    │       └── RemoteRefusedError       it will not do this, however often it is asked
+    │           └── RemoteFullError      the text is too long for it; also a ContextFullError
     ├── BusyError             another reply has the models, or took them from this one
     └── Cancelled             a caller asked an evaluation to stop
 
@@ -102,6 +107,35 @@ class ContextFullError(EngineError):
 
 class LogitsError(EngineError):
     """A model's row holds NaN, or nothing finite; no token can be chosen from it."""
+
+
+class RemoteError(EngineError):
+    """A server failed or answered with nonsense; the message names the server.
+
+    `status` is that of its answer in HTTP, 0 where there was none.
+    """
+
+    def __init__(self, server: object, what: str, status: int = 0) -> None:
+        super().__init__(f"{server}: {what}")
+        self.server = str(server)
+        self.what = what
+        self.status = status
+
+
+class RemoteUnreachableError(RemoteError):
+    """A server cannot be connected to, drops the connection, or does not answer in time."""
+
+
+class RemoteBusyError(RemoteError):
+    """A server has too much to do or still loads its model; later it may answer."""
+
+
+class RemoteRefusedError(RemoteError):
+    """A server refuses a request: its key, its path, its model, or what it asks for."""
+
+
+class RemoteFullError(RemoteRefusedError, ContextFullError):
+    """A text does not fit the context of a server's model."""
 
 
 class BusyError(EdgeproxyError):

@@ -25,6 +25,7 @@ LAYERS = (
     "files",
     "gguf",
     "core",
+    "remote",
     "llama",
     "align",
     "decode",

@@ -237,26 +237,38 @@ class Beside:
     ) -> tuple[_First, _Second]:
         if self._pool is None:
             self._pool = ThreadPoolExecutor(1, "edgeproxy-anti-expert")
-        later: Future[_Second] | None = None
-        interrupt: KeyboardInterrupt | None = None
         self._threads.is_halved = True
         try:
-            later = self._pool.submit(second)
-            found = first()
+            return at_once(self._pool, first, second)
         finally:
-            # The other context must be at rest before anyone can put it back.
-            while later is not None and not later.done():
-                try:
-                    wait([later])
-                except KeyboardInterrupt as error:
-                    interrupt = error
             self._threads.is_halved = False
-        try:
-            if interrupt is not None:
-                raise interrupt
-            return found, later.result()
-        finally:
-            del interrupt, later  # an error in them refers to this frame, which keeps the models
+
+
+def at_once(
+    pool: ThreadPoolExecutor, first: Callable[[], _First], second: Callable[[], _Second]
+) -> tuple[_First, _Second]:
+    """What both return, `second` having run in `pool` meanwhile.
+
+    Both have ended when this returns or raises, Ctrl-C included: a model must be at rest before
+    anyone can put it back.
+    """
+    later: Future[_Second] | None = None
+    interrupt: KeyboardInterrupt | None = None
+    try:
+        later = pool.submit(second)
+        found = first()
+    finally:
+        while later is not None and not later.done():
+            try:
+                wait([later])
+            except KeyboardInterrupt as error:
+                interrupt = error
+    try:
+        if interrupt is not None:
+            raise interrupt
+        return found, later.result()
+    finally:
+        del interrupt, later  # an error in them refers to this frame, which keeps the models
 
 
 class Crew:

@@ -27,7 +27,8 @@ class Piece:
     - `text`: what is now certain to be shown; may be empty, and may lag behind the token by half a
       character or the beginning of a stop string.
     - `token`: its id in the base's vocabulary; None in a last piece that no token came with.
-    - `logprob`: log of its probability in the fused distribution, mask included, before sampling.
+    - `logprob`: log of its probability in the fused distribution, mask included, before sampling;
+      None where a server drew it.
     - `finish_reason`: None but for the last piece: "stop" (the model ended the turn, or a stop
       string came), "length" (max_tokens), "context" (no room left), "cancelled".
     """
@@ -49,13 +50,14 @@ def complete(
     endings: frozenset[int],
     stops: Sequence[str] = (),
     cancel: Cancel | None = None,
+    has_rows: bool = True,
 ) -> Iterator[Piece]:
     """Yield the reply to `prompt`; the last piece carries the finish reason.
 
     `decode` is the loop: `stepwise`, or one that drafts. `endings` are the token ids that end the
-    reply, left out of its text. Setting `cancel` ends it within a token, also while the prompt is
-    read. Raises `ContextFullError` when the prompt itself does not fit and `UsageError` for
-    max_tokens below 1.
+    reply, left out of its text. Without `has_rows` a row says only which token was drawn. Setting
+    `cancel` ends it within a token, also while the prompt is read. Raises `ContextFullError` when
+    the prompt itself does not fit and `UsageError` for max_tokens below 1.
     """
     whole("max_tokens", max_tokens, 1)
     utf8, stop = Utf8(), StopStrings(stops)
@@ -70,7 +72,7 @@ def complete(
     try:
         for token, row in steps:
             count += 1
-            logprob = log_probability(row, token)
+            logprob = log_probability(row, token) if has_rows else None
             if token in endings:
                 yield Piece(rest(), token, logprob, "stop")
                 return

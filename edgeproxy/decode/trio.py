@@ -10,15 +10,17 @@ the pair says of a token that it spells in several takes an evaluation each (see
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, cast
 
 import numpy as np
 
 from edgeproxy.align import ProjectedModel, own_rows
 from edgeproxy.core.model import Logits, Model, Saving
-from edgeproxy.core.threads import Beside
+from edgeproxy.core.threads import Beside, at_once
 from edgeproxy.core.vocab import Vocab
 from edgeproxy.decode.fuse import Mix, fuse
+from edgeproxy.decode.partial import Coverage, count_coverage, whole_rows
 from edgeproxy.decode.policies import Said, mix_of
 from edgeproxy.decode.remembering import kept_of
 from edgeproxy.decode.steering import PAPER, Steering
@@ -51,7 +53,7 @@ class Rows(NamedTuple):
     fused: Logits
 
 
-class _Heard(NamedTuple):
+class Heard(NamedTuple):
     """What one model said, and its own rows behind that (see `own_rows`) where they are asked."""
 
     rows: Logits
@@ -63,7 +65,8 @@ class Trio:
 
     Expert and anti-expert must speak the base's vocabulary (see `align`); `UsageError` is raised
     where they do not. `steering` may be changed between evals. With `beside` the pair may be
-    evaluated at once, the anti-expert in another thread.
+    evaluated at once, the anti-expert in another thread. A base `elsewhere`, on a server, is asked
+    while the pair evaluates here, and its rows may be partial (see `partial`).
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class Trio:
         anti_expert: Model,
         steering: Steering = PAPER,
         beside: Beside | None = None,
+        elsewhere: bool = False,
     ) -> None:
         for role, model in (("expert", expert), ("anti-expert", anti_expert)):
             if len(model.vocab) != len(base.vocab):
@@ -82,6 +86,9 @@ class Trio:
         self.anti_expert = anti_expert
         self.steering = steering
         self._beside = beside
+        self._elsewhere = ThreadPoolExecutor(1, "edgeproxy-base") if elsewhere else None
+        self.coverage = Coverage()
+        """How much of what the expert finds likeliest a base elsewhere has told of."""
         self._read: tuple[list[int], list[int], list[int]] = ([], [], [])
         self._nothing = Rows(*[np.empty((0, len(base.vocab)), np.float32)] * 4)
         self.rows = self._nothing
@@ -90,7 +97,7 @@ class Trio:
         """Changes whenever something is read or forgotten."""
         self._is_astray = False  # a model could not even forget everything
         self._ahead: list[int] = []  # what the expert alone has read, and the rows that followed
-        self._ahead_heard: list[_Heard] = []
+        self._ahead_heard: list[Heard] = []
         self.mix = Mix()
         """The weights of the last `eval`."""
         self._fused = self._nothing.fused
@@ -142,17 +149,24 @@ class Trio:
                 raise EngineError("another reply went on with these models during an evaluation")
             if len(self._fused) < rows:
                 self._fused = np.empty((rows, len(self.vocab)), np.float32)
-            base, expert, anti_expert = (one.rows for one in heard)
-            said = Said(base, expert, anti_expert, heard[1].own, heard[2].own)
-            self.mix = mix_of(self.steering, said)
-            fused = self._fuse(base, expert, anti_expert)
-            if self._projected and np.any(self.mix.alpha):
-                fused = self._look_closer(base, expert, anti_expert, fused)
-            self.rows = Rows(base, expert, anti_expert, fused)
-            return fused
+            self.rows = self._put_together(*heard)
+            return self.rows.fused
         except BaseException:
             self._restore(before)
             raise
+
+    def _put_together(self, of_base: Heard, of_expert: Heard, of_anti: Heard) -> Rows:
+        base, expert, anti_expert = of_base.rows, of_expert.rows, of_anti.rows
+        whole = self._whole(base, anti_expert)
+        self.mix = mix_of(
+            self.steering, Said(whole, expert, anti_expert, of_expert.own, of_anti.own)
+        )
+        fused = self._fuse(base, expert, anti_expert)
+        if self._projected and np.any(self.mix.alpha):
+            fused = self._look_closer(base, expert, anti_expert, fused)
+        if self._elsewhere is not None:
+            count_coverage(self.coverage, base, expert)
+        return Rows(base, expert, anti_expert, fused)
 
     def rows_of(self, row: Logits) -> Rows:
         """The four rows, each of shape (n_vocab,), of one `row` of those last returned.
@@ -186,16 +200,16 @@ class Trio:
         self, base: Logits, expert: Logits, anti_expert: Logits, fused: Logits
     ) -> Logits:
         """`fused` with the pair's opinion of its leading tokens made exact (see `align`)."""
-        of_base = _leading(base[-1])
+        of_base = leading(base[-1])
         for _ in range(ROUNDS):
-            leading = [token for token in _leading(fused[-1]) if fused[-1, token] > -np.inf]
+            tokens = [token for token in leading(fused[-1]) if fused[-1, token] > -np.inf]
             # In mid-word a first value may be too small to be among them.
-            leading += [
+            tokens += [
                 token
                 for token in of_base
                 if any(model.may_be_low(token) for model in self._projected)
             ]
-            changed = [model.refine(leading) for model in self._projected]
+            changed = [model.refine(tokens) for model in self._projected]
             if not any(changed):
                 break
             fused = self._fuse(base, expert, anti_expert)
@@ -203,7 +217,10 @@ class Trio:
 
     def _fuse(self, base: Logits, expert: Logits, anti_expert: Logits) -> Logits:
         out = self._fused[: len(base)]
-        return fuse(base, expert, anti_expert, self.mix, out)
+        return fuse(self._whole(base, anti_expert), expert, anti_expert, self.mix, out)
+
+    def _whole(self, base: Logits, anti_expert: Logits) -> Logits:
+        return base if self._elsewhere is None else whole_rows(base, anti_expert)
 
     def _eval_one_by_one(self, tokens: Sequence[int] | RoleTokens, rows: int) -> Logits:
         """Several rows of a pair whose rows are made exact one at a time."""
@@ -224,25 +241,37 @@ class Trio:
         self.eval(tokens)
         return Rows(*(rows.copy() for rows in self.rows))
 
-    def _each(self, shares: Sequence[Sequence[int]], rows: int) -> tuple[_Heard, _Heard, _Heard]:
+    def _each(self, shares: Sequence[Sequence[int]], rows: int) -> tuple[Heard, Heard, Heard]:
         """The rows of all three, each model having read its share."""
+        if self._elsewhere is not None:
+            pair, base = at_once(
+                self._elsewhere,
+                lambda: self._each_of_pair(shares, rows),
+                lambda: self._read_by(0, shares[0], rows),
+            )
+            return base, *pair
+        return self._read_by(0, shares[0], rows), *self._each_of_pair(shares, rows)
 
-        def read(place: int) -> _Heard:
-            model, tokens = self.models[place], shares[place]
-            # Noted first: an interrupt after the model has read must still find it to forget.
-            self._read[place].extend(tokens)
-            if model is self.expert and self._ahead:
-                return self._catch_up(tokens, rows)
-            return self._heard(model, tokens, rows)
+    def _each_of_pair(self, shares: Sequence[Sequence[int]], rows: int) -> tuple[Heard, Heard]:
+        def read(place: int) -> Heard:
+            return self._read_by(place, shares[place], rows)
 
         if self._beside is None or self._ahead:
-            return read(0), read(1), read(2)
+            return read(1), read(2)
         work = len(shares[1]), len(shares[2])
-        return read(0), *self._beside.run(work, lambda: read(1), lambda: read(2))
+        return self._beside.run(work, lambda: read(1), lambda: read(2))
 
-    def _heard(self, model: Model, tokens: Sequence[int], rows: int) -> _Heard:
+    def _read_by(self, place: int, tokens: Sequence[int], rows: int) -> Heard:
+        # Noted first: an interrupt after the model has read must still find it to forget.
+        self._read[place].extend(tokens)
+        model = self.models[place]
+        if model is self.expert and self._ahead:
+            return self._catch_up(tokens, rows)
+        return self._heard(model, tokens, rows)
+
+    def _heard(self, model: Model, tokens: Sequence[int], rows: int) -> Heard:
         said = model.eval(tokens, rows)
-        return _Heard(said, said if self.steering.policy == "constant" else own_rows(model, said))
+        return Heard(said, said if self.steering.policy == "constant" else own_rows(model, said))
 
     def read_ahead(self, token: int) -> Logits:
         """Let the expert alone read `token`: the row that follows for it, shape (n_vocab,).
@@ -260,7 +289,7 @@ class Trio:
         row: Logits = heard.rows[-1]
         return row
 
-    def _catch_up(self, tokens: Sequence[int], rows: int) -> _Heard:
+    def _catch_up(self, tokens: Sequence[int], rows: int) -> Heard:
         """The expert's last `rows` rows for `tokens`, with what it has read ahead of them."""
         ahead, known = self._ahead, self._ahead_heard
         self._ahead, self._ahead_heard = [], []
@@ -362,15 +391,15 @@ class Trio:
             raise
 
 
-def _joined(parts: Sequence[_Heard]) -> _Heard:
+def _joined(parts: Sequence[Heard]) -> Heard:
     """A copy of all their rows, in order."""
     rows = np.concatenate([part.rows for part in parts])
     if all(part.own is part.rows for part in parts):
-        return _Heard(rows, rows)
-    return _Heard(rows, np.concatenate([part.own for part in parts]))
+        return Heard(rows, rows)
+    return Heard(rows, np.concatenate([part.own for part in parts]))
 
 
-def _leading(row: Logits) -> list[int]:
+def leading(row: Logits) -> list[int]:
     """The tokens of the largest logits in `row`, shape (n_vocab,), the largest first."""
     near = np.flatnonzero(row >= row.max() - NEAR)
     order = np.argsort(row[near])[::-1][:MOST]

@@ -121,13 +121,14 @@ def read_any(path: str | os.PathLike[str]) -> Header:
         return file.header
 
 
-def read_inside(file: FileIO, path: Path, size: int) -> Header:
+def read_inside(file: FileIO, path: Path, size: int, *, vocab_only: bool = False) -> Header:
     """The validated header of a model of `size` bytes, at the position at which `file` stands.
 
-    `path` is what errors call it. Raises `ModelFileError`, and `OSError`.
+    `path` is what errors call it. `vocab_only` as for `open_model`. Raises `ModelFileError`, and
+    `OSError`.
     """
     header = parse(file, path, size)
-    _check(header)
+    _check(header, vocab_only)
     return header
 
 

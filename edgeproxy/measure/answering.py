@@ -174,5 +174,6 @@ class Answering:
 
 def workers(recipe: Recipe, threads: int | None) -> int:
     """How many systems run at once, so that together they use the processors there are."""
-    threads = threads or default_threads(read(recipe.base.path).n_params)
+    largest = recipe.expert if recipe.base.vocab_only else recipe.base
+    threads = threads or default_threads(read(largest.path).n_params)
     return max(1, processors() // threads)

@@ -147,6 +147,7 @@ def _trio(
     progress(f"reading the headers of {listed.name}")
     found: dict[str, Any] = {"trio": listed.name, "origin": listed.origin, "missing": []}
     found |= {"needs": None, "total": None, "context": None, "fits": None, "problem": None}
+    found["server"] = None
     if listed.recipe is None:
         return found | {"problem": listed.problem or "its manifest is damaged"}
     roles = listed.recipe.roles.values()
@@ -157,6 +158,10 @@ def _trio(
     if missing:
         problem = f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
         return found | {"missing": missing, "problem": problem}
+    server = _server(listed.recipe, progress)
+    if server is not None and server["problem"]:
+        return found | {"server": server, "problem": server["problem"]}
+    found["server"] = server
     try:
         return found | (_needs(listed.recipe, free) if can_estimate else _checked(listed.recipe))
     except OutOfMemoryError as error:
@@ -165,9 +170,20 @@ def _trio(
         return found | {"problem": str(error)}
 
 
+def _server(recipe: Recipe, progress: Callable[[str], None]) -> dict[str, Any] | None:
+    """What the server of a trio's base says of itself; None where the base is here."""
+    if recipe.base.endpoint is None or "base" not in recipe.loaded:
+        return None
+    from edgeproxy.core.cancel import Flag
+    from edgeproxy.session.servers import ask  # few need it, and llama.cpp
+
+    progress(f"asking {recipe.base.endpoint.url}")
+    return ask(recipe.base, Flag())
+
+
 def _checked(recipe: Recipe) -> dict[str, Any]:
     for role in recipe.roles.values():
-        read(role.path)
+        read(role.path, vocab_only=role.vocab_only)
     return {}
 
 
@@ -176,17 +192,19 @@ def _needs(recipe: Recipe, free: Free | None) -> dict[str, Any]:
     from edgeproxy.session.memory_plan import Part, Plan, adapter_bytes
 
     roles = recipe.loaded
-    parts = {path: Part.read(path) for path in {role.path for role in roles.values()}}
+    files = {role.path: role.vocab_only for role in roles.values()}
+    parts = {path: Part.read(path, vocab_only) for path, vocab_only in files.items()}
     plan = Plan(
         {name: parts[role.path] for name, role in roles.items()},
         adapters=adapter_bytes(roles.values()),
+        elsewhere=recipe.base.vocab_only,
     )
     plan.check(free)
     estimate = plan.estimate()
     return {
         "needs": asdict(estimate),
         "total": estimate.total,
-        "context": min(map(plan.context, plan.parts.values())),
+        "context": min(map(plan.context, plan.here.values()), default=None),
         "fits": None if free is None else True,
     }
 

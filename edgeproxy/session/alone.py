@@ -14,6 +14,7 @@ from edgeproxy.decode.steering import Alone, Change, Steering
 from edgeproxy.errors import UsageError
 from edgeproxy.llama import Weights
 from edgeproxy.prompts.formats import Format
+from edgeproxy.remote.model import RemoteModel
 from edgeproxy.session.floor import Floor
 from edgeproxy.session.reading import Reading
 from edgeproxy.session.speaker import GREEDY, SoloSpeaker
@@ -42,6 +43,7 @@ class AloneSpeaker(SoloSpeaker):
     ) -> None:
         self._memory = Remembering(model)
         super().__init__(self._memory, layout, floor, weights, sampling, reading, role)
+        self.remote = model if isinstance(model, RemoteModel) else None
         self.steering = steering
 
     @property

@@ -11,12 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
-from edgeproxy.align import MAX_PATHS, align, doubts, match_pair
+from edgeproxy.align import MAX_PATHS, Aligned, align, doubts, match_pair
 from edgeproxy.core.cancel import Cancel, Flag
 from edgeproxy.core.check import one_of, whole
 from edgeproxy.core.memory_free import free_memory
+from edgeproxy.core.model import Model
 from edgeproxy.core.threads import Crew, Threads
 from edgeproxy.core.vocab import Vocab
 from edgeproxy.decode.drafted import Draft, Drafter
@@ -27,6 +28,7 @@ from edgeproxy.errors import UsageError, VocabularyError
 from edgeproxy.llama import KvType, LlamaModel, Weights, check_kv_type
 from edgeproxy.prompts.formats import Format, make_format
 from edgeproxy.prompts.renderer import Renderer
+from edgeproxy.remote.endpoint import ServerChange
 from edgeproxy.session.alone import AloneSpeaker
 from edgeproxy.session.floor import Floor
 from edgeproxy.session.memory_plan import Part, Plan, adapter_bytes
@@ -34,7 +36,7 @@ from edgeproxy.session.model_files import ModelFiles, Progress
 from edgeproxy.session.reading import Reading, chosen_documents
 from edgeproxy.session.session import Session
 from edgeproxy.session.speaker import SoloSpeaker, TrioSpeaker
-from edgeproxy.trios.find import LoraChoice, Recipe, Role, choose_recipe
+from edgeproxy.trios.find import LoraChoice, Recipe, Role, choose_recipe, on_server
 from edgeproxy.trios.manifest import Readers
 
 SOLO_ROLES = ("base", "expert", "anti_expert", "tuned")
@@ -61,6 +63,7 @@ def load(
     strict: bool = False,
     draft: Draft = "auto",
     solo: Sequence[str] = (),
+    server: ServerChange | None = None,
     force: bool = False,
     progress: Progress | None = None,
     cancel: Cancel | None = None,
@@ -89,6 +92,10 @@ def load(
     `solo` names models that will answer alone too (see `Session.solo`): they are loaded with the
     trio, if there is room for all of them.
 
+    With `server`, or a `url` in the manifest's base, the base is on a server that is asked for its
+    predictions (see `Endpoint`, of whose fields `server` gives some), and the base's file is its
+    tokenizer: a GGUF of which the vocabulary alone is read.
+
     Where the steering leaves the say to the expert or the base alone (see `Steering.alone`), that
     model is all that is loaded: it answers in its own vocabulary, and `strict` and `draft` mean
     nothing.
@@ -96,8 +103,8 @@ def load(
     The pair may have a vocabulary of its own. What it then cannot say is in `Session.doubts`; with
     `strict` it is a `VocabularyError`.
 
-    Raises `UsageError`, `ManifestError`, `ModelFileError`, `VocabularyError`, `OutOfMemoryError` or
-    `EngineError`, each saying what to do; nothing stays in memory then.
+    Raises `UsageError`, `ManifestError`, `ModelFileError`, `VocabularyError`, `OutOfMemoryError`,
+    `RemoteError` or `EngineError`, each saying what to do; nothing stays in memory then.
     """
     recipe = choose_recipe(trio, base, expert, anti_expert, expert_lora, prompts)
     # Checked before seconds are spent on the weights.
@@ -109,6 +116,7 @@ def load(
     }
     recipe = replace(
         recipe,
+        base=on_server(recipe.base, server or {}),
         steering=(steering or recipe.steering).changed(change),
         documents=chosen_documents(recipe.documents, docs, docs_to),
     )
@@ -154,6 +162,7 @@ class _Loading:
             self.kv_type,
             draft != "off",
             adapters,
+            elsewhere=self._is_elsewhere,
             embedding=files.embedding_bytes(recipe.documents),
         )
         memory = plan.estimate()
@@ -168,13 +177,14 @@ class _Loading:
         lost = doubts(base.vocab, matches)
         if strict and lost:
             raise VocabularyError(lost[0])
-        crew = Crew(base.n_params, max(expert.n_params, anti_expert.n_params), self.n_threads)
+        n_pair = max(expert.n_params, anti_expert.n_params)
+        crew = Crew(n_pair if self._is_elsewhere else base.n_params, n_pair, self.n_threads)
         branches = MAX_PATHS if any(m.case == "different" for m in matches) else 0
         floor = Floor(self.cancel)
         # Side by side, and beside the alignment: llama.cpp leaves Python's lock while it works.
         with ThreadPoolExecutor(len(recipe.roles)) as pool:
             of_expert, of_anti, of_base = (
-                pool.submit(self._context, name, recipe.roles[name], floor, threads, n)
+                pool.submit(self._model, name, recipe.roles[name], floor, threads, n)
                 for name, threads, n in (
                     ("expert", crew.pair, branches),
                     ("anti_expert", crew.pair, branches),
@@ -189,13 +199,7 @@ class _Loading:
                 files.progress,
                 self.cancel,
             )
-            trio = Trio(
-                of_base.result(),
-                aligned.expert,
-                aligned.anti_expert,
-                recipe.steering,
-                crew.beside,
-            )
+            trio = self._trio(of_base.result(), aligned, crew)
         speaker = TrioSpeaker(
             trio,
             (
@@ -226,6 +230,19 @@ class _Loading:
             session.solo(name)
         return session
 
+    @property
+    def _is_elsewhere(self) -> bool:
+        return self.recipe.base.endpoint is not None
+
+    def _trio(self, base: Any, aligned: Aligned, crew: Crew) -> Trio:
+        """The three models as one, in the way that the base takes part."""
+        three = base, aligned.expert, aligned.anti_expert, self.recipe.steering, crew.beside
+        if not self._is_elsewhere:
+            return Trio(*three)
+        from edgeproxy.session.servers import trio_over  # few need it
+
+        return trio_over(*three)
+
     def alone(self, role: Alone, solo: Sequence[str]) -> Session:
         """Nothing but this model in memory, answering for the trio. Raises as `load` does."""
         found = self._role(role)
@@ -237,6 +254,7 @@ class _Loading:
             self.kv_type,
             False,
             adapter_bytes([found]),
+            elsewhere=found.vocab_only,
             embedding=self.files.embedding_bytes(self.recipe.documents),
         )
         session = Session(
@@ -278,12 +296,12 @@ class _Loading:
 
     def _one(
         self, crew: Crew, role: str
-    ) -> tuple[LlamaModel, Format, Floor, Weights, Sampling, Reading | None]:
+    ) -> tuple[Model, Format, Floor, Weights, Sampling, Reading | None]:
         """What speaks where one model answers alone, in a context of its own."""
         found = self._role(role)
         held = self.files.held(found)
         part = Part(held.header, held.vocab, 0) if held else Part.of(self.files.check(found))
-        if not self.force:
+        if not self.force and found.endpoint is None:
             plan = Plan({role: part}, self.n_ctx, self.kv_type)
             more = adapter_bytes([found]) if role not in self.recipe.roles else 0
             plan.check_alone(role, part, held is not None, free_memory(), more)
@@ -291,18 +309,22 @@ class _Loading:
             self.files.try_format(role, found)
         weights = self.files.weights(role, found)
         floor = Floor(self.cancel)
-        model = self._context(role, found, floor, crew.alone(weights.n_params))
+        n_params = 0 if found.endpoint else weights.n_params
+        model = self._model(role, found, floor, crew.alone(n_params))
         layout = _format(found, weights, self.files.renderer)
         return model, layout, floor, weights, self._sampling, self._reading(weights.vocab)
 
-    def _context(
+    def _model(
         self,
         name: str,
         role: Role,
         floor: Floor,
         n_threads: int | Threads,
         n_branches: int = 0,
-    ) -> LlamaModel:
+    ) -> Any:
+        """The model of a role: a context of llama.cpp's, or what a server predicts."""
+        if role.endpoint is not None:
+            return self.files.connect(role, self.n_ctx, floor)
         return LlamaModel(
             self.files.weights(name, role),
             n_ctx=self.n_ctx,

@@ -91,9 +91,9 @@ class Part:
         return cls(unloaded.header, unloaded.vocab, unloaded.n_merges)
 
     @classmethod
-    def read(cls, path: Path) -> Part:
-        """The part that the file at `path` will be. Raises `ModelFileError`."""
-        header = read(path)
+    def read(cls, path: Path, vocab_only: bool = False) -> Part:
+        """The part that the file at `path` will be, or its vocabulary. Raises `ModelFileError`."""
+        header = read(path, vocab_only=vocab_only)
         merges = header.metadata.get("tokenizer.ggml.merges", ())
         return cls(header.without_tokenizer_lists(), from_header(header), len(merges))
 
@@ -113,7 +113,7 @@ class Plan:
     `n_ctx` is in tokens; without it each model has its own. Where two roles are of one file, both
     have the same part. `adapters` are the bytes of all LoRA adapters, `embedding` those of the
     documents' embedding model. `alone` are the models that will answer alone too, each in a context
-    of its own.
+    of its own. A base `elsewhere` is on a server: its part is a tokenizer's.
     """
 
     parts: Mapping[str, Part]
@@ -123,6 +123,12 @@ class Plan:
     adapters: int = 0
     alone: Mapping[str, Part] = field(default_factory=lambda: MappingProxyType({}))
     embedding: int = 0
+    elsewhere: bool = False
+
+    @property
+    def here(self) -> Mapping[str, Part]:
+        """The parts whose models are on this machine."""
+        return {r: part for r, part in self.parts.items() if not (self.elsewhere and r == "base")}
 
     def context(self, part: Part) -> int:
         """How many tokens the context of `part` holds."""
@@ -148,11 +154,12 @@ class Plan:
         """The bytes of each part. Raises `UsageError` where a model cannot have this KV type."""
         parts = (*self.parts.values(), *self.alone.values())
         distinct = {part.header.path: part for part in parts}.values()
+        here = {p.header.path: p for p in (*self.here.values(), *self.alone.values())}.values()
         projected = self._is_projected
         # Drafts are half as long as they may be; a pair with its own tokens looks along paths.
         drafted = 1 + (LONGEST // 2 if self.drafts and not projected else 0)
         kv = compute = rows = 0
-        for role, part in self.parts.items():
+        for role, part in self.here.items():
             branches = MAX_PATHS if projected and role != "base" else 0
             n_rows = 1 + MAX_PATHS if branches else 1 if role == "expert" else drafted
             found = self._context_bytes(part, n_rows, branches)
@@ -163,7 +170,7 @@ class Plan:
             # The expert's as it ran ahead, stacked, those before them, and fused; some of one row.
             rows += (4 * drafted + 4) * len(self.parts["base"].vocab) * _FLOAT
         return Estimate(
-            weights=sum(weights_bytes(part.header) for part in distinct)
+            weights=sum(weights_bytes(part.header) for part in here)
             + self.adapters
             + self.embedding,
             kv=kv,
@@ -203,7 +210,7 @@ class Plan:
     def doubts(self) -> list[str]:
         """A sentence for each model whose context is longer than what it was trained with."""
         found = []
-        for role, part in self.parts.items():
+        for role, part in self.here.items():
             trained = part.header.integer(f"{part.header.architecture}.context_length")
             if self.context(part) > trained:
                 found.append(
@@ -235,7 +242,7 @@ class Plan:
 
     def _remedies(self, free: int, estimate: Estimate) -> str:
         found = []
-        context = max(map(self.context, self.parts.values()))
+        context = max(map(self.context, self.here.values()))
         if fitting := self._largest_context(free, context):
             found.append(f"take a context of {fitting:,} tokens (--ctx {fitting})")
         if self.kv_type != "q8_0":

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from edgeproxy.core.cancel import Cancel
 from edgeproxy.core.vocab import Vocab
@@ -23,6 +23,7 @@ from edgeproxy.trios.missing import check_here
 
 if TYPE_CHECKING:
     from edgeproxy.documents.passage_finder import PassageFinder
+    from edgeproxy.remote.model import RemoteModel
 
 Progress = Callable[[str, float], None]
 """Called with a role's name and the share of its file that has been loaded, 0 to 1.
@@ -31,25 +32,41 @@ Or, at the end, with `align.ALIGNING` and the share of that.
 """
 
 
+class _Key(NamedTuple):
+    """A file, and whether its vocabulary alone is loaded."""
+
+    path: Path
+    vocab_only: bool
+
+
+def _key(role: Role) -> _Key:
+    return _Key(role.path, role.vocab_only)
+
+
 class ModelFiles:
     """Loads what is asked for the first time; `progress` and `cancel` as for `Weights`."""
 
     def __init__(self, progress: Progress | None, cancel: Cancel) -> None:
         self.progress = progress
         self._cancel = cancel
-        self._unloaded: dict[Path, Unloaded] = {}
-        self._weights: dict[Path, Weights] = {}
+        self._unloaded: dict[_Key, Unloaded] = {}
+        self._weights: dict[_Key, Weights] = {}
         self._adapters: dict[tuple[Path, Lora], Adapter] = {}
+        self._remote: list[RemoteModel] = []
         self._passages: PassageFinder | None = None
         self._reading: Reading | None = None
         self.renderer = Renderer()
 
     def check(self, role: Role) -> Unloaded:
-        """The file of `role`, opened and validated, to be loaded later. Raises `ModelFileError`."""
-        if role.path not in self._unloaded:
+        """The file of `role`, opened and validated, to be loaded later. Raises `ModelFileError`.
+
+        Of a model on a server the file is a tokenizer, and no weights are looked for in it.
+        """
+        key = _key(role)
+        if key not in self._unloaded:
             check_here(role, *role.applied)
-            self._unloaded[role.path] = Unloaded(role.path)
-        return self._unloaded[role.path]
+            self._unloaded[key] = Unloaded(role.path, vocab_only=key.vocab_only)
+        return self._unloaded[key]
 
     def try_format(self, name: str, role: Role) -> None:
         """Lay out conversations for the role called `name`, before its weights are read.
@@ -64,18 +81,31 @@ class ModelFiles:
 
     def held(self, role: Role) -> Weights | None:
         """The weights of `role` where they are in memory already."""
-        return self._weights.get(role.path)
+        return self._weights.get(_key(role))
 
     def weights(self, name: str, role: Role) -> Weights:
         """The weights of the role called `name`; two roles that name one file share them."""
-        if role.path not in self._weights:
+        key = _key(role)
+        if key not in self._weights:
             report = self.progress
-            self._weights[role.path] = Weights(
-                self._unloaded.pop(role.path, role.path),
+            self._weights[key] = Weights(
+                self._unloaded.pop(key, role.path),
                 progress=None if report is None else lambda share: report(name, share),
                 cancel=self._cancel,
+                vocab_only=key.vocab_only,
             )
-        return self._weights[role.path]
+        return self._weights[key]
+
+    def connect(self, role: Role, n_ctx: int | None, cancel: Cancel) -> RemoteModel:
+        """The model of `role`, which is on a server, in a context of at most `n_ctx` tokens.
+
+        Raises `RemoteError`, and `UsageError` for a key that is not there.
+        """
+        from edgeproxy.session.servers import connected  # few need it, and HTTP
+
+        model = connected(role, self.weights("base", role).vocab, n_ctx, cancel)
+        self._remote.append(model)
+        return model
 
     def adapters(self, name: str, role: Role) -> list[Adapter]:
         """What is added to the weights of the role called `name`: adapters that change anything."""
@@ -123,6 +153,9 @@ class ModelFiles:
         self.renderer.close()
         if self._passages is not None:
             self._passages.close()
+        for model in self._remote:
+            model.close()
+        self._remote.clear()
         self._adapters.clear()
         for held in (self._unloaded, self._weights):
             for file in held.values():

@@ -24,9 +24,12 @@ from edgeproxy.decode.trio import RoleTokens, Trio
 from edgeproxy.errors import UsageError
 from edgeproxy.llama import Weights
 from edgeproxy.prompts.formats import Format, Message, encode
+from edgeproxy.remote.model import RemoteModel
+from edgeproxy.remote.spent import Spent
 from edgeproxy.session.floor import Floor
 from edgeproxy.session.messages import Messages, as_messages, as_stops
 from edgeproxy.session.reading import NOTHING, Read, Reading, chosen_readers
+from edgeproxy.session.servers import check_asked, draws_of
 from edgeproxy.session.turn import Asked, Ended, Recorder, Turn
 from edgeproxy.trios.manifest import Readers
 
@@ -61,6 +64,8 @@ class Speaker(ABC, Generic[Prompt]):
         self._endings = endings
         self._weights = weights
         self._decode = decode
+        self.remote: RemoteModel | None = None
+        """The model among its own that is on a server."""
 
     def reply(
         self,
@@ -92,6 +97,8 @@ class Speaker(ABC, Generic[Prompt]):
         )
         if not isinstance(asked.sampling, Sampling):
             raise UsageError(f"sampling must be a Sampling, not {sampling!r}")
+        if self.remote is not None:
+            check_asked(self.remote, asked.sampling, asked.steering, asked.record)
         self._check(asked)
         return Turn(self._who(asked), asked, wait, ended)
 
@@ -110,6 +117,9 @@ class Speaker(ABC, Generic[Prompt]):
             yield Piece("", None, None, "cancelled")
             return
         self._prepare(asked)
+        draws_itself = self.remote is not None and self.remote.way == "bias"
+        if self.remote is not None and draws_itself:
+            self.remote.draws = draws_of(asked.sampling)
         if self.reading is not None:
             record.read = self.reading.read(asked.messages, asked.readers)
         prompt = self.encode(asked.messages, record.read)
@@ -126,6 +136,7 @@ class Speaker(ABC, Generic[Prompt]):
                 endings=self._endings,
                 stops=asked.stops,
                 cancel=cancel,
+                has_rows=not draws_itself,
             )
 
     def score(
@@ -136,6 +147,11 @@ class Speaker(ABC, Generic[Prompt]):
         By the rows that a reply is drawn from, steered as asked, at temperature 1; neither the mask
         nor the sampler drops a token. The models must be its own. Raises as `Model.eval` does.
         """
+        if self.remote is not None and self.remote.way == "bias":
+            raise UsageError(
+                "a base that draws its own tokens (the way bias) does not say how likely they are; "
+                "choose the way rows"
+            )
         steering = asked.steering
         if steering is not None:
             asked = asked._replace(steering=replace(steering, plausibility=0.0))
@@ -146,6 +162,11 @@ class Speaker(ABC, Generic[Prompt]):
     def spans(self, said: Sequence[int]) -> list[tuple[int, int]]:
         """Of each token of a reply the characters of its text that it is of, [start, end)."""
         return spans(b"" if t in self._endings else self._vocab.piece(t) for t in said)
+
+    @property
+    def spent(self) -> Spent | None:
+        """What asking a server has cost so far; None where all models are here."""
+        return None if self.remote is None else self.remote.server.spent
 
     @property
     @abstractmethod
@@ -218,6 +239,7 @@ class TrioSpeaker(Speaker[RoleTokens]):
         super().__init__(trio, trio.vocab, endings, floor, weights, drafter, sampling, reading)
         self.trio = trio
         self.drafter = drafter
+        self.remote = trio.base if isinstance(trio.base, RemoteModel) else None
         self._formats = formats
         self._vocabs = vocabs
         self.steering = trio.steering
@@ -314,6 +336,7 @@ class SoloSpeaker(Speaker[Sequence[int]]):
             model, model.vocab, endings, floor, weights, sampling=sampling, reading=reading
         )
         self.role = role
+        self.remote = model if isinstance(model, RemoteModel) else None
         self._solo = model
         self._layout = layout
 

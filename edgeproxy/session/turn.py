@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -23,6 +24,7 @@ from edgeproxy.decode.steering import Steering
 from edgeproxy.decode.trio import Trio
 from edgeproxy.errors import Cancelled, UsageError
 from edgeproxy.prompts.formats import Message
+from edgeproxy.remote.spent import Spent
 from edgeproxy.session.floor import Floor, Holder
 from edgeproxy.session.reading import NOTHING, Read
 from edgeproxy.trios.manifest import Readers
@@ -63,7 +65,7 @@ class Stats:
     """What a reply took: seconds to its first token and in all, and how it was drafted.
 
     `pair` is what reading it has cost a pair with a tokenizer of its own; `drafted` is None where
-    nothing drafts.
+    nothing drafts. `spent` is what asking a base on a server has cost; None where it is here.
     """
 
     tokens: int = 0
@@ -71,6 +73,7 @@ class Stats:
     seconds: float = 0.0
     drafted: Drafted | None = None
     pair: Cost | None = None
+    spent: Spent | None = None
 
     @property
     def tokens_per_second(self) -> float | None:
@@ -123,6 +126,9 @@ class Speaks(Protocol):
 
     @property
     def cost(self) -> Cost | None: ...  # noqa: D102 - as Speaker's
+
+    @property
+    def spent(self) -> Spent | None: ...  # noqa: D102 - as Speaker's
 
     def begin(self, asked: Asked, cancel: Cancel, record: Recorder) -> Iterator[Piece]: ...  # noqa: D102
 
@@ -184,6 +190,8 @@ class Turn(Holder):
         self._started = self._first = self._last = 0.0
         self._drafted: Drafted | None = None
         self._cost: Cost | None = None
+        self._spent_before: Spent | None = None
+        self._spent: Spent | None = None
 
     def __iter__(self) -> Turn:
         return self
@@ -211,6 +219,7 @@ class Turn(Holder):
     def _step(self) -> Piece:
         if self._pieces is None:
             self._started = self._first = self._last = time.perf_counter()
+            self._spent_before = copy(self._speaker.spent)
             self._pieces = self._speaker.begin(self.asked, self._wish, self._record)
         piece = next(self._pieces)
         if piece.token is not None:
@@ -244,6 +253,7 @@ class Turn(Holder):
             self._last - self._started,
             self._drafted if self._is_over else self._of_drafts(),
             self._cost if self._is_over else self._speaker.cost,
+            self._spent if self._is_over else self._of_server(),
         )
 
     @property
@@ -298,6 +308,7 @@ class Turn(Holder):
             return
         self._is_over = True
         self._drafted, self._cost = self._of_drafts(), self._speaker.cost
+        self._spent = self._of_server()
         pieces, self._pieces = self._pieces, None
         try:
             if pieces is not None:
@@ -310,6 +321,10 @@ class Turn(Holder):
     def _of_drafts(self) -> Drafted | None:
         drafted = self._speaker.drafted
         return None if drafted is None else replace(drafted)
+
+    def _of_server(self) -> Spent | None:
+        now, before = self._speaker.spent, self._spent_before
+        return None if now is None or before is None else now.since(before)
 
     def __enter__(self) -> Turn:
         return self

@@ -76,7 +76,7 @@ def add_trio(
     check_name(recipe.name, store, replacing)
     headers: dict[Path, Header] = {}
     for role in recipe.roles.values():
-        header = headers.setdefault(role.path, read(role.path))
+        header = headers.setdefault(role.path, read(role.path, vocab_only=role.vocab_only))
         for lora in role.loras:
             open_adapter(lora.path, header).close()
     by_role = {name: headers[role.path] for name, role in recipe.roles.items()}

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from edgeproxy.errors import ManifestError, StoreError, UsageError
 from edgeproxy.gguf import check_scale
 from edgeproxy.prompts.formats import FILE_OR_PLAIN
+from edgeproxy.remote.endpoint import Endpoint, ServerChange
 from edgeproxy.trios.manifest import MANIFEST, ROLES, Lora, Recipe, Role, read_pullable, read_recipe
 from edgeproxy.trios.manifest.recipe import is_adapter_name
 from edgeproxy.trios.store import Store
@@ -24,6 +27,7 @@ __all__ = [
     "find_pullable",
     "find_recipe",
     "loras_of",
+    "on_server",
     "pullable_names",
     "read_recipe",
     "recipe_of_files",
@@ -183,6 +187,23 @@ def _of_files_and_trio(
     if loras:
         roles["expert"] = roles["anti_expert"].with_loras(loras, roles["expert"].prompt)
     return recipe.with_roles(roles)
+
+
+def on_server(base: Role, change: ServerChange) -> Role:
+    """`base` on a server, with these settings of its endpoint; as it is where there are none.
+
+    Raises `UsageError` for impossible settings, and for some of a server that nobody named.
+    """
+    given: dict[str, Any] = {key: value for key, value in change.items() if value is not None}
+    if not given:
+        return base
+    if base.endpoint is None and "url" not in given:
+        raise UsageError(
+            f"{' and '.join(sorted(given))} are said of a server, and the base is a file; name the "
+            "server too (--base-url)"
+        )
+    endpoint = replace(base.endpoint, **given) if base.endpoint else Endpoint(**given)
+    return replace(base, endpoint=endpoint)
 
 
 def recipe_of_files(

@@ -179,8 +179,8 @@ def test_names_that_cannot_be(files: Path, verb: Verbs) -> None:
 
 def test_ctrl_c_installs_nothing(files: Path, verb: Verbs, monkeypatch: pytest.MonkeyPatch) -> None:
     class Pressed(progress.Working):
-        def __init__(self) -> None:
-            super().__init__()
+        def __init__(self, patience: float) -> None:
+            super().__init__(patience)
             self.stop.set()
 
     monkeypatch.setattr(progress, "Working", Pressed)

@@ -145,7 +145,7 @@ def downloads(monkeypatch: pytest.MonkeyPatch, *archives: Path | NotHadError) ->
             raise archive
         return Path(shutil.copy(archive, folder))
 
-    monkeypatch.setattr(real, "_download", download)
+    monkeypatch.setattr(real, "download", download)
     return asked
 
 

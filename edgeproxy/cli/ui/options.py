@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from edgeproxy.decode.sample import Sampling
     from edgeproxy.decode.steering import Change, Policy
     from edgeproxy.llama import KvType
+    from edgeproxy.remote.endpoint import ServerChange
+    from edgeproxy.remote.predicts import Way
     from edgeproxy.trios.manifest import Readers
 
 DEFAULT_TRIO = "factbook"
@@ -46,6 +48,14 @@ class Models:
     policy: Policy | None = None
     docs: str | None = None
     docs_to: Readers | None = None
+    base_url: str | None = None
+    base_model: str | None = None
+    base_way: Way | None = None
+    base_logprobs: int | None = None
+    base_context: int | None = None
+    base_key_env: str | None = None
+    base_key_file: Path | None = None
+    allow_http: bool = False
     ctx: int | None = None
     threads: int | None = None
     kv: KvType = "f16"
@@ -59,6 +69,20 @@ class Models:
         """The trio asked for: the one that ships where no file was given either."""
         files = (self.base, self.expert, self.anti_expert, *self.expert_lora)
         return DEFAULT_TRIO if self.trio is None and not any(files) else self.trio
+
+    @property
+    def server(self) -> ServerChange:
+        """What was asked of the base's server, besides the manifest's."""
+        return {
+            "url": self.base_url,
+            "model": self.base_model,
+            "way": self.base_way,
+            "logprobs": self.base_logprobs,
+            "context": self.base_context,
+            "key_env": self.base_key_env,
+            "key_file": self.base_key_file,
+            "allow_http": self.allow_http or None,
+        }
 
     @property
     def steering(self) -> Change:
@@ -210,6 +234,42 @@ _DOCS = (
 )
 """What the models of a trio read; the manifest may say that too."""
 
+_SERVER = (
+    click.option(
+        "--base-url",
+        metavar="URL",
+        help="Ask a server for the base's predictions, such as http://127.0.0.1:8080; --base is "
+        "then the GGUF of its tokenizer.",
+    ),
+    click.option(
+        "--base-model", metavar="NAME", help="The server's model, where it serves several."
+    ),
+    click.option(
+        "--base-way",
+        type=click.Choice(("rows", "bias", "top-k")),
+        help="Fuse the server's log-probabilities here (rows, top-k), or have it add the pair's "
+        "bias and draw (bias). [default: what the server can do]",
+    ),
+    click.option(
+        "--base-logprobs",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Log-probabilities to ask for, a token.",
+    ),
+    click.option(
+        "--base-context",
+        type=click.IntRange(min=2),
+        metavar="N",
+        help="The server's context in tokens, where it does not say.",
+    ),
+    click.option(
+        "--base-key-env", metavar="NAME", help="Environment variable that holds the server's key."
+    ),
+    click.option("--base-key-file", type=_PATH, help="File that holds the server's key."),
+    click.option("--allow-http", is_flag=True, help="Talk to another machine without encryption."),
+)
+"""Where the base is, if not here; the manifest may say that too."""
+
 _LOADING = (
     click.option("--ctx", type=click.IntRange(1, 1 << 20), metavar="N", help="Context in tokens."),
     click.option(
@@ -298,12 +358,12 @@ def model_options(*, trio_flag: bool = True, steering: bool = True) -> Callable[
     """
     chosen = (_TRIO, *_FILES) if trio_flag else ()
     answering = (*_ANSWERING, *_DOCS) if steering else _DOCS[:1]
-    return _gather("models", Models, (*chosen, *answering, *_LOADING))
+    return _gather("models", Models, (*chosen, *answering, *_SERVER, *_LOADING))
 
 
 def files_options() -> Callable[[Command], Command]:
     """Give a verb the flags that a trio of files is made with; it is called with `models`."""
-    return _gather("models", Models, (*_FILES, *_ANSWERING, *_DOCS))
+    return _gather("models", Models, (*_FILES, *_ANSWERING, *_DOCS, *_SERVER))
 
 
 def reply_options(max_tokens: int) -> Callable[[Command], Command]:

@@ -25,10 +25,27 @@ def stats_line(session: Session, turn: Turn, load_seconds: float, more: Sequence
         parts.append(f"first token after {stats.first_seconds:.2f} s")
     parts += [f"loaded in {load_seconds:.2f} s", *more, *peak_in_words()]
     if session.alone or session.steering.alone == "expert":
-        return ", ".join([*parts, steering_in_words(session.steering)])
+        return ", ".join([*parts, steering_in_words(session.steering), *of_server(session, turn)])
     parts += [pair_in_words(session, [stats.pair]), drafts_in_words(session, turn)]
     parts.append(threads_in_words(session))
-    return ", ".join(parts)
+    return ", ".join(parts + of_server(session, turn))
+
+
+def of_server(session: Session, turn: Turn) -> list[str]:
+    """What is to be said of a base on a server; nothing of one that is here."""
+    model, spent = session.speaker.remote, turn.stats.spent
+    if model is None or spent is None:
+        return []
+    from edgeproxy.cli.ui import serving
+    from edgeproxy.decode.biased import BiasedTrio
+
+    said: list[str | None] = [serving.server_in_words(model)]
+    if session.alone is None and isinstance(session.trio, BiasedTrio):
+        said.append(serving.sent_in_words(session.trio.sent))
+    elif session.alone is None and model.is_partial:
+        said.append(serving.coverage_in_words(session.trio.coverage))
+    said.append(serving.spent_in_words(spent, turn.stats.tokens))
+    return [words for words in said if words is not None]
 
 
 ALONE: Mapping[Alone, str] = MappingProxyType(
@@ -75,6 +92,15 @@ def threads_in_words(session: Session) -> str:
     crew = session.crew
     words = f"threads: {crew.base.choice.best} for the base, {crew.pair.choice.best} for the pair"
     return words + (", both at once" if crew.beside is not None and crew.beside.choice.best else "")
+
+
+def spent_by(session: Session) -> list[str]:
+    """What a session has asked of a server; nothing where all models are here."""
+    if session.spent is None:
+        return []
+    from edgeproxy.cli.ui.serving import spent_in_words
+
+    return [spent_in_words(session.spent, 0)]
 
 
 _CASES = ("same", "padded", "permuted", "different")

@@ -6,6 +6,7 @@ May touch: the bundle, read only.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -85,7 +86,9 @@ def check_models(bundle: Bundle, trios: Iterable[BundledTrio]) -> None:
     for trio in trios:
         for role in trio.recipe.roles.values():
             if role.sha256 not in headers:
-                headers[role.sha256] = checked(role.sha256, read_inside)
+                headers[role.sha256] = checked(
+                    role.sha256, partial(read_inside, vocab_only=role.vocab_only)
+                )
             for lora in role.loras:
                 checked(lora.sha256, read_adapter_inside, headers[role.sha256])
 

@@ -21,6 +21,7 @@ from edgeproxy.errors import ManifestError, UsageError
 from edgeproxy.files import open_regular
 from edgeproxy.gguf import check_scale
 from edgeproxy.prompts.formats import check_format_name
+from edgeproxy.remote.endpoint import KEY_PREFIX, Endpoint
 from edgeproxy.trios.known_files import KnownFiles
 from edgeproxy.trios.manifest.fitted import read_fitted
 from edgeproxy.trios.manifest.recipe import (
@@ -57,6 +58,10 @@ FILE_KEYS = ("file", "size", "sha256", "repo", "revision", "licence", "approxima
 ROLE_KEYS = (*FILE_KEYS, "prompt", "architecture", "vocabulary", "blocks")
 LORA_KEYS = (*FILE_KEYS, "scale", "name")
 EXPERTS_KEYS = (*FILE_KEYS, "weight", "name")
+SERVER_KEYS = (
+    *("url", "model", "protocol", "way", "logprobs", "context"),
+    *("key_env", "price_in", "price_out"),
+)
 ADAPTED_KEYS = ("lora", "prompt")
 MEMORY_KEYS = ("bytes", "context")
 DOCUMENTS_KEYS = ("index", "to", "count", "tokens")
@@ -119,7 +124,7 @@ def parse_recipe(data: bytes, path: Path, place: Place) -> Recipe:
     except (ValueError, RecursionError) as error:
         raise ManifestError(f"{path}: this is not valid TOML ({error})") from None
     table = Table(path, "", content)
-    base, anti_expert = (_role(table.table(name), place) for name in ("base", "anti_expert"))
+    base, anti_expert = _base(table.table("base"), place), _role(table.table("anti_expert"), place)
     expert = _expert(table, place, anti_expert)
     recipe = Recipe(
         name=table.string("name"),
@@ -189,6 +194,43 @@ def _lora(table: Table, place: Place, weight: str, keys: tuple[str, ...]) -> Lor
     scale = table.number(weight, 1.0, check_scale)
     table.refuse_others(keys)
     return Lora(scale=scale, name=name or "", **_file(table, place))
+
+
+def _base(table: Table, place: Place) -> Role:
+    """The base of a manifest: a model's file, or a server and the file of its tokenizer."""
+    if "url" not in table:
+        return _role(table, place)
+    if "file" in table:
+        table.fail("file is of no use beside url: the model is on a server; give its tokenizer")
+    table.string("tokenizer")
+    asked = {key: value for key, value in table.content.items() if key in SERVER_KEYS}
+    rest = {key: value for key, value in table.content.items() if key not in SERVER_KEYS}
+    rest["file"] = rest.pop("tokenizer")
+    role = _role(replace(table, content=rest), place)
+    return replace(role, endpoint=_endpoint(replace(table, content=asked)))
+
+
+def _endpoint(table: Table) -> Endpoint:
+    key_env = table.match(
+        "key_env",
+        rf"{KEY_PREFIX}\w{{1,64}}",
+        f"an environment variable whose name begins with {KEY_PREFIX}, so that no manifest sends "
+        "another program's key; any can be named with --base-key-env",
+    )
+    try:
+        return Endpoint(
+            url=table.string("url"),
+            model=table.string("model", ""),
+            protocol=cast(Any, table.string("protocol", "")) or None,
+            way=cast(Any, table.string("way", "")) or None,
+            logprobs=table.count("logprobs"),
+            context=table.count("context", "a number of tokens"),
+            key_env=key_env,
+            price_in=table.number("price_in", 0.0, float),
+            price_out=table.number("price_out", 0.0, float),
+        )
+    except UsageError as error:
+        table.fail(str(error))
 
 
 def _role(table: Table, place: Place) -> Role:

@@ -11,6 +11,7 @@ from typing import Literal, get_args
 from edgeproxy.decode.steering import PAPER, Steering
 from edgeproxy.errors import UsageError
 from edgeproxy.prompts.formats import check_format_name
+from edgeproxy.remote.endpoint import Endpoint
 from edgeproxy.trios.manifest.fitted import Fitted
 
 MANIFEST = "trio.toml"
@@ -92,6 +93,9 @@ class Role:
     exact; `approximate_size` is what is known where it is not. `architecture`, `vocabulary` (tokens
     in the file) and `blocks` are what the file's header has to say.
 
+    With an `endpoint` the model is on a server, and the file is its tokenizer: a GGUF of which the
+    vocabulary alone is read.
+
     With `loras` the model is that change of the weights in its file, which is another role's: the
     anti-expert's for an expert, the base's for a tuned base. Each matrix W of the file becomes
 
@@ -113,6 +117,12 @@ class Role:
     vocabulary: int | None = None
     blocks: int | None = None
     loras: tuple[Lora, ...] = ()
+    endpoint: Endpoint | None = None
+
+    @property
+    def vocab_only(self) -> bool:
+        """Whether its file is only asked for a vocabulary, as that of a model on a server is."""
+        return self.endpoint is not None
 
     @property
     def file_name(self) -> str:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 
+from edgeproxy.remote.endpoint import KEY_PREFIX, Endpoint
 from edgeproxy.trios.manifest.fitted import as_table
 from edgeproxy.trios.manifest.recipe import Lora, Recipe, Role
 
@@ -48,11 +49,31 @@ def _role(role: Role) -> dict[str, object]:
         return {"lora": _lora(role.loras[0], "scale"), "prompt": role.prompt}
     if role.loras:  # they have tables of their own
         return {"prompt": role.prompt}
-    return _file(role) | {
+    file = _file(role) if role.endpoint is None else _server(role, role.endpoint)
+    return file | {
         "architecture": role.architecture,
         "vocabulary": role.vocabulary,
         "blocks": role.blocks,
         "prompt": role.prompt,
+    }
+
+
+def _server(role: Role, endpoint: Endpoint) -> dict[str, object]:
+    """A server, and the file of its tokenizer in the place of the model's."""
+    file = _file(role)
+    return {
+        "url": endpoint.url,
+        "model": endpoint.model,
+        "protocol": endpoint.protocol,
+        "way": endpoint.way,
+        "logprobs": endpoint.logprobs,
+        "context": endpoint.context,
+        # One of another name was given by a person here, and is for him to give again.
+        "key_env": endpoint.key_env if (endpoint.key_env or "").startswith(KEY_PREFIX) else None,
+        "price_in": endpoint.price_in or None,
+        "price_out": endpoint.price_out or None,
+        "tokenizer": file.pop("file"),
+        **file,
     }
 
 

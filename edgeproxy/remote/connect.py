@@ -1,0 +1,222 @@
+"""Connecting to a base on a server: what it is, what it can do, and which way it takes part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from edgeproxy.core.cancel import Cancel
+from edgeproxy.core.vocab import Vocab
+from edgeproxy.errors import RemoteError, RemoteRefusedError, UsageError
+from edgeproxy.remote.endpoint import Endpoint
+from edgeproxy.remote.llama_server import LlamaServer
+from edgeproxy.remote.openai import LARGEST_BIAS, MOST_BIASED, OpenAI, find
+from edgeproxy.remote.predicts import Draws, Offer, Predicts, Way
+from edgeproxy.remote.speaking import Http
+from edgeproxy.remote.spent import Spent
+
+USUAL_LOGPROBS = 200
+"""So many log-probabilities of a row are asked for, where nobody asks for another number."""
+
+_OFFERED = (1000, 100, 20, 5)
+"""Numbers of log-probabilities that servers allow, tried in this order."""
+
+_TEXT = "The quick brown fox jumps over 12 lazy dogs: "
+"""What is tokenised at the server and here, to see whether both have the same tokenizer."""
+
+_BIASED_BY = 100.0
+
+
+class Connected(NamedTuple):
+    """A server, the way in which it takes part, and how many log-probabilities it is asked for."""
+
+    server: Predicts
+    way: Way
+    k: int
+
+
+def connect(
+    endpoint: Endpoint, http: Http, vocab: Vocab, cancel: Cancel | None = None
+) -> Connected:
+    """Find out what the server at `http` can do, and choose how it takes part.
+
+    `vocab` is that of its model, with a tokenizer. Raises `RemoteError`, `UsageError` for a way
+    that the server cannot go, `Cancelled`.
+    """
+    try:
+        return _Probe(endpoint, http, vocab, cancel).connected()
+    except BaseException:
+        http.close()
+        raise
+
+
+@dataclass(frozen=True)
+class _Probe:
+    endpoint: Endpoint
+    http: Http
+    vocab: Vocab
+    cancel: Cancel | None
+
+    def connected(self) -> Connected:
+        server = self._llama_server() or self._openai()
+        way = self._way(server.offer)
+        return Connected(server, way, self._k(server.offer))
+
+    @property
+    def _spent(self) -> Spent:
+        return Spent(price_in=self.endpoint.price_in, price_out=self.endpoint.price_out)
+
+    def _llama_server(self) -> Predicts | None:
+        if self.endpoint.protocol == "openai":
+            return None
+        try:
+            offer = LlamaServer.find(self.http, self.cancel)
+        except RemoteRefusedError as error:
+            # It has no such path, or keeps it from this key: another server, or one that is wrong.
+            if self.endpoint.protocol or error.status in (401, 403):
+                raise
+            offer = None
+        if offer is None:
+            if self.endpoint.protocol:
+                raise RemoteError(
+                    str(self.http.address), "this is no llama-server; leave its protocol out"
+                )
+            return None
+        self._compare_tokens("/tokenize", {"content": _TEXT}, "tokens")
+        return LlamaServer(self.http, self.vocab, offer, self._spent)
+
+    def _openai(self) -> Predicts:
+        software, model, n_ctx = find(self.http, self.endpoint.model, self.cancel)
+        n_ctx = self.endpoint.context or n_ctx
+        if n_ctx is None:
+            raise UsageError(
+                f"{self.http.address} does not say how many tokens its context has; say it: "
+                "--base-context, or context in the manifest's [base]"
+            )
+        offer = Offer(software, model, n_ctx, 0, rows_at_once=False, takes_bias=False)
+        is_vllm = software == "vLLM"
+        if is_vllm:
+            self._compare_tokens("/tokenize", {"model": model, "prompt": _TEXT}, "tokens")
+        prompt = self.vocab.encode(_TEXT, first=True)
+        if self.vocab.add_bos and self.vocab.bos is not None:
+            prompt = [self.vocab.bos, *prompt]
+        most = self._most_logprobs(offer, prompt)
+        server = self._speaking(replace(offer, most_logprobs=most))
+        # Several prompts in one request: where that is refused, they are asked one by one.
+        many = (
+            self._can(
+                lambda: self._speaking(replace(offer, most_logprobs=most, rows_at_once=True)).rows(
+                    [*prompt, prompt[-1]], 2, 1, self.cancel
+                )
+            )
+            if most
+            else False
+        )
+        takes_bias = self._takes_bias(server, prompt)
+        return self._speaking(
+            replace(
+                offer,
+                most_logprobs=most,
+                rows_at_once=many,
+                takes_bias=takes_bias,
+                most_biased=None if is_vllm else MOST_BIASED,
+                largest_bias=LARGEST_BIAS,
+            )
+        )
+
+    def _speaking(self, offer: Offer) -> OpenAI:
+        return OpenAI(self.http, self.vocab, offer, self._spent)
+
+    def _most_logprobs(self, offer: Offer, prompt: list[int]) -> int:
+        """How many log-probabilities the server gives; 0 for none."""
+        wanted = self.endpoint.logprobs or USUAL_LOGPROBS
+        for k in (wanted, *(n for n in _OFFERED if n < wanted)):
+            server = self._speaking(replace(offer, most_logprobs=k))
+            try:
+                return min(k, len(server.rows(prompt, 1, k, self.cancel)[0].tokens))
+            except RemoteRefusedError as error:
+                if error.status in (401, 403, 404):
+                    raise
+            except RemoteError:
+                return 0
+        return 0
+
+    def _takes_bias(self, server: Predicts, prompt: list[int]) -> bool:
+        """Whether a large bias makes the server draw a token that it would not draw."""
+        token = next(
+            (t for t in range(len(self.vocab) // 2, len(self.vocab)) if self._is_plain(t)), None
+        )
+        if token is None:
+            return False
+        return self._can(
+            lambda: server.draw(prompt, {token: _BIASED_BY}, Draws(), self.cancel).token == token
+        )
+
+    def _is_plain(self, token: int) -> bool:
+        text = self.vocab.texts[token]
+        return len(text) > 3 and text.isalpha()
+
+    def _can(self, asked: Callable[[], object]) -> bool:
+        """Whether the server does this; what it refuses or garbles it cannot do."""
+        try:
+            return bool(asked())
+        except RemoteRefusedError as error:
+            if error.status in (401, 403, 404):
+                raise
+            return False
+        except RemoteError as error:
+            if error.status >= 500 or not error.status:
+                return False
+            raise
+
+    def _compare_tokens(self, path: str, body: dict[str, object], name: str) -> None:
+        """Tokenise a text there and here. Raises `RemoteError` where that differs."""
+        try:
+            answer = self.http.post(path, body, self.cancel)
+        except RemoteRefusedError as error:
+            if error.status in (401, 403):
+                raise
+            return  # it has no such path; each row's tokens are compared anyway
+        told = answer.get(name) if isinstance(answer, dict) else None
+        if not isinstance(told, list):
+            return
+        here = self.vocab.encode(_TEXT, first=True)
+        there = told[1:] if told[:1] == [self.vocab.bos] else told
+        if there != here:
+            raise RemoteError(
+                str(self.http.address),
+                f"it makes other tokens of a text than {self._tokenizer}: give the tokenizer of "
+                "the model that it serves",
+            )
+
+    @property
+    def _tokenizer(self) -> str:
+        return "the tokenizer that was given for it"
+
+    def _k(self, offer: Offer) -> int:
+        wanted = self.endpoint.logprobs or USUAL_LOGPROBS
+        most = offer.most_logprobs
+        return min(wanted, len(self.vocab), *([most] if most is not None else []))
+
+    def _way(self, offer: Offer) -> Way:
+        """The way that was asked for, or the best that the server can go."""
+        k = self._k(offer)
+        best: Way | None = None
+        if k:
+            wanted = self.endpoint.logprobs or USUAL_LOGPROBS
+            best = "rows" if k >= min(wanted, len(self.vocab)) else "top-k"
+        elif offer.takes_bias:
+            best = "bias"
+        asked = self.endpoint.way
+        if asked == "bias" and not offer.takes_bias:
+            raise UsageError(f"{self.http.address} takes no logit_bias; choose another way")
+        if asked in ("rows", "top-k") and not k:
+            raise UsageError(f"{self.http.address} gives no log-probabilities; choose another way")
+        if asked or best:
+            return asked or best or "rows"
+        raise RemoteError(
+            str(self.http.address),
+            "it gives no log-probabilities of tokens and takes no logit_bias, and without one of "
+            "these no base can be steered",
+        )

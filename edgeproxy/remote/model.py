@@ -1,0 +1,170 @@
+"""A server's predictions as a `Model`: what it has read is remembered here and sent each time.
+
+The server keeps what it has read of the same beginning; that is its prefix cache, which this model
+relies on and cannot see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeproxy.core.cancel import Cancel
+from edgeproxy.core.model import Logits
+from edgeproxy.core.vocab import Vocab
+from edgeproxy.errors import ContextFullError, EngineError, RemoteError
+from edgeproxy.remote.predicts import BiasBy, Drawn, Draws, Known, Predicts, Way
+from edgeproxy.remote.rows import another_model
+
+_CLOSED = "the session has been closed; load the trio again"
+
+
+class RemoteModel:
+    """A `Model` whose rows are log-probabilities, -inf for tokens that the server does not tell of.
+
+    `vocab` is the server's vocabulary, `k` how many log-probabilities of a row are asked for, and
+    `n_ctx` counts tokens. With `k` 0, the way "bias", the server draws each token itself, as
+    `draws` says, and a row is 0 for that one and -inf for all others. While `cancel` is set,
+    evaluations end with `Cancelled`.
+    """
+
+    def __init__(
+        self,
+        server: Predicts,
+        vocab: Vocab,
+        n_ctx: int,
+        k: int,
+        way: Way = "rows",
+        cancel: Cancel | None = None,
+    ) -> None:
+        self.server = server
+        self.k = min(k, len(vocab))
+        self.way = way
+        self.draws = Draws()
+        """How the server draws where it does; may be changed between evals."""
+        self._vocab = vocab
+        self._n_ctx = n_ctx
+        self._cancel = cancel
+        self._read: list[int] = []
+        self._rows = np.empty((0, len(vocab)), np.float32)
+        self._is_open = True
+
+    @property
+    def vocab(self) -> Vocab:
+        """As `Model.vocab`."""
+        return self._vocab
+
+    @property
+    def n_past(self) -> int:
+        """As `Model.n_past`."""
+        return len(self._read)
+
+    @property
+    def n_ctx(self) -> int:
+        """As `Model.n_ctx`."""
+        return self._n_ctx
+
+    @property
+    def can_rewind(self) -> bool:
+        """Always: it is this list of tokens that goes back."""
+        return True
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether rows leave tokens out."""
+        return self.k < len(self._vocab)
+
+    def eval(self, tokens: Sequence[int], rows: int = 1) -> Logits:
+        """As `Model.eval`; raises `RemoteError` where the server fails."""
+        text = self._with(tokens)
+        if not 1 <= rows <= len(tokens):
+            raise EngineError(f"{rows} rows asked of {len(tokens)} tokens")
+        if not self.k:
+            return self._drawn(tokens, rows)
+        found = self.server.rows(text, rows, self.k, self._cancel)
+        if len(found) != rows:
+            raise RemoteError(self.server.who, f"it gave {len(found)} rows and not {rows}")
+        if len(self._rows) < rows:
+            self._rows = np.empty((rows, len(self._vocab)), np.float32)
+        out = self._rows[:rows]
+        out.fill(-np.inf)
+        for row, known in zip(out, found, strict=True):
+            row[self._checked(known)] = known.logprobs
+        self._read = text
+        return out
+
+    def _drawn(self, tokens: Sequence[int], rows: int) -> Logits:
+        if rows != 1:
+            raise EngineError("a server that draws its tokens gives one row at a time")
+        return row_of(self.draw(tokens, {}).token, len(self._vocab))
+
+    def draw(self, tokens: Sequence[int], bias: BiasBy) -> Drawn:
+        """The token that the server draws after `tokens`, which are read then. Raises as `eval`."""
+        text = self._with(tokens)
+        asked = dict(self.draws.logit_bias)
+        for token, value in bias.items():
+            asked[token] = asked.get(token, 0.0) + value
+        drawn = self.server.draw(text, asked, self.draws, self._cancel)
+        if not 0 <= drawn.token < len(self._vocab):
+            raise another_model(drawn.token, self._vocab, self.server.who)
+        self._read = text
+        return drawn
+
+    def _with(self, tokens: Sequence[int]) -> list[int]:
+        """What has been read and `tokens`, checked."""
+        if not self._is_open:
+            raise EngineError(_CLOSED)
+        for token in tokens:
+            if not 0 <= token < len(self._vocab):
+                raise EngineError(f"token {token} is outside the vocabulary of {len(self._vocab)}")
+        if not tokens:
+            raise EngineError("there is nothing to evaluate")
+        if len(self._read) + len(tokens) > self._n_ctx:
+            raise ContextFullError(
+                f"{len(self._read)} + {len(tokens)} tokens do not fit the {self._n_ctx} of the "
+                "server's context"
+            )
+        return [*self._read, *tokens]
+
+    def _checked(self, known: Known) -> NDArray[np.int64]:
+        low, high = int(known.tokens.min()), int(known.tokens.max())
+        if low < 0 or high >= len(self._vocab):
+            raise another_model(low if low < 0 else high, self._vocab, self.server.who)
+        return known.tokens
+
+    def rewind(self, n: int) -> None:
+        """As `Model.rewind`."""
+        if not 0 <= n <= len(self._read):
+            raise EngineError(f"cannot forget {n} tokens of {len(self._read)}")
+        if n:
+            del self._read[-n:]
+
+    def origin(self) -> Mapping[str, str]:
+        """As `Saving.origin`."""
+        return {"server": self.server.offer.model, "vocabulary": self._vocab.fingerprint}
+
+    def state(self) -> memoryview:
+        """As `Saving.state`: what was read, which is sent again in any case."""
+        return memoryview(np.array(self._read, "<i4").tobytes())
+
+    def adopt(self, tokens: Sequence[int], state: memoryview) -> None:
+        """As `Saving.adopt`."""
+        if bytes(state) != np.array(tokens, "<i4").tobytes():
+            self._read = []
+            raise EngineError("the state is of other tokens")
+        self._read = []
+        self._read = self._with(tokens)
+
+    def close(self) -> None:
+        """Let go of the server. A second call does nothing."""
+        self._is_open = False
+        self.server.close()
+
+
+def row_of(token: int, n_vocab: int) -> Logits:
+    """The row, shape (1, n_vocab), of which only the token is known that was drawn from it."""
+    row = np.full((1, n_vocab), -np.inf, np.float32)
+    row[0, token] = 0.0
+    return row

@@ -1,0 +1,116 @@
+"""A trio whose base is on a server: connecting to it, and the way in which it takes part.
+
+May touch: the network, and only the server that a recipe names; the file of its key, read only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from edgeproxy.core.cancel import Cancel
+from edgeproxy.core.model import Model
+from edgeproxy.core.threads import Beside
+from edgeproxy.core.vocab import Vocab
+from edgeproxy.decode.bias import check_steering
+from edgeproxy.decode.biased import BiasedTrio
+from edgeproxy.decode.sample import Sampling
+from edgeproxy.decode.steering import Steering
+from edgeproxy.decode.trio import Trio
+from edgeproxy.errors import Cancelled, EdgeproxyError, UsageError
+from edgeproxy.llama import Weights, context_length
+from edgeproxy.remote.connect import connect
+from edgeproxy.remote.key import read_key
+from edgeproxy.remote.model import RemoteModel
+from edgeproxy.remote.predicts import Draws
+from edgeproxy.trios.find import Role
+
+
+def connected(role: Role, vocab: Vocab, n_ctx: int | None, cancel: Cancel) -> RemoteModel:
+    """The model of `role`, whose vocabulary is `vocab`. Raises `RemoteError` and `UsageError`."""
+    from edgeproxy.remote.transport import Server  # HTTP, which no model on this machine needs
+
+    endpoint = role.endpoint
+    assert endpoint is not None
+    named = endpoint.key_env, endpoint.key_file
+    key = None if named == (None, None) else read_key(*named)
+    http = Server(endpoint.url, key, allow_http=endpoint.allow_http)
+    found = connect(endpoint, http, vocab, cancel)
+    longest = context_length(found.server.offer.n_ctx, n_ctx)
+    return RemoteModel(
+        found.server,
+        vocab,
+        longest,
+        0 if found.way == "bias" else found.k,
+        found.way,
+        cancel,
+    )
+
+
+def ask(role: Role, cancel: Cancel) -> dict[str, Any]:
+    """What the server of `role` is and can do, as data; in "problem" why that cannot be known.
+
+    The vocabulary is read from the role's file. Raises `Cancelled`.
+    """
+    assert role.endpoint is not None
+    found: dict[str, Any] = {"url": role.endpoint.url, "problem": None}
+    try:
+        with Weights(role.path, vocab_only=True, cancel=cancel) as weights:
+            model = connected(role, weights.vocab, None, cancel)
+            model.close()
+    except Cancelled:
+        raise
+    except EdgeproxyError as error:
+        return found | {"problem": str(error)}
+    offer = asdict(model.server.offer)
+    return found | offer | {"way": model.way, "logprobs": model.k, "vocabulary": len(model.vocab)}
+
+
+def trio_over(
+    base: RemoteModel,
+    expert: Model,
+    anti_expert: Model,
+    steering: Steering,
+    beside: Beside | None,
+) -> Trio:
+    """The three as one: fused here, or by the server that is told the pair's bias."""
+    if base.way != "bias":
+        return Trio(base, expert, anti_expert, steering, beside, elsewhere=True)
+    offer = base.server.offer
+    return BiasedTrio(
+        base, expert, anti_expert, steering, beside, offer.most_biased, offer.largest_bias
+    )
+
+
+def check_asked(base: RemoteModel, sampling: Sampling, steering: Steering | None, n: int) -> None:
+    """Raise `UsageError` for what a reply cannot ask of a base that draws its own tokens.
+
+    `n` is how many tokens of each row it asks to be recorded.
+    """
+    if base.way != "bias":
+        return
+    draws_of(sampling)
+    if steering is not None:
+        check_steering(steering)
+    if n:
+        raise UsageError(
+            "record is of three models' rows, and a base that draws its own tokens (the way bias) "
+            "shows none; choose the way rows"
+        )
+
+
+def draws_of(sampling: Sampling) -> Draws:
+    """How a server is to draw its tokens. Raises `UsageError` for what no server is asked for."""
+    if sampling.penalises:
+        raise UsageError(
+            "a base that draws its own tokens (the way bias) knows no penalties against "
+            "repetition: leave them out, or choose the way rows"
+        )
+    return Draws(
+        sampling.temperature,
+        sampling.top_k,
+        sampling.top_p,
+        sampling.min_p,
+        sampling.seed,
+        dict(sampling.logit_bias),
+    )

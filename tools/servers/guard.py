@@ -1,0 +1,35 @@
+"""Runs a program for as long as standard input stays open: it ends with whoever started this.
+
+    python -m tools.servers.guard PROGRAM ARGUMENT ...
+
+A parent that is killed cannot end its children, but what it held open is closed then, on every
+system.
+
+May touch: standard input; starts the program, and kills it.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+
+
+def main() -> int:
+    """Run the program; its exit code."""
+    # Its output goes where this process's goes.
+    with subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL) as program:
+        threading.Thread(target=_kill_at_the_end, args=(program,), daemon=True).start()
+        return program.wait()
+
+
+def _kill_at_the_end(program: subprocess.Popen[bytes]) -> None:
+    # Not sys.stdin, whose lock a thread that waits would hold when this process ends.
+    while os.read(0, 1):
+        pass
+    program.kill()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
