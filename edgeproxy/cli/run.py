@@ -153,4 +153,11 @@ def _as_json(pieces: list[Piece], turn: Turn, session: Session, seed: int) -> di
         "seed": seed,
         "trio": session.recipe.name,
         **({} if session.reading is None else {"documents": documents_as_json(turn)}),
+        **_of_server(turn),
     }
+
+
+def _of_server(turn: Turn) -> dict[str, Any]:
+    """What asking the base's server has cost; nothing where the base is here."""
+    spent = turn.stats.spent
+    return {} if spent is None else {"server": asdict(spent) | {"money": spent.money}}

@@ -23,6 +23,14 @@ _WHO: dict[Readers, str] = {
 }
 
 
+_SENT: dict[Readers, str] = {
+    "nobody": "none of them was sent to the base's server",
+    "base": "all of them were sent to the base's server",
+    "expert": "none of them was sent to the base's server, but for what the reply says of them",
+    "all": "all of them were sent to the base's server",
+}
+
+
 def readers_in_words(readers: Readers) -> str:
     """Who reads documents: "the expert alone reads"."""
     return _WHO[readers]
@@ -88,14 +96,16 @@ def left_out_as_json(turn: Turn) -> list[dict[str, Any]]:
     return as_data(left_out(turn))
 
 
-def say_read(read: Read | None) -> None:
-    """Tell what a reply has read, and who read it."""
+def say_read(read: Read | None, base_is_elsewhere: bool = False) -> None:
+    """Tell what a reply has read, and who read it; and what a base on a server got of it."""
     if read is None or not read.found:
         say("nothing was read for the last reply")
         return
     say(f"for the last reply {readers_in_words(read.readers)}:")
     for number, found in enumerate(read.found, 1):
         say(f"{number}. {found.passage.where}: {found.passage.full_text}")
+    if base_is_elsewhere:
+        say(_SENT[read.readers], dim=True)
 
 
 def documents_as_json(turn: Turn) -> dict[str, Any]:
