@@ -20,7 +20,16 @@ from edgeproxy.core.model import Logits, Model, Saving
 from edgeproxy.core.threads import Beside, at_once
 from edgeproxy.core.vocab import Vocab
 from edgeproxy.decode.fuse import Mix, fuse
-from edgeproxy.decode.partial import Coverage, count_coverage, whole_rows
+from edgeproxy.decode.partial import (
+    Coverage,
+    Partial,
+    bounded_rows,
+    count_coverage,
+    doubtful,
+    least_known,
+    parting,
+    whole_rows,
+)
 from edgeproxy.decode.policies import Said, mix_of
 from edgeproxy.decode.remembering import kept_of
 from edgeproxy.decode.steering import PAPER, Steering
@@ -28,6 +37,9 @@ from edgeproxy.errors import EngineError, UsageError
 
 ROUNDS = 8
 """How often a row's leading tokens are made exact: others may lead after the first time."""
+
+LOOKED_UP = 3
+"""So many tokens of a row are asked for at most, of a base that has left them out."""
 
 NEAR, MOST = 3.0, 8
 """Leading are tokens at most so many nats below the best one, and at most so many of them."""
@@ -89,6 +101,7 @@ class Trio:
         self._elsewhere = ThreadPoolExecutor(1, "edgeproxy-base") if elsewhere else None
         self.coverage = Coverage()
         """How much of what the expert finds likeliest a base elsewhere has told of."""
+        self._least = np.empty((0, 1), np.float32)  # of the base's rows, as a server gave them
         self._read: tuple[list[int], list[int], list[int]] = ([], [], [])
         self._nothing = Rows(*[np.empty((0, len(base.vocab)), np.float32)] * 4)
         self.rows = self._nothing
@@ -157,6 +170,9 @@ class Trio:
 
     def _put_together(self, of_base: Heard, of_expert: Heard, of_anti: Heard) -> Rows:
         base, expert, anti_expert = of_base.rows, of_expert.rows, of_anti.rows
+        if self._elsewhere is not None:
+            count_coverage(self.coverage, base, expert)
+            self._least = least_known(base)
         whole = self._whole(base, anti_expert)
         self.mix = mix_of(
             self.steering, Said(whole, expert, anti_expert, of_expert.own, of_anti.own)
@@ -164,8 +180,8 @@ class Trio:
         fused = self._fuse(base, expert, anti_expert)
         if self._projected and np.any(self.mix.alpha):
             fused = self._look_closer(base, expert, anti_expert, fused)
-        if self._elsewhere is not None:
-            count_coverage(self.coverage, base, expert)
+        if self._elsewhere is not None and np.any(self.mix.alpha):
+            fused = self._ask_for_doubtful(base, expert, anti_expert, fused)
         return Rows(base, expert, anti_expert, fused)
 
     def rows_of(self, row: Logits) -> Rows:
@@ -215,12 +231,39 @@ class Trio:
             fused = self._fuse(base, expert, anti_expert)
         return fused
 
+    def _ask_for_doubtful(
+        self, base: Logits, expert: Logits, anti_expert: Logits, fused: Logits
+    ) -> Logits:
+        """`fused`, no row's best token being a guess (see `partial`), and `base` with what it took.
+
+        Rows after one that goes on otherwise than the text that was read are of no use to anyone.
+        """
+        partial = cast(Partial, self.base)
+        if not partial.can_look_up or not np.isneginf(base).any():
+            return fused
+        for _ in range(LOOKED_UP):
+            most = fuse(bounded_rows(base, self._least), expert, anti_expert, self.mix)
+            asked = doubtful(base, expert, most)
+            parted = parting(fused, self._read[0], [row for row, _ in asked])
+            asked = [(row, token) for row, token in asked if row <= parted]
+            found = [(row, token, partial.look_up(row, token)) for row, token in asked]
+            told = [(row, token, value) for row, token, value in found if value is not None]
+            self.coverage.asked += len(found)
+            for row, token, value in told:
+                base[row, token] = value
+            if not told:
+                break
+            fused = self._fuse(base, expert, anti_expert)
+        return fused
+
     def _fuse(self, base: Logits, expert: Logits, anti_expert: Logits) -> Logits:
         out = self._fused[: len(base)]
         return fuse(self._whole(base, anti_expert), expert, anti_expert, self.mix, out)
 
     def _whole(self, base: Logits, anti_expert: Logits) -> Logits:
-        return base if self._elsewhere is None else whole_rows(base, anti_expert)
+        if self._elsewhere is None:
+            return base
+        return whole_rows(base, anti_expert, self._least)
 
     def _eval_one_by_one(self, tokens: Sequence[int] | RoleTokens, rows: int) -> Logits:
         """Several rows of a pair whose rows are made exact one at a time."""

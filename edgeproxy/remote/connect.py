@@ -120,6 +120,7 @@ class _Probe:
                 most_logprobs=most,
                 rows_at_once=many,
                 takes_bias=takes_bias,
+                tells_any_token=is_vllm and takes_bias,
                 most_biased=None if is_vllm else MOST_BIASED,
                 largest_bias=LARGEST_BIAS,
             )

@@ -50,6 +50,7 @@ class LlamaServer(Speaking):
             most_logprobs=None,
             rows_at_once=True,
             takes_bias=True,
+            tells_any_token=True,
         )
 
     def rows(
@@ -80,6 +81,21 @@ class LlamaServer(Speaking):
             self.who,
         )
         return known
+
+    def look_up(
+        self, tokens: Sequence[int], token: int, cancel: Cancel | None = None
+    ) -> float | None:
+        """As `Predicts.look_up`: it is made to draw the token, and says its own log-probability."""
+        body = {"prompt": list(tokens), "n_probs": 1, **_PLAIN, **_GREEDY}
+        body["logit_bias"] = [[token, _DECIDES]]
+        answer = self._post("/completion", body, cancel)
+        self._count(answer)
+        if "completion_probabilities" not in answer:
+            return None  # half a character
+        drawn = self._drawn(answer)
+        if member(drawn, "id", int, self.who) != token:
+            raise RemoteError(self.who, f"it was made to draw token {token} and drew another")
+        return member(drawn, "logprob", float, self.who)
 
     def draw(
         self, tokens: Sequence[int], bias: BiasBy, draws: Draws, cancel: Cancel | None = None

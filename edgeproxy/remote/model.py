@@ -49,6 +49,7 @@ class RemoteModel:
         self._cancel = cancel
         self._read: list[int] = []
         self._rows = np.empty((0, len(vocab)), np.float32)
+        self._count = 0  # of the rows last returned
         self._is_open = True
 
     @property
@@ -93,7 +94,23 @@ class RemoteModel:
         for row, known in zip(out, found, strict=True):
             row[self._checked(known)] = known.logprobs
         self._read = text
+        self._count = rows
         return out
+
+    @property
+    def can_look_up(self) -> bool:
+        """Whether the server says what a token is that is not among the `k` best."""
+        return self.server.offer.tells_any_token
+
+    def look_up(self, row: int, token: int) -> float | None:
+        """The log-probability of `token` in one of the rows that `eval` returned last.
+
+        None where the server cannot say it of this token. Raises as `eval`.
+        """
+        place = len(self._read) - self._count + row + 1
+        if not 0 <= row < self._count or not 0 <= token < len(self._vocab):
+            raise EngineError(f"there is no row {row}, or no token {token}, to be looked up")
+        return self.server.look_up(self._read[:place], token, self._cancel)
 
     def _drawn(self, tokens: Sequence[int], rows: int) -> Logits:
         if rows != 1:

@@ -47,6 +47,15 @@ class OpenAI(Speaking):
         choices = self._choices(body, len(prompts), cancel)
         return [self._row(choice) for choice in choices]
 
+    def look_up(
+        self, tokens: Sequence[int], token: int, cancel: Cancel | None = None
+    ) -> float | None:
+        """As `Predicts.look_up`: a vLLM that is made to draw a token says what it thinks of it."""
+        if not self.offer.tells_any_token:
+            return None
+        drawn = self.draw(tokens, {token: LARGEST_BIAS}, Draws(), cancel)
+        return drawn.logprob if drawn.token == token else None
+
     def draw(
         self, tokens: Sequence[int], bias: BiasBy, draws: Draws, cancel: Cancel | None = None
     ) -> Drawn:

@@ -58,8 +58,9 @@ class Offer:
 
     `software` and `model` are its own names; `n_ctx` counts tokens. `most_logprobs` is how many
     log-probabilities of a row it gives: 0 none, None any number. `rows_at_once` says whether one
-    request gives several rows. `takes_bias` says whether it adds a bias, to at most `most_biased`
-    tokens and by at most `largest_bias` each; None is no limit.
+    request gives several rows, `tells_any_token` whether `look_up` is possible. `takes_bias` says
+    whether it adds a bias, to at most `most_biased` tokens and by at most `largest_bias` each; None
+    is no limit.
     """
 
     software: str
@@ -68,6 +69,7 @@ class Offer:
     most_logprobs: int | None
     rows_at_once: bool
     takes_bias: bool
+    tells_any_token: bool = False
     most_biased: int | None = None
     largest_bias: float | None = None
 
@@ -93,6 +95,11 @@ class Predicts(Protocol):
 
         Raises `RemoteError`, and `Cancelled` while `cancel` is set.
         """
+
+    def look_up(
+        self, tokens: Sequence[int], token: int, cancel: Cancel | None = None
+    ) -> float | None:
+        """The log-probability of `token` after `tokens`; None where that cannot be said of it."""
 
     def draw(
         self, tokens: Sequence[int], bias: BiasBy, draws: Draws, cancel: Cancel | None = None

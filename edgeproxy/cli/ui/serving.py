@@ -73,7 +73,8 @@ def coverage_in_words(coverage: Coverage) -> str | None:
     """How often the expert's best token was told of; None where rows were never partial."""
     if coverage.share is None:
         return None
-    return f"the expert's best token was among the base's in {coverage.share:.1%} of rows"
+    asked = f", {coverage.asked:,} tokens were asked for" if coverage.asked else ""
+    return f"the expert's best token was among the base's in {coverage.share:.1%} of rows{asked}"
 
 
 def sent_in_words(sent: Sent) -> str | None:

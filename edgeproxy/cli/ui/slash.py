@@ -95,7 +95,9 @@ class Slash:
             reading.readers = cast("Readers", value)
             say(f"{readers_in_words(reading.readers)} the documents", dim=True)
         else:
-            say_read(self.turn.read if self.turn else None, self._session.speaker.remote is not None)
+            say_read(
+                self.turn.read if self.turn else None, self._session.speaker.remote is not None
+            )
 
     def _cite(self) -> None:
         if self.turn is None:
