@@ -15,7 +15,7 @@ from edgeproxy.core.cancel import Cancel
 from edgeproxy.core.vocab import Vocab
 from edgeproxy.errors import RemoteError, RemoteRefusedError
 from edgeproxy.remote.predicts import BiasBy, Drawn, Draws, Known, Offer
-from edgeproxy.remote.rows import known_tokens, member
+from edgeproxy.remote.rows import known_tokens, member, token_id
 from edgeproxy.remote.speaking import Http, Speaking
 from edgeproxy.remote.spent import Spent
 
@@ -104,8 +104,8 @@ class OpenAI(Speaking):
         told = logprobs.get("token_logprobs") if isinstance(logprobs, dict) else None
         value = told[0] if isinstance(told, list) and told else None
         value = value if isinstance(value, float) else None
-        if isinstance(ids, list) and len(ids) == 1 and isinstance(ids[0], int):
-            return Drawn(ids[0], value)
+        if isinstance(ids, list) and len(ids) == 1:
+            return Drawn(token_id(ids[0], self.who), value)
         text = member(choice, "text", str, self.who)
         if not text and choice.get("finish_reason") == "stop":
             return Drawn(min(self._vocab.end_of_generation, default=-1), value)
