@@ -76,9 +76,11 @@ class LlamaServer(Speaking):
 
     def _bytes(self, value: Any) -> bytes:
         try:
-            return bytes(value if isinstance(value, list) else None)
+            if isinstance(value, list):
+                return bytes(value)
         except (TypeError, ValueError):
-            raise RemoteError(self.who, "it said of a token's bytes what are none") from None
+            pass
+        raise RemoteError(self.who, "it said of a token's bytes what are none")
 
     def draw(
         self, tokens: Sequence[int], bias: BiasBy, draws: Draws, cancel: Cancel | None = None

@@ -16,11 +16,24 @@ from edgeproxy.decode.steering import Steering
 from edgeproxy.decode.trio import Trio
 from edgeproxy.errors import UsageError
 from edgeproxy.llama import context_length
+from edgeproxy.remote.address import parse_address
 from edgeproxy.remote.connect import connect
-from edgeproxy.remote.key import read_key
+from edgeproxy.remote.endpoint import Endpoint
+from edgeproxy.remote.key import Key, read_key
 from edgeproxy.remote.model import RemoteModel
 from edgeproxy.remote.predicts import Draws
 from edgeproxy.trios.find import Role
+
+
+def check_named(endpoint: Endpoint) -> Key | None:
+    """The key of a server, where it has one; nothing is sent.
+
+    Raises `UsageError` for one that is not there, and for plain HTTP to another machine where that
+    was not allowed.
+    """
+    parse_address(endpoint.url, allow_http=endpoint.allow_http)
+    named = endpoint.key_env, endpoint.key_file
+    return None if named == (None, None) else read_key(*named)
 
 
 def connected(role: Role, vocab: Vocab, n_ctx: int | None, cancel: Cancel) -> RemoteModel:
@@ -29,8 +42,7 @@ def connected(role: Role, vocab: Vocab, n_ctx: int | None, cancel: Cancel) -> Re
 
     endpoint = role.endpoint
     assert endpoint is not None
-    named = endpoint.key_env, endpoint.key_file
-    key = None if named == (None, None) else read_key(*named)
+    key = check_named(endpoint)
     http = Server(endpoint.url, key, allow_http=endpoint.allow_http)
     found = connect(endpoint, http, vocab, cancel)
     longest = context_length(found.server.offer.n_ctx, n_ctx)
@@ -74,6 +86,15 @@ def check_asked(base: RemoteModel, sampling: Sampling, steering: Steering | None
         raise UsageError(
             "record is of three models' rows, and a base that draws its own tokens (the way bias) "
             "shows none; choose the way rows"
+        )
+
+
+def check_scored(base: RemoteModel) -> None:
+    """Raise `UsageError` where `base` draws its own tokens, and so gives no token a probability."""
+    if base.way == "bias":
+        raise UsageError(
+            "a base that draws its own tokens (the way bias) tells no token's probability, by "
+            "which passages are weighed; choose the way rows"
         )
 
 

@@ -29,7 +29,7 @@ from edgeproxy.remote.spent import Spent
 from edgeproxy.session.floor import Floor
 from edgeproxy.session.messages import Messages, as_messages, as_stops
 from edgeproxy.session.reading import NOTHING, Read, Reading, chosen_readers
-from edgeproxy.session.servers import check_asked, draws_of
+from edgeproxy.session.servers import check_asked, check_scored, draws_of
 from edgeproxy.session.turn import Asked, Ended, Recorder, Turn
 from edgeproxy.trios.manifest import Readers
 
@@ -97,10 +97,11 @@ class Speaker(ABC, Generic[Prompt]):
         )
         if not isinstance(asked.sampling, Sampling):
             raise UsageError(f"sampling must be a Sampling, not {sampling!r}")
-        if self.remote is not None:
-            check_asked(self.remote, asked.sampling, asked.steering, asked.record)
         self._check(asked)
-        return Turn(self._who(asked), asked, wait, ended)
+        who = self._who(asked)
+        if who.remote is not None:  # not so where the expert answers for a trio
+            check_asked(who.remote, asked.sampling, asked.steering, asked.record)
+        return Turn(who, asked, wait, ended)
 
     @property
     def floors(self) -> list[Floor]:
@@ -147,6 +148,8 @@ class Speaker(ABC, Generic[Prompt]):
         By the rows that a reply is drawn from, steered as asked, at temperature 1; neither the mask
         nor the sampler drops a token. The models must be its own. Raises as `Model.eval` does.
         """
+        if self.remote is not None:
+            check_scored(self.remote)
         steering = asked.steering
         if steering is not None:
             asked = asked._replace(steering=replace(steering, plausibility=0.0))
