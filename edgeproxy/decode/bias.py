@@ -80,7 +80,10 @@ def bias_of(
         sent = sent[np.argpartition(-likeliest[sent], most)[:most]]
     # A mask leaves the others without a say, and so without a number of their own.
     others = 0.0 if lift else _mass_left(expert, sent) - _mass_left(anti_expert, sent)
-    values = steering.alpha * (expert[sent] - anti_expert[sent] - others) + lift
+    values = steering.alpha * (expert[sent] - anti_expert[sent] - others)
+    if lift:
+        # Where the pair speaks against all that is plausible, that must not undo the lift.
+        values += lift + max(0.0, -float(values.max()))
     if not np.isfinite(values).all():
         raise LogitsError(_NO_NUMBERS)
     bound = math.inf if largest is None else largest
