@@ -113,7 +113,7 @@ class _Probe:
         many = (
             self._can(
                 lambda: self._speaking(replace(offer, most_logprobs=most, rows_at_once=True)).rows(
-                    [*prompt, prompt[-1]], 2, 1, self.cancel
+                    [*prompt, prompt[-1]], 2, most, self.cancel
                 )
             )
             if most
@@ -140,7 +140,9 @@ class _Probe:
         for k in (wanted, *(n for n in _OFFERED if n < wanted)):
             server = self._speaking(replace(offer, most_logprobs=k))
             try:
-                return min(k, len(server.rows(prompt, 1, k, self.cancel)[0].tokens))
+                told = min(k, len(server.rows(prompt, 1, k, self.cancel)[0].tokens))
+                # It may give fewer than are asked for, and of some not say which tokens they are.
+                return min(n for n in (k, *_OFFERED) if told <= n <= k)
             except RemoteRefusedError as error:
                 if error.status in (401, 403, 404):
                     raise
