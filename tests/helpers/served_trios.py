@@ -25,6 +25,7 @@ from edgeproxy.session.servers import trio_over
 from edgeproxy.session.session import Session
 from edgeproxy.session.speaker import TrioSpeaker
 from tests.helpers.fake_server import FakeServer, fake_server
+from tests.helpers.faulty_proxy import FaultyProxy, faulty_proxy
 from tests.helpers.gguf_files import MERGES, byte_level_vocabulary, draft
 from tests.helpers.serving_models import Kind, Serving
 from tests.helpers.small_models import random_weights
@@ -116,6 +117,7 @@ class Speaking(NamedTuple):
     speaker: TrioSpeaker
     base: RemoteModel
     served: Served
+    proxy: FaultyProxy
 
     def ask(self, question: str, **settings: Any) -> str:
         turn = self.speaker.reply(question, **settings)
@@ -133,15 +135,20 @@ def speaking(
     steering: Steering | None = None,
     mode: Draft = "off",
     reading: Reading | None = None,
-    url: str | None = None,
-    http: Any = None,
+    faults: int = 0,
     **asked: Any,
 ) -> Iterator[Speaking]:
-    """A trio of fakes; `asked` are settings of the `Endpoint`, `url` another way to the server."""
+    """A trio of fakes; `asked` are settings of the `Endpoint`.
+
+    With `faults`, a seed, there is a `FaultyProxy` before its server, without any faults yet.
+    """
     serving = Serving(base, kind)
-    with fake_server(serving.answer) as server:
+    with fake_server(serving.answer) as server, faulty_proxy(server.port, faults, 0.0) as proxy:
         floor = Floor()
-        http = http or Server(url or server.url, retries=0, read_timeout=20)
+        if faults:
+            http = Server(proxy.url, retries=1, read_timeout=0.3)
+        else:
+            http = Server(server.url, retries=0, read_timeout=20)
         found = connect(Endpoint(server.url, **asked), http, vocab)
         serving.prompts.clear()
         k = 0 if found.way == "bias" else found.k
@@ -158,6 +165,6 @@ def speaking(
             reading=reading,
         )
         try:
-            yield Speaking(speaker, model, Served(serving, server))
+            yield Speaking(speaker, model, Served(serving, server), proxy)
         finally:
             model.close()
