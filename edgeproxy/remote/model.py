@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeproxy.core.cancel import Cancel
+from edgeproxy.core.cancel import Cancel, Flag
 from edgeproxy.core.model import Logits
 from edgeproxy.core.vocab import Vocab
 from edgeproxy.errors import ContextFullError, EngineError, RemoteError
@@ -46,7 +46,8 @@ class RemoteModel:
         """How the server draws where it does; may be changed between evals."""
         self._vocab = vocab
         self._n_ctx = n_ctx
-        self._cancel = cancel
+        self._stopped = Flag()
+        self._cancel = _Either(self._stopped, cancel or Flag())
         self._read: list[int] = []
         self._rows = np.empty((0, len(vocab)), np.float32)
         self._is_open = True
@@ -113,7 +114,8 @@ class RemoteModel:
         return drawn
 
     def _with(self, tokens: Sequence[int]) -> list[int]:
-        """What has been read and `tokens`, checked."""
+        """What has been read and `tokens`, checked; a request for it may go out then."""
+        self._stopped.clear()
         if not self._is_open:
             raise EngineError(_CLOSED)
         for token in tokens:
@@ -157,10 +159,24 @@ class RemoteModel:
         self._read = []
         self._read = self._with(tokens)
 
+    def stop(self) -> None:
+        """Let a request that is under way end with `Cancelled`; from any thread."""
+        self._stopped.set()
+
     def close(self) -> None:
         """Let go of the server. A second call does nothing."""
         self._is_open = False
         self.server.close()
+
+
+class _Either:
+    """A `Cancel` that is set while one of these is."""
+
+    def __init__(self, *cancels: Cancel) -> None:
+        self._cancels = cancels
+
+    def is_set(self) -> bool:
+        return any(cancel.is_set() for cancel in self._cancels)
 
 
 def row_of(token: int, n_vocab: int) -> Logits:
