@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from edgeproxy.errors import (
     ContextFullError,
     EdgeproxyError,
     EngineError,
+    LogitsError,
     RemoteError,
     RemoteRefusedError,
     UsageError,
@@ -23,7 +25,7 @@ from edgeproxy.session.load import load
 from edgeproxy.session.session import Session
 from edgeproxy.trios.manifest import to_toml
 from tests.helpers.fake_server import Reply, Request
-from tests.helpers.fakes import FakeModel, noise, shuffled
+from tests.helpers.fakes import FakeModel, Fault, fake_vocab, noise, shuffled
 from tests.helpers.gguf_files import OTHER_MERGES
 from tests.helpers.served_trios import (
     LENGTH,
@@ -32,12 +34,15 @@ from tests.helpers.served_trios import (
     Served,
     elsewhere,
     served_file,
+    speaking,
     text_of,
     tokens_of,
     write_trio,
 )
 
 SECRET = "a-secret-of-the-server"
+LONGEST = 15.0
+"""Seconds that ending a request may take here at most, where its answer would take 20."""
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +158,24 @@ def test_a_cancel_ends_a_reply_and_the_next_one_is_right(
         assert served.server.requests[-1].left.wait(10)  # the server learns that nobody waits
         served.server.answer = answer
         assert tokens_of(session) == wanted
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), LogitsError("no numbers")])
+def test_a_server_is_not_waited_for_once_the_pair_has_failed(error: BaseException) -> None:
+    vocab = fake_vocab()
+    base, expert, anti_expert = (FakeModel(noise(n, vocab), vocab=vocab) for n in range(3))
+    with speaking(base, expert, anti_expert, vocab=vocab) as each:
+        wanted = each.ask(QUESTION, max_tokens=5)
+        server = each.served.server
+        server.answer = lambda _: Reply(delay=60.0)
+        expert.fail_on(1, Fault(error))
+        began = time.monotonic()
+        with pytest.raises(type(error)):
+            each.ask("Another?")
+        assert time.monotonic() - began < LONGEST
+        assert [model.n_past for model in each.speaker.trio.models].count(0) in (0, 3)
+        server.answer = each.served.serving.answer
+        assert each.ask(QUESTION, max_tokens=5) == wanted
 
 
 def test_a_cancel_while_it_loads(files: Files) -> None:
