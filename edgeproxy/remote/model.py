@@ -20,6 +20,9 @@ from edgeproxy.remote.rows import another_model
 
 _CLOSED = "the session has been closed; load the trio again"
 
+MOST_TOLD = 400_000
+"""Log-probabilities that one answer has at most, more than a row: each takes some 100 bytes."""
+
 
 class RemoteModel:
     """A `Model` whose rows are log-probabilities, -inf for tokens that the server does not tell of.
@@ -84,9 +87,15 @@ class RemoteModel:
             raise EngineError(f"{rows} rows asked of {len(tokens)} tokens")
         if not self.k:
             return self._drawn(tokens, rows)
-        found = self.server.rows(text, rows, self.k, self._cancel)
-        if len(found) != rows:
-            raise RemoteError(self.server.who, f"it gave {len(found)} rows and not {rows}")
+        found: list[Known] = []
+        most = max(1, MOST_TOLD // self.k)
+        while len(found) < rows:
+            n = min(most, rows - len(found))
+            end = len(text) - rows + len(found) + n
+            told = self.server.rows(text[:end], n, self.k, self._cancel)
+            if len(told) != n:
+                raise RemoteError(self.server.who, f"it gave {len(told)} rows and not {n}")
+            found += told
         if len(self._rows) < rows:
             self._rows = np.empty((rows, len(self._vocab)), np.float32)
         out = self._rows[:rows]
