@@ -12,6 +12,7 @@ import pytest
 from edgeproxy.core.cancel import Cancel
 from edgeproxy.core.vocab import Vocab
 from edgeproxy.errors import ContextFullError, EngineError, RemoteError
+from edgeproxy.remote import model as model_module
 from edgeproxy.remote.model import RemoteModel
 from edgeproxy.remote.predicts import BiasBy, Drawn, Draws, Known, Offer
 from edgeproxy.remote.spent import Spent
@@ -100,6 +101,24 @@ def test_all_of_a_row_or_its_best_tokens() -> None:
     assert np.array_equal(best[np.isfinite(best)], whole[np.isfinite(best)])
     assert whole[np.isfinite(best)].min() >= whole[np.isneginf(best)].max()
     assert [remote(k)[0].is_partial for k in (5, N, 10 * N)] == [True, False, False]
+
+
+def test_rows_that_would_make_a_huge_answer_are_asked_for_in_parts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tokens = [1, 2, 3, 4, 5, 6]
+    wanted = remote()[0].eval(tokens, 5).copy()
+    monkeypatch.setattr(model_module, "MOST_TOLD", 2 * N + 1)
+    model, server = remote()
+    assert np.array_equal(model.eval(tokens, 5), wanted)
+    assert [asked for asked, _ in server.asked] == [tokens[:3], tokens[:5], tokens]
+    monkeypatch.setattr(model_module, "MOST_TOLD", 1)
+    model.rewind(6)
+    server.next = [[ROW], RemoteError("s", "it fails")]
+    with pytest.raises(RemoteError):
+        model.eval(tokens, 5)
+    assert model.n_past == 0
+    assert np.array_equal(model.eval(tokens, 5), wanted)
 
 
 ROW = known(np.arange(N, dtype=np.float32), N)
