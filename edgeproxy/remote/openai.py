@@ -126,11 +126,16 @@ class OpenAI(Speaking):
 
     @cached_property
     def _by_text(self) -> Mapping[str, int]:
-        """The tokens whose text no other token has, by their text."""
+        """The tokens whose text no other token has, by their text; special ones by their name.
+
+        Without these no reply would end: what ends one is no text.
+        """
         found: dict[str, int] = {}
         twice: set[str] = set()
-        for token, data in enumerate(self._vocab.texts):
-            text = data.decode(errors="replace") if data else ""
+        for token, (data, name) in enumerate(
+            zip(self._vocab.texts, self._vocab.tokens, strict=True)
+        ):
+            text = (data or name).decode(errors="replace")
             if not text or "\ufffd" in text:
                 continue
             if text in found:
