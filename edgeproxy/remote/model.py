@@ -116,6 +116,9 @@ class RemoteModel:
         asked = dict(self.draws.logit_bias)
         for token, value in bias.items():
             asked[token] = asked.get(token, 0.0) + value
+        largest = self.server.offer.largest_bias
+        if largest is not None:
+            asked = {token: max(-largest, min(value, largest)) for token, value in asked.items()}
         drawn = self.server.draw(text, asked, self.draws, self._cancel)
         if not 0 <= drawn.token < len(self._vocab):
             raise another_model(drawn.token, self._vocab, self.server.who)

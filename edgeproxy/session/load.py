@@ -34,7 +34,7 @@ from edgeproxy.session.floor import Floor
 from edgeproxy.session.memory_plan import Part, Plan, adapter_bytes
 from edgeproxy.session.model_files import ModelFiles, Progress
 from edgeproxy.session.reading import Reading, chosen_documents
-from edgeproxy.session.servers import check_named, trio_over
+from edgeproxy.session.servers import check_named, doubts_of, trio_over
 from edgeproxy.session.session import Session
 from edgeproxy.session.speaker import SoloSpeaker, TrioSpeaker
 from edgeproxy.trios.find import LoraChoice, Recipe, Role, choose_recipe, on_server
@@ -232,7 +232,7 @@ class _Loading:
             matches=dict(zip(("expert", "anti_expert"), matches, strict=True)),
             crew=crew,
             memory=memory,
-            doubts=[*lost, *plan.doubts()],
+            doubts=[*lost, *plan.doubts(), *doubts_of(recipe.base)],
         )
         for name in solo:
             session.solo(name)
@@ -271,7 +271,7 @@ class _Loading:
             matches={},
             crew=crew,
             memory=plan.estimate(),
-            doubts=plan.doubts(),
+            doubts=[*plan.doubts(), *doubts_of(found)],
         )
         for name in solo:
             session.solo(name)

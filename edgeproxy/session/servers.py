@@ -36,6 +36,12 @@ def check_named(endpoint: Endpoint) -> Key | None:
     return None if named == (None, None) else read_key(*named)
 
 
+def doubts_of(role: Role) -> list[str]:
+    """What is wrong with where the key of a base on a server is kept. Raises as `check_named`."""
+    key = None if role.endpoint is None else check_named(role.endpoint)
+    return [key.warning] if key is not None and key.warning else []
+
+
 def connected(role: Role, vocab: Vocab, n_ctx: int | None, cancel: Cancel) -> RemoteModel:
     """The model of `role`, whose vocabulary is `vocab`. Raises `RemoteError` and `UsageError`."""
     from edgeproxy.remote.transport import Server  # HTTP, which no model on this machine needs
