@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import socket
 import sys
@@ -107,12 +108,17 @@ def test_one_model_alone(run: Run, served: Served) -> None:
     assert len(served.server.requests) == before
 
 
-def test_a_key_from_a_file(run: Run, served: Served, tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", [0o600, 0o644])
+def test_a_key_from_a_file(run: Run, served: Served, tmp_path: Path, mode: int) -> None:
     path = tmp_path / "key"
     path.write_text(f"{SECRET}\n")
-    code, out, err = run("--base-url", served.url, "--base-key-file", str(path), "--stats")
-    assert code == 0
-    assert SECRET not in out + err
+    path.chmod(mode)
+    for alone in ([], ["--alpha", "0"]):
+        code, out, err = run("--base-url", served.url, "--base-key-file", str(path), *alone)
+        assert code == 0
+        assert SECRET not in out + err
+        if os.name != "nt":  # which has no such bits
+            assert ("others on this machine may read this key" in err) == (mode == 0o644)
 
 
 # What is wrong

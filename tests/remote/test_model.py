@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -237,6 +238,14 @@ def test_a_row_of_one_that_draws_says_only_which_token() -> None:
     assert drawn.token in range(N)
     assert server.asked[1] == ([1, 2, token], {7: 3.5, 9: -1.0, 8: 3.0})
     assert model.n_past == 3
+
+
+def test_no_bias_is_larger_than_the_server_takes() -> None:
+    model, server = remote(k=0)
+    server.offer = replace(server.offer, largest_bias=100.0)
+    model.draws = Draws(logit_bias={7: 60.0, 8: -1e6})
+    model.draw([1], {7: 60.0, 9: 5.0})
+    assert server.asked == [([1], {7: 100.0, 8: -100.0, 9: 5.0})]
 
 
 def test_one_that_draws_gives_one_row() -> None:

@@ -6,6 +6,7 @@ The servers are in this process and predict with the very model that the base he
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from edgeproxy.errors import (
 )
 from edgeproxy.session.load import load
 from edgeproxy.session.session import Session
+from tests.helpers.fakes import fake_vocab, saying
 from tests.helpers.gguf_files import OTHER_MERGES
 from tests.helpers.served_trios import (
     LENGTH,
@@ -29,6 +31,7 @@ from tests.helpers.served_trios import (
     Served,
     elsewhere,
     served_file,
+    speaking,
     text_of,
     tokens_of,
     write_trio,
@@ -351,3 +354,27 @@ def test_a_pair_that_agrees_with_the_base_asks_less_than_once_for_two_tokens(
         assert turn.stats.spent is not None
         assert turn.stats.acceptance == 1.0
         assert turn.stats.spent.requests / turn.stats.tokens <= 0.5
+
+
+# A server that names tokens by their text
+
+
+@pytest.mark.parametrize("way", ["top-k", "bias"])
+def test_a_server_that_names_tokens_by_text(way: Any) -> None:
+    vocab = fake_vocab()
+    vocab = replace(vocab, tokens=(*vocab.tokens, b"word"), kinds=(*vocab.kinds, 1))
+    table = {"Hello\n": "Good day."}
+    base, expert, anti_expert = (saying(table, vocab=vocab) for _ in range(3))
+    with speaking(
+        base,
+        expert,
+        anti_expert,
+        vocab=vocab,
+        kind="openai",
+        way=way,
+        logprobs=5,
+        context=4096,
+    ) as each:
+        assert each.base.way == way
+        assert each.ask("Hello", max_tokens=20) == "Good day."
+        assert each.ask("Hello", max_tokens=4) == "Good"
