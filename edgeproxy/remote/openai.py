@@ -96,6 +96,12 @@ class OpenAI(Speaking):
             raise RemoteError(self.who, f"it was asked for one row and gave {len(rows)}")
         told = {self._token(name): value for name, value in rows[0].items()}
         told.pop(None, None)
+        if rows[0] and not told:
+            raise RemoteError(
+                self.who,
+                "it says tokens by their text, and none of a row's likeliest is the only one with "
+                "its text: ask for more log-probabilities (--base-logprobs)",
+            )
         return known_tokens(list(told), list(told.values()), self.who)
 
     def _drawn(self, choice: Any) -> Drawn:
