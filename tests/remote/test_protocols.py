@@ -268,6 +268,13 @@ def test_a_token_whose_text_others_have_too_is_an_error_that_says_so() -> None:
         found.server.draw(PROMPT, {0xE2: 100.0}, Draws())
 
 
+def test_a_row_of_tokens_whose_texts_others_have_too_says_so() -> None:
+    half = FakeModel(lambda _: np.eye(N, dtype=np.float32)[0xE2] * 30, vocab=LETTERED)
+    said = pytest.raises(RemoteError, match=r"by their text.*--base-logprobs")
+    with connected(Serving(half, "openai", most=20), logprobs=20) as (found, _), said:
+        found.server.rows(PROMPT, 1, 1)
+
+
 @each_kind
 def test_a_seed_decides_each_place_of_its_own(kind: Kind) -> None:
     served = serving(kind, most=5)

@@ -378,3 +378,30 @@ def test_a_server_that_names_tokens_by_text(way: Any) -> None:
         assert each.base.way == way
         assert each.ask("Hello", max_tokens=20) == "Good day."
         assert each.ask("Hello", max_tokens=4) == "Good"
+
+
+# A manifest that names a server
+
+
+def test_a_trio_whose_manifest_names_a_server(
+    files: Files, here: Session, llama: Served, tmp_path: Path
+) -> None:
+    for role, path in files.items():
+        (tmp_path / f"{role}.gguf").symlink_to(path)
+    (tmp_path / "trio.toml").write_text(
+        f'name = "tiny"\n\n[base]\nurl = "{llama.url}"\ntokenizer = "base.gguf"\n'
+        f"logprobs = {ALL}\nprice_in = 1000000\n\n"
+        '[expert]\nfile = "expert.gguf"\nprompt = "plain"\n\n'
+        '[anti_expert]\nfile = "anti_expert.gguf"\nprompt = "plain"\n'
+    )
+    with load(tmp_path, n_threads=1) as session:
+        turn = session.reply(QUESTION, max_tokens=LENGTH)
+        assert [piece.token for piece in turn] == tokens_of(here)
+        assert turn.stats.spent is not None
+        assert turn.stats.spent.money == turn.stats.spent.tokens_in > 0
+    # A file in the place of its base is one here.
+    before = len(llama.server.requests)
+    with load(tmp_path, base=files["base"], n_threads=1) as session:
+        assert session.speaker.remote is None
+        assert tokens_of(session) == tokens_of(here)
+    assert len(llama.server.requests) == before
