@@ -24,6 +24,7 @@ from edgeproxy.session.session import Session
 from tests.helpers.fakes import fake_vocab, saying
 from tests.helpers.gguf_files import OTHER_MERGES
 from tests.helpers.served_trios import (
+    ALL,
     LENGTH,
     QUESTION,
     Eager,
