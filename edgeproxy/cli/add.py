@@ -17,6 +17,7 @@ from edgeproxy.cli.ui.progress import working
 from edgeproxy.errors import UsageError
 
 if TYPE_CHECKING:
+    from edgeproxy.remote.endpoint import ServerChange
     from edgeproxy.trios.add import Added, Noted
     from edgeproxy.trios.find import Lora, Recipe, Role
 
@@ -59,7 +60,7 @@ def command(what: tuple[str, ...], models: Models, replace: bool, as_json: bool)
 
 def _recipe(what: Sequence[str], models: Models) -> Recipe:
     """The trio that is asked for. Raises `UsageError` for what makes none."""
-    from edgeproxy.trios.find import choose_recipe
+    from edgeproxy.trios.find import choose_recipe, on_server
 
     if len(what) > 1:
         raise UsageError(f"a trio has one name, and here are {len(what)}: {', '.join(what)}")
@@ -71,7 +72,21 @@ def _recipe(what: Sequence[str], models: Models) -> Recipe:
         )
     given = (models.base, models.expert, models.anti_expert, models.expert_lora or None)
     recipe = dataclasses.replace(choose_recipe(None, *given, models.prompts), name=what[0])
-    return dataclasses.replace(recipe, steering=recipe.steering.changed(models.steering))
+    base = on_server(recipe.base, _kept(models))
+    return dataclasses.replace(recipe, base=base, steering=recipe.steering.changed(models.steering))
+
+
+def _kept(models: Models) -> ServerChange:
+    """What a manifest can say of the base's server. Raises `UsageError` for the rest."""
+    from edgeproxy.remote.endpoint import KEY_PREFIX
+
+    name = models.base_key_env
+    if models.base_key_file or models.allow_http or (name and not name.startswith(KEY_PREFIX)):
+        raise UsageError(
+            "no manifest keeps --base-key-file or --allow-http, nor a variable whose name does not "
+            f"begin with {KEY_PREFIX}: give these again each time, to chat or run"
+        )
+    return models.server
 
 
 def _tell_files(noted: Sequence[Noted], as_json: bool) -> None:

@@ -14,7 +14,7 @@ from edgeproxy.cli.ui.interrupt import on_interrupt
 from edgeproxy.cli.ui.opening import opened
 from edgeproxy.cli.ui.options import DEFAULT_TRIO, Models, json_option, model_options
 from edgeproxy.cli.ui.output import StatusLine, write, write_json
-from edgeproxy.errors import Cancelled
+from edgeproxy.errors import Cancelled, UsageError
 
 _NAMES = {
     "base": "base alone",
@@ -89,6 +89,11 @@ def command(
 
     Sampling(temperature=temperature)  # refuses an impossible one before the models are loaded
     recipe = find_recipe(models.trio or DEFAULT_TRIO)
+    if models.base_url or recipe.base.endpoint is not None:
+        raise UsageError(
+            "bench measures models on this machine, and this base is on a server; edgeproxy run "
+            "--stats tells what asking it costs"
+        )
     status = StatusLine()
     with opened(models, recipe) as ready, on_interrupt(ready.session.cancel) as presses:
 

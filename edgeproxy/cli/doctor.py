@@ -6,6 +6,7 @@ May touch: headers of model files, /proc, /sys and the environment, read-only.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -87,7 +88,7 @@ def _as_lines(found: dict[str, Any]) -> list[str]:
     ]
     table: list[tuple[str, ...]] = [("trio", "context", "takes", "of it weights", "KV caches", "")]
     table += [_trio(trio, spoken) for trio in found["trios"]]
-    lines = [*columns(rows), "", *columns(table), ""]
+    lines = [*columns(rows), "", *columns(table), "", *_servers(found["trios"])]
     for urgent, title in ((True, "needs attention"), (False, "hint")):
         for advice in found["advice"]:
             if advice["urgent"] == urgent:
@@ -95,6 +96,19 @@ def _as_lines(found: dict[str, Any]) -> list[str]:
     if found["ok"]:
         lines.append("nothing needs attention")
     return lines
+
+
+def _servers(trios: Sequence[dict[str, Any]]) -> list[str]:
+    """Of each trio whose base is on a server what that is."""
+    from edgeproxy.cli.ui.serving import asked_in_words
+
+    lines = [
+        f"{trio['trio']}: {words}"
+        for trio in trios
+        if trio["server"] and not trio["problem"]
+        for words in asked_in_words(trio["server"])
+    ]
+    return [*lines, ""] if lines else []
 
 
 def _trio(trio: dict[str, Any], spoken: Any) -> tuple[str, ...]:

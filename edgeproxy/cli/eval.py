@@ -26,7 +26,7 @@ from edgeproxy.cli.ui.options import (
     stats_option,
 )
 from edgeproxy.cli.ui.output import say, write, write_json
-from edgeproxy.cli.ui.stats import ALONE, pair_in_words, peak_in_words
+from edgeproxy.cli.ui.stats import ALONE, pair_in_words, peak_in_words, spent_by
 from edgeproxy.errors import UsageError
 from edgeproxy.measure.evaluate import Question, read_questions
 from edgeproxy.measure.judging import DEFAULT_JUDGE, JUDGES, LINE_TOKENS, REPLY_TOKENS
@@ -116,6 +116,12 @@ one of them alone answers right (McNemar's exact test). Gap closed is
     metavar="N",
     help=f"The longest reply. [default: {LINE_TOKENS} to {REPLY_TOKENS}, by judge and answers]",
 )
+@click.option(
+    "--max-cost",
+    type=click.FloatRange(min=0.0, min_open=True),
+    metavar="X",
+    help="End where the base's server has cost X, by the prices in the manifest.",
+)
 @model_options(trio_flag=False)
 @sampling_options
 @json_option
@@ -130,6 +136,7 @@ def command(
     resume: bool,
     rejudge: bool,
     longest: int | None,
+    max_cost: float | None,
     models: Models,
     reply: Reply,
     as_json: bool,
@@ -147,16 +154,19 @@ def command(
     if general is not None:
         asked += [replace(question, is_general=True) for question in read_questions(general)]
     from edgeproxy.session.reading import chosen_documents
-    from edgeproxy.trios.find import find_recipe
+    from edgeproxy.trios.find import find_recipe, on_server
 
     recipe = find_recipe(models.trio or DEFAULT_TRIO)
     documents = chosen_documents(recipe.documents, models.docs, models.docs_to)
-    recipe = replace(recipe, documents=documents)
+    base = on_server(recipe.base, models.server)
+    recipe = replace(recipe, documents=documents, base=base)
+    if max_cost is not None and not (base.endpoint and base.endpoint.has_prices):
+        raise UsageError("--max-cost needs price_in and price_out in the manifest's [base]")
     steering = recipe.steering.changed(models.steering)
     chosen = choose_systems(systems, recipe, steering)
     if general is not None and "base" not in chosen:
         raise UsageError("--general asks what of the base's is kept; add base to --systems")
-    work = _Work(recipe, steering, chosen, asked, models, reply, longest)
+    work = _Work(recipe, steering, chosen, asked, models, reply, longest, max_cost)
     if rejudge and replies is not None:
         found = work.judged_again(replies)
     else:
@@ -202,6 +212,7 @@ class _Work:
     models: Models
     reply: Reply
     longest: int | None
+    max_cost: float | None
 
     @property
     def asked(self) -> list[tuple[str, int]]:
@@ -244,6 +255,11 @@ class _Work:
                     costs.append(session.cost)
                 if kept is not None:
                     kept.add(system, number, text)
+                if self.max_cost and session.spent and session.spent.money >= self.max_cost:
+                    raise UsageError(
+                        f"the server has cost {session.spent.money:.4f}, and --max-cost is "
+                        f"{self.max_cost:g}; with --replies and a higher one, --resume goes on"
+                    )
 
             ask = Ask(self.reply.sampling(), self.longest)
             work = Answering(session, self.systems, self.questions, ask, known, heard)
@@ -258,7 +274,7 @@ class _Work:
                 parts += [f"loaded in {ready.load_seconds:.2f} s", *peak_in_words()]
                 alone = session.alone
                 who = ALONE[alone] if alone else pair_in_words(session, costs)
-                say(", ".join([*parts, who]))
+                say(", ".join([*parts, who, *spent_by(session)]))
         return found
 
     def judged_again(self, path: Path) -> dict[str, Any]:
@@ -284,7 +300,14 @@ class _Work:
             **report(self.questions, replies),
             "seconds": round(seconds, 3),
             **self._documents(session),
+            **self._spent(session),
         }
+
+    def _spent(self, session: Session | None) -> dict[str, Any]:
+        """What asking the base's server has cost."""
+        if session is None or session.spent is None:
+            return {}
+        return {"spent": asdict(session.spent) | {"money": session.spent.money}}
 
     def _documents(self, session: Session | None) -> dict[str, Any]:
         """Who read which documents, and how often the passages found hold the answer."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +34,8 @@ def command(trio: str, as_json: bool) -> None:
     """Tell what TRIO (a name, or the path of a trio.toml) is made of.
 
     Files, sizes, architectures, vocabularies and whether they fit, prompt formats and settings.
-    Reads the files' headers only. Of a recipe that has not been pulled it tells what a pull would
-    get.
+    Reads the files' headers only, and asks the server of a base that is on one. Of a recipe that
+    has not been pulled it tells what a pull would get.
     """
     from edgeproxy.cli.ui import show_recipe
     from edgeproxy.trios.find import find_recipe
@@ -75,14 +76,27 @@ def describe(recipe: Recipe) -> dict[str, Any]:
         "fitted": asdict(recipe.fitted) if recipe.fitted else None,
         "documents": asdict(recipe.documents) if recipe.documents else None,
         "models": {name: _model(role, headers[name]) for name, role in roles.items()},
+        "server": _server(recipe.base),
         "alignment": {
             name: _alignment(vocabs["base"], vocabs[name]) for name in ("expert", "anti_expert")
         },
     }
 
 
+def _server(base: Role) -> dict[str, Any] | None:
+    """What the server of a base is and can do; None where the base is here."""
+    if base.endpoint is None:
+        return None
+    from edgeproxy.cli.ui.serving import asked
+
+    return asked(base)
+
+
 def _model(role: Role, header: Header) -> dict[str, Any]:
     from edgeproxy.gguf import can_rewind
+
+    if role.vocab_only:
+        return _tokenizer(role, header)
 
     loras = [_lora(lora, header) for lora in role.loras]
     adapted: dict[str, Any] = {"loras": loras} if loras else {}
@@ -100,6 +114,22 @@ def _model(role: Role, header: Header) -> dict[str, Any]:
         "prompt": role.prompt,
         "can_rewind": can_rewind(header),
         **adapted,
+    }
+
+
+def _tokenizer(role: Role, header: Header) -> dict[str, Any]:
+    """What is here of a model on a server."""
+    return {
+        "name": role.file_name,
+        "file": str(role.path),
+        "size": header.file_size,
+        "architecture": header.architecture,
+        "parameters": None,
+        "quantisation": None,
+        "context": None,
+        "vocabulary": len(header.metadata["tokenizer.ggml.tokens"]),
+        "prompt": role.prompt,
+        "can_rewind": True,
     }
 
 
@@ -168,12 +198,17 @@ def _as_text(found: dict[str, Any]) -> list[str]:
     lines += [found["description"]] if found["description"] else []
     lines += ["", *_table(found["models"]), ""]
     for name, model in found["models"].items():
-        lines.append(f"{_spoken(name) + ' file':<18} {_file(model)}")
+        what = "file" if model["parameters"] is not None else "tokenizer"
+        lines.append(f"{f'{_spoken(name)} {what}':<18} {_file(model)}")
         for lora in model.get("loras", ()):
             lines.append(f"{_spoken(name) + ' lora':<18} {lora['called']}: {_file(lora)}")
             lines.append(f"{'':<18} {_lora_in_words(lora)}")
         if not model["can_rewind"]:
             lines.append(f"{_spoken(name) + ' reads':<18} {_from_the_start(model)}")
+    if found["server"]:
+        from edgeproxy.cli.ui.serving import asked_in_words
+
+        lines += [f"{'base server':<18} {words}" for words in asked_in_words(found["server"])]
     for name, alignment in found["alignment"].items():
         lines.append(f"{_spoken(name) + ' fits':<18} {_fits(alignment)}")
         if alignment["unspelled"]:
@@ -263,15 +298,19 @@ def _table(models: dict[str, dict[str, Any]]) -> list[str]:
             (
                 _spoken(name),
                 model["architecture"],
-                _count(model["parameters"]),
-                model["quantisation"],
+                _or_unknown(model["parameters"], _count),
+                _or_unknown(model["quantisation"], str),
                 f"{model['size'] / 1e6:,.1f} MB",
-                f"{model['context']:,}",
+                _or_unknown(model["context"], "{:,}".format),
                 f"{model['vocabulary']:,}",
                 model["prompt"],
             )
         )
     return columns(rows)
+
+
+def _or_unknown(value: Any, in_words: Callable[[Any], str]) -> str:
+    return "-" if value is None else in_words(value)
 
 
 def _count(parameters: int) -> str:

@@ -65,7 +65,8 @@ class Header:
     """A GGUF file's header.
 
     `metadata` maps keys to bool, int, float, str, or a tuple of one of them. `identity` is the
-    file's (device, inode, size, modification time in ns) when it was read. The getters raise
+    file's (device, inode, size, modification time in ns) when it was read. `keys_end` is where in
+    the file the metadata ends, in bytes. The getters raise
     `ModelFileError` with the key's name when a key is missing without a default, of another kind,
     or not finite.
     """
@@ -77,6 +78,7 @@ class Header:
     data_offset: int
     file_size: int
     identity: tuple[int, int, int, int]
+    keys_end: int = 0
 
     @property
     def architecture(self) -> str:

@@ -64,6 +64,7 @@ def parse(file: FileIO, path: Path, size: int | None = None) -> Header:
         if key in metadata:
             fail(f"its header has the key {key} twice")
         metadata[key] = _read_value(reader, key, fail)
+    keys_end = reader.offset
     alignment = _alignment(metadata, fail)
     tensors = _read_tensors(reader, tensor_count, alignment, fail)
     data_offset = _padded(reader.offset, alignment) if tensors else reader.offset
@@ -76,6 +77,7 @@ def parse(file: FileIO, path: Path, size: int | None = None) -> Header:
         data_offset=data_offset,
         file_size=size,
         identity=identity(status),
+        keys_end=keys_end,
     )
 
 

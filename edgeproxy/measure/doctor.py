@@ -147,6 +147,7 @@ def _trio(
     progress(f"reading the headers of {listed.name}")
     found: dict[str, Any] = {"trio": listed.name, "origin": listed.origin, "missing": []}
     found |= {"needs": None, "total": None, "context": None, "fits": None, "problem": None}
+    found["server"] = None
     if listed.recipe is None:
         return found | {"problem": listed.problem or "its manifest is damaged"}
     roles = listed.recipe.roles.values()
@@ -157,12 +158,27 @@ def _trio(
     if missing:
         problem = f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
         return found | {"missing": missing, "problem": problem}
+    server = _server(listed.recipe, progress)
+    if server is not None and server["problem"]:
+        return found | {"server": server, "problem": server["problem"]}
+    found["server"] = server
     try:
         return found | (_needs(listed.recipe, free) if can_estimate else _checked(listed.recipe))
     except OutOfMemoryError as error:
         return found | _needs(listed.recipe, None) | {"fits": False, "problem": str(error)}
     except EdgeproxyError as error:
         return found | {"problem": str(error)}
+
+
+def _server(recipe: Recipe, progress: Callable[[str], None]) -> dict[str, Any] | None:
+    """What the server of a trio's base says of itself; None where the base is here."""
+    if recipe.base.endpoint is None or "base" not in recipe.loaded:
+        return None
+    from edgeproxy.core.cancel import Flag
+    from edgeproxy.session.servers import ask  # few need it, and llama.cpp
+
+    progress(f"asking {recipe.base.endpoint.url}")
+    return ask(recipe.base, Flag())
 
 
 def _checked(recipe: Recipe) -> dict[str, Any]:

@@ -185,7 +185,11 @@ def _identity(file: Role | Lora) -> dict[str, Any]:
             found |= {"size": status.st_size, "modified": status.st_mtime_ns}
     if isinstance(file, Lora):
         return found | {"name": file.name, "scale": file.scale}
-    return found | {"prompt": file.prompt, "loras": list(map(_identity, file.loras))}
+    found |= {"prompt": file.prompt, "loras": list(map(_identity, file.loras))}
+    if file.endpoint is None:
+        return found
+    at = file.endpoint
+    return found | {"server": [at.url, at.model, at.protocol, at.way, at.logprobs]}
 
 
 def _differing(there: object, wanted: Run) -> str:

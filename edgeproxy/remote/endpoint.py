@@ -64,6 +64,11 @@ class Endpoint:
     price_in: float = 0.0
     price_out: float = 0.0
 
+    @property
+    def has_prices(self) -> bool:
+        """Whether what it costs is known."""
+        return self.price_in > 0.0 or self.price_out > 0.0
+
     def __post_init__(self) -> None:
         parse_address(self.url, allow_http=True)
         if self.protocol is not None:

@@ -24,11 +24,15 @@ _DECIDES = 1e6
 """A bias that decides which token is drawn."""
 
 _PLAIN = {"n_predict": 1, "cache_prompt": True, "return_tokens": True, "stream": False}
-_GREEDY = {"temperature": 0.0, "samplers": ["temperature"]}
+_GREEDY: dict[str, Any] = {"temperature": 0.0, "samplers": ["temperature"]}
+"""The likeliest token, whatever samplers the server was started with. Without any it draws."""
 
 
 class LlamaServer(Speaking):
     """A llama-server, spoken to in its own protocol. `vocab` is that of the model it serves."""
+
+    _slot: int | None = None
+    """The slot that has read the text so far."""
 
     @classmethod
     def find(cls, http: Http, cancel: Cancel | None = None) -> Offer | None:
@@ -42,7 +46,7 @@ class LlamaServer(Speaking):
         return Offer(
             software=f"llama-server {build}" if isinstance(build, str) else "llama-server",
             model=model if isinstance(model, str) else "",
-            n_ctx=n_ctx,
+            n_ctx=n_ctx - 1,  # it refuses a prompt that leaves no room for a token
             most_logprobs=None,
             rows_at_once=True,
             takes_bias=True,
@@ -55,6 +59,9 @@ class LlamaServer(Speaking):
         prompts = [list(tokens[:n]) for n in range(len(tokens) - count + 1, len(tokens) + 1)]
         body = {"prompt": prompts if count > 1 else prompts[0], "n_probs": k, **_PLAIN, **_GREEDY}
         body["logit_bias"] = [[self._plain_token, _DECIDES]]
+        if count > 1 and self._slot is not None:
+            # All in one slot, or each slot would read the whole text.
+            body["id_slot"] = self._slot
         answers = self._post("/completion", body, cancel)
         several = answers if isinstance(answers, list) else [answers]
         if len(several) != count:
@@ -120,6 +127,8 @@ class LlamaServer(Speaking):
 
     def _count(self, answer: Any) -> None:
         read = member(answer, "tokens_evaluated", int, self.who)
+        slot = answer.get("id_slot")
+        self._slot = slot if isinstance(slot, int) and not isinstance(slot, bool) else None
         timings = answer.get("timings")
         new = timings.get("prompt_n") if isinstance(timings, dict) else None
         self.spent.add(read, read - new if isinstance(new, int) and new <= read else 0, 1)

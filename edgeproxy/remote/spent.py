@@ -47,6 +47,15 @@ class Spent:
         self.bytes_received += more.bytes_received
         self.seconds += more.seconds
 
+    def plus(self, other: Spent) -> Spent:
+        """Both together, at these prices."""
+        counted: dict[str, Any] = {
+            each.name: getattr(self, each.name) + getattr(other, each.name)
+            for each in fields(self)
+            if each.name not in _PRICES
+        }
+        return replace(self, **counted)
+
     @property
     def money(self) -> float:
         """What these tokens cost; 0 where there are no prices."""

@@ -5,6 +5,9 @@ May touch: the network, and only the server that a recipe names; the file of its
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from typing import Any
+
 from edgeproxy.core.cancel import Cancel
 from edgeproxy.core.model import Model
 from edgeproxy.core.threads import Beside
@@ -14,8 +17,8 @@ from edgeproxy.decode.biased import BiasedTrio
 from edgeproxy.decode.sample import Sampling
 from edgeproxy.decode.steering import Steering
 from edgeproxy.decode.trio import Trio
-from edgeproxy.errors import UsageError
-from edgeproxy.llama import context_length
+from edgeproxy.errors import Cancelled, EdgeproxyError, UsageError
+from edgeproxy.llama import Weights, context_length
 from edgeproxy.remote.address import parse_address
 from edgeproxy.remote.connect import connect
 from edgeproxy.remote.endpoint import Endpoint
@@ -62,6 +65,25 @@ def connected(role: Role, vocab: Vocab, n_ctx: int | None, cancel: Cancel) -> Re
     )
 
 
+def ask(role: Role, cancel: Cancel) -> dict[str, Any]:
+    """What the server of `role` is and can do, as data; in "problem" why that cannot be known.
+
+    The vocabulary is read from the role's file. Raises `Cancelled`.
+    """
+    assert role.endpoint is not None
+    found: dict[str, Any] = {"url": role.endpoint.url, "problem": None}
+    try:
+        with Weights(role.path, vocab_only=True, cancel=cancel) as weights:
+            model = connected(role, weights.vocab, None, cancel)
+            model.close()
+    except Cancelled:
+        raise
+    except EdgeproxyError as error:
+        return found | {"problem": str(error)}
+    offer = asdict(model.server.offer)
+    return found | offer | {"way": model.way, "logprobs": model.k, "vocabulary": len(model.vocab)}
+
+
 def trio_over(
     base: RemoteModel,
     expert: Model,
@@ -92,15 +114,6 @@ def check_asked(base: RemoteModel, sampling: Sampling, steering: Steering | None
         raise UsageError(
             "record is of three models' rows, and a base that draws its own tokens (the way bias) "
             "shows none; choose the way rows"
-        )
-
-
-def check_scored(base: RemoteModel) -> None:
-    """Raise `UsageError` where `base` draws its own tokens, and so gives no token a probability."""
-    if base.way == "bias":
-        raise UsageError(
-            "a base that draws its own tokens (the way bias) tells no token's probability, by "
-            "which passages are weighed; choose the way rows"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from edgeproxy.decode.steering import Alone, Steering
 from edgeproxy.decode.trio import Trio
 from edgeproxy.errors import UsageError
 from edgeproxy.prompts.formats import Message
+from edgeproxy.remote.spent import Spent
 from edgeproxy.session.alone import AloneSpeaker
 from edgeproxy.session.conversation import Conversation
 from edgeproxy.session.floor import Floor, Holder
@@ -109,6 +111,13 @@ class Session:
     def cost(self) -> Cost | None:
         """What reading the last reply has cost a pair with a tokenizer of its own; else None."""
         return self.speaker.cost
+
+    @property
+    def spent(self) -> Spent | None:
+        """What asking a server has cost this session; None where all models are here."""
+        speakers = (self.speaker, *self._solo.values())
+        spent = [found for speaker in speakers if (found := speaker.spent) is not None]
+        return functools.reduce(Spent.plus, spent) if spent else None
 
     @property
     def steering(self) -> Steering:

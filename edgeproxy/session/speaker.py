@@ -29,7 +29,7 @@ from edgeproxy.remote.spent import Spent
 from edgeproxy.session.floor import Floor
 from edgeproxy.session.messages import Messages, as_messages, as_stops
 from edgeproxy.session.reading import NOTHING, Read, Reading, chosen_readers
-from edgeproxy.session.servers import check_asked, check_scored, draws_of
+from edgeproxy.session.servers import check_asked, draws_of
 from edgeproxy.session.turn import Asked, Ended, Recorder, Turn
 from edgeproxy.trios.manifest import Readers
 
@@ -148,8 +148,11 @@ class Speaker(ABC, Generic[Prompt]):
         By the rows that a reply is drawn from, steered as asked, at temperature 1; neither the mask
         nor the sampler drops a token. The models must be its own. Raises as `Model.eval` does.
         """
-        if self.remote is not None:
-            check_scored(self.remote)
+        if self.remote is not None and self.remote.way == "bias":
+            raise UsageError(
+                "a base that draws its own tokens (the way bias) does not say how likely they are; "
+                "choose the way rows"
+            )
         steering = asked.steering
         if steering is not None:
             asked = asked._replace(steering=replace(steering, plausibility=0.0))

@@ -128,6 +128,7 @@ class Serving:
             "index": index,
             "content": text.decode(errors="replace"),
             "tokens": [token],
+            "id_slot": 3,
             "tokens_evaluated": len(prompt),
             "timings": {"prompt_n": 1},
         }

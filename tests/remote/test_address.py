@@ -1,3 +1,5 @@
+"""The URL of a server: what is taken, what is refused, and that no password is repeated."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,3 +1,5 @@
+"""The key of a server: where it is read, and that nothing shows it."""
+
 from __future__ import annotations
 
 import copy

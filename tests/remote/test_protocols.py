@@ -93,7 +93,8 @@ def test_what_a_server_can_do_is_found_out(
 ) -> None:
     with connected(serving(kind, **settings), **asked) as (server, _):
         assert (server.way, server.k) == found
-        assert server.server.offer.n_ctx == 4096
+        # llama-server wants room for a token.
+        assert server.server.offer.n_ctx == (4095 if kind == "llama-server" else 4096)
         assert server.server.spent.requests == 0  # asking what it can do is no reply's
 
 
@@ -221,6 +222,15 @@ def test_rows_are_those_of_the_model(kind: Kind, several: bool) -> None:
             assert least <= len(told) <= N
         assert found.server.spent.requests == len(served.bodies)
         assert found.server.spent.tokens_in == 3 + 4 + 5
+
+
+def test_a_drafts_prompts_go_to_the_slot_that_has_read_the_text() -> None:
+    served = serving("llama-server")
+    with connected(served) as (found, _):
+        for text, count in ((PROMPT, 2), (PROMPT, 1), ([*PROMPT, 97], 2)):
+            found.server.rows(text, count, 5)
+    asked = [body.get("id_slot") for body in served.bodies if "content" not in body]
+    assert asked == [None, None, 3]
 
 
 @each_kind

@@ -310,12 +310,13 @@ def closed_port() -> int:
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        (f"http://127.0.0.1:{closed_port()}", "nothing listens"),
-        (f"https://127.0.0.1:{closed_port()}", "nothing listens"),
+        ("http://127.0.0.1:{port}", "nothing listens"),
+        ("https://127.0.0.1:{port}", "nothing listens"),
         ("https://nothing.invalid", "not found|no connection"),
     ],
 )
 def test_a_server_that_is_not_there(url: str, said: str) -> None:
+    url = url.format(port=closed_port())
     with Server(url, retries=1) as server, pytest.raises(RemoteUnreachableError, match=said):
         server.get("/")
 

@@ -42,6 +42,8 @@ def test_a_base_that_draws_weighs_no_passages() -> None:
         turn = each.speaker.reply(QUESTION, max_tokens=5)
         list(turn)
         said = turn.text
-        with pytest.raises(UsageError, match=r"tells no token's probability.*choose the way rows"):
+        with pytest.raises(
+            UsageError, match=r"does not say how likely they are.*choose the way rows"
+        ):
             turn.cite()
         assert each.ask(QUESTION, max_tokens=5) == said

@@ -176,6 +176,7 @@ def rows(text: str, heading: str) -> Iterator[list[str]]:
 KEYS = {
     "The trio": set(read.RECIPE_KEYS),
     "A model": set(read.ROLE_KEYS),
+    "A base on a server": {*read.SERVER_KEYS, "tokenizer"},
     "An expert that is an adapter": set(read.ADAPTED_KEYS),
     "The adapter": set(read.LORA_KEYS),
     "Several experts": set(read.EXPERTS_KEYS),

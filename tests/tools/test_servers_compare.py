@@ -44,6 +44,7 @@ def test_each_way_is_compared_with_the_base_here(files: Files, tmp_path: Path) -
     assert found["bias"]["bytes_received"] < one_each["bytes_received"] / 10
     assert [way for way, each in found.items() if each["coverage"] is not None] == [
         "rows, the 200 best",
+        "rows, the 200 best, a request a token",
         "top-k, 20",
     ]
     assert told[0] == "here: 0 of 2"

@@ -45,6 +45,7 @@ def ways(url: str, others: ServerChange) -> dict[str, tuple[ServerChange | None,
         "rows": ({**at, "way": "rows", "logprobs": 10_000_000}, "auto"),
         "rows, a request a token": ({**at, "way": "rows", "logprobs": 10_000_000}, "off"),
         "rows, the 200 best": ({**at, "way": "rows"}, "auto"),
+        "rows, the 200 best, a request a token": ({**at, "way": "rows"}, "off"),
         f"top-k, {BEST}": ({**at, "way": "top-k", "logprobs": BEST}, "auto"),
         "bias": ({**at, "way": "bias"}, "off"),
     }
@@ -56,14 +57,14 @@ def compare(
     """What each way did with these questions, the base here before all others."""
     tried, texts = [], []
     for way, (server, draft) in chosen.items():
-        found, said = _try(trio, questions, way, server, draft, tell)
+        found, said = try_way(trio, questions, way, server, draft, tell)
         texts.append(said)
         found.same = sum(a == b for a, b in zip(said, texts[0], strict=True))
         tried.append({**asdict(found), "questions": len(questions)})
     return tried
 
 
-def _try(
+def try_way(
     trio: str,
     questions: Sequence[Question],
     way: str,
@@ -71,6 +72,7 @@ def _try(
     draft: Draft,
     tell: Tell,
 ) -> tuple[Tried, list[str]]:
+    """What one way does with the questions, and its replies."""
     found, texts = Tried(way), []
     with edgeproxy.load(trio, server=server, draft=draft) as session:
         started = time.perf_counter()

@@ -10,6 +10,7 @@ May touch: standard input; starts the program, and kills it.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -24,7 +25,8 @@ def main() -> int:
 
 
 def _kill_at_the_end(program: subprocess.Popen[bytes]) -> None:
-    while sys.stdin.buffer.read(1):
+    # Not sys.stdin, whose lock a thread that waits would hold when this process ends.
+    while os.read(0, 1):
         pass
     program.kill()
 

@@ -363,7 +363,7 @@ def model_options(*, trio_flag: bool = True, steering: bool = True) -> Callable[
 
 def files_options() -> Callable[[Command], Command]:
     """Give a verb the flags that a trio of files is made with; it is called with `models`."""
-    return _gather("models", Models, (*_FILES, *_ANSWERING, *_DOCS))
+    return _gather("models", Models, (*_FILES, *_ANSWERING, *_DOCS, *_SERVER))
 
 
 def reply_options(max_tokens: int) -> Callable[[Command], Command]:

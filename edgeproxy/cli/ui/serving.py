@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from edgeproxy.cli.ui.interrupt import on_interrupt
 from edgeproxy.units import in_units
 
 if TYPE_CHECKING:
@@ -11,15 +12,41 @@ if TYPE_CHECKING:
     from edgeproxy.decode.partial import Coverage
     from edgeproxy.remote.model import RemoteModel
     from edgeproxy.remote.spent import Spent
+    from edgeproxy.trios.find import Role
+
+
+def asked(base: Role) -> dict[str, Any]:
+    """What the server of a base can do, as `session.servers.ask` says it; Ctrl-C is heard."""
+    from edgeproxy.core.cancel import Flag
+    from edgeproxy.session.servers import ask
+
+    cancel = Flag()
+    with on_interrupt(cancel.set):
+        return ask(base, cancel)
+
+
+def asked_in_words(found: dict[str, Any]) -> list[str]:
+    """What `asked` found, in lines; that prompts go there is said whatever it found."""
+    warned = "the conversation is sent there, but for what the pair alone reads"
+    if found["problem"]:
+        return [f"{found['url']}: {warned}", f"cannot be used now: {found['problem']}"]
+    return [
+        f"{found['url']}: {found['software']}, {found['model']}, {found['n_ctx']:,} tokens",
+        f"takes part by {_way(found['way'], found['logprobs'], found['vocabulary'])}; {warned}",
+    ]
 
 
 def way_in_words(model: RemoteModel) -> str:
     """The way in which a base takes part: "rows, all log-probabilities of each"."""
-    if model.way == "bias":
+    return _way(model.way, model.k, len(model.vocab))
+
+
+def _way(way: str, logprobs: int, vocabulary: int) -> str:
+    if way == "bias":
         return "bias, the server adds it and draws"
-    if not model.is_partial:
+    if logprobs >= vocabulary:
         return "rows, all log-probabilities of each"
-    return f"{model.way}, {model.k:,} of {len(model.vocab):,} log-probabilities of each row"
+    return f"{way}, {logprobs:,} of {vocabulary:,} log-probabilities of each row"
 
 
 def server_in_words(model: RemoteModel) -> str:

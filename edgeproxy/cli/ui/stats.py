@@ -94,6 +94,15 @@ def threads_in_words(session: Session) -> str:
     return words + (", both at once" if crew.beside is not None and crew.beside.choice.best else "")
 
 
+def spent_by(session: Session) -> list[str]:
+    """What a session has asked of a server; nothing where all models are here."""
+    if session.spent is None:
+        return []
+    from edgeproxy.cli.ui.serving import spent_in_words
+
+    return [spent_in_words(session.spent, 0)]
+
+
 _CASES = ("same", "padded", "permuted", "different")
 
 

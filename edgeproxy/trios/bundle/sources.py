@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from edgeproxy.errors import BundleError, UsageError
 from edgeproxy.files import ByteProgress, hash_file
-from edgeproxy.gguf import Header, read, read_adapter
+from edgeproxy.gguf import Header, read, read_adapter, vocabulary_only
 from edgeproxy.trios.bundle.manifest import MAX_TEXT, RECIPE, File, check_path, in_order
 from edgeproxy.trios.find import shipped_folders
 from edgeproxy.trios.manifest import Lora, Recipe, Role, to_toml
@@ -46,13 +46,14 @@ def gather(
         raise UsageError("two of these trios have the same name; a bundle can hold one of them")
     for recipe in recipes:
         _check_name(recipe.name)
-    recipes = [_with_sizes(recipe) for recipe in recipes]
+    cut: dict[str, bytes] = {}
+    recipes = [_with_sizes(recipe, cut) for recipe in recipes]
     files = [file for recipe in recipes for role in recipe.roles.values() for file in role.files]
     unknown = [file.path for file in files if file.sha256 is None]
     hashes = _hash_all([*unknown, *wheels], progress)
     sources = {}
     for recipe in (_with_hashes(recipe, hashes) for recipe in recipes):
-        for source in _of_trio(recipe):
+        for source in _of_trio(recipe, cut):
             sources[source.file.path] = source
     for path in wheels:
         file = File(check_path(f"wheels/{path.name}"), path.stat().st_size, hashes[path])
@@ -88,13 +89,21 @@ def _hash_all(paths: Iterable[Path], progress: ByteProgress | None) -> dict[Path
     return hashes
 
 
-def _with_sizes(recipe: Recipe) -> Recipe:
-    """`recipe` as it is carried, without the tuned model; its files are sound ones."""
+def _with_sizes(recipe: Recipe, cut: dict[str, bytes]) -> Recipe:
+    """`recipe` as it is carried, without the tuned model; its files are sound ones.
+
+    Of a base on a server its vocabulary alone is carried, which `cut` then has by its sha256.
+    """
 
     check_here(*(file for role in recipe.roles.values() for file in role.files))
 
     def sized(role: Role) -> Role:
         header = read(role.path, vocab_only=role.vocab_only)
+        if role.vocab_only:
+            content = vocabulary_only(role.path)
+            sha256 = hashlib.sha256(content).hexdigest()
+            cut[sha256] = content
+            return replace(role, size=len(content), sha256=sha256)
         loras = (
             replace(lora, size=_size(lora, read_adapter(lora.path, header).header))
             for lora in role.loras
@@ -124,7 +133,7 @@ def _with_hashes(recipe: Recipe, hashes: Mapping[Path, str]) -> Recipe:
     return recipe.with_roles({name: hashed(role) for name, role in recipe.roles.items()})
 
 
-def _of_trio(recipe: Recipe) -> Iterator[Source]:
+def _of_trio(recipe: Recipe, cut: Mapping[str, bytes]) -> Iterator[Source]:
     where = f"trios/{recipe.name}/"
     yield text(where + RECIPE, to_toml(recipe).encode("utf-8"))
     for name, content in _texts(recipe).items():
@@ -132,7 +141,8 @@ def _of_trio(recipe: Recipe) -> Iterator[Source]:
     for _, file in recipe.files:
         assert file.size is not None
         assert file.sha256 is not None
-        yield Source(File(f"models/{file.sha256}", file.size, file.sha256), file.path)
+        carried = cut.get(file.sha256)
+        yield Source(File(f"models/{file.sha256}", file.size, file.sha256), carried or file.path)
 
 
 def _texts(recipe: Recipe) -> dict[str, bytes]:
