@@ -33,6 +33,8 @@ _SUDDEN, _AT_ONCE = 4.0, 0.5
 """One time above the first share is enough to try another; a try below the second, to take it."""
 _WORTH = 20.0
 """What a lost trial took must not be more than one part in so many of the time."""
+_ASKED_AGAIN = 0.05
+"""Seconds after which work that is to end is told so again: it may not have begun before."""
 _SOONEST, _AGAIN, _BACK = 0.25, 1.0, 4.0
 """Seconds between two trials: while it climbs, when times seem to change, and of what was left."""
 
@@ -245,22 +247,31 @@ class Beside:
 
 
 def at_once(
-    pool: ThreadPoolExecutor, first: Callable[[], _First], second: Callable[[], _Second]
+    pool: ThreadPoolExecutor,
+    first: Callable[[], _First],
+    second: Callable[[], _Second],
+    stop: Callable[[], None] | None = None,
 ) -> tuple[_First, _Second]:
     """What both return, `second` having run in `pool` meanwhile.
 
     Both have ended when this returns or raises, Ctrl-C included: a model must be at rest before
-    anyone can put it back.
+    anyone can put it back. `stop` ends `second` once nobody wants what it returns.
     """
     later: Future[_Second] | None = None
     interrupt: KeyboardInterrupt | None = None
+    has_found = False
     try:
         later = pool.submit(second)
         found = first()
+        has_found = True
     finally:
         while later is not None and not later.done():
             try:
-                wait([later])
+                if stop is None or (has_found and interrupt is None):
+                    wait([later])
+                else:
+                    stop()
+                    wait([later], _ASKED_AGAIN)
             except KeyboardInterrupt as error:
                 interrupt = error
     try:

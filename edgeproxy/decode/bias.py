@@ -30,6 +30,8 @@ NEGLIGIBLE = 1e-7
 LIFT = 60.0
 """How far plausible tokens are lifted above the others: more than a base's logits differ."""
 
+_NO_NUMBERS = "the pair's logits are not numbers: lower alpha, or check the models with alpha 0"
+
 
 class Bias(NamedTuple):
     """What is added to which tokens' logits, and how many of these values a limit cut."""
@@ -65,6 +67,8 @@ def bias_of(
     if steering.alpha == 0.0:
         return Bias([], [], 0)
     expert, anti_expert = _log_softmax(expert), _log_softmax(anti_expert)
+    if np.isnan(expert).any() or np.isnan(anti_expert).any():
+        raise LogitsError(_NO_NUMBERS)
     likeliest = np.maximum(expert, anti_expert)
     sent = np.flatnonzero(likeliest > math.log(NEGLIGIBLE))
     lift = 0.0
@@ -76,11 +80,12 @@ def bias_of(
         sent = sent[np.argpartition(-likeliest[sent], most)[:most]]
     # A mask leaves the others without a say, and so without a number of their own.
     others = 0.0 if lift else _mass_left(expert, sent) - _mass_left(anti_expert, sent)
-    values = steering.alpha * (expert[sent] - anti_expert[sent] - others) + lift
+    values = steering.alpha * (expert[sent] - anti_expert[sent] - others)
+    if lift:
+        # Where the pair speaks against all that is plausible, that must not undo the lift.
+        values += lift + max(0.0, -float(values.max()))
     if not np.isfinite(values).all():
-        raise LogitsError(
-            "the pair's logits are not numbers: lower alpha, or check the models with alpha 0"
-        )
+        raise LogitsError(_NO_NUMBERS)
     bound = math.inf if largest is None else largest
     cut = int((np.abs(values) > bound).sum())
     return Bias(sent.tolist(), np.clip(values, -bound, bound).tolist(), cut)

@@ -16,14 +16,16 @@ from edgeproxy.decode.steering import PAPER, Steering
 from edgeproxy.decode.trio import Heard, RoleTokens, Rows, Trio, leading
 from edgeproxy.errors import EngineError
 from edgeproxy.remote.model import row_of
-from edgeproxy.remote.predicts import BiasBy, Drawn
+from edgeproxy.remote.predicts import BiasBy, Drawn, Draws
 
 ROUNDS = 4
 """How often the tokens that the pair finds likeliest are made exact before they are sent."""
 
 
 class Drawing(Model, Protocol):
-    """A `Model` that can draw its next token with a bias."""
+    """A `Model` that can draw its next token with a bias, besides that of its `draws`."""
+
+    draws: Draws
 
     def draw(self, tokens: Sequence[int], bias: BiasBy) -> Drawn:
         """The token drawn after `tokens`, which are read then."""
@@ -74,9 +76,9 @@ class BiasedTrio(Trio):
     def _each(self, shares: Sequence[Sequence[int]], rows: int) -> tuple[Heard, Heard, Heard]:
         expert, anti_expert = self._each_of_pair(shares, rows)
         self._look_closer_at_pair(expert.rows, anti_expert.rows)
-        bias = bias_of(
-            expert.rows[-1], anti_expert.rows[-1], self.steering, self._most, self._largest
-        )
+        own = len(self._drawing.draws.logit_bias)
+        most = None if self._most is None else max(1, self._most - own)
+        bias = bias_of(expert.rows[-1], anti_expert.rows[-1], self.steering, most, self._largest)
         self.sent.steps += 1
         self.sent.tokens += len(bias.tokens)
         self.sent.cut += bias.cut

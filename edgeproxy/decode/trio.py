@@ -34,6 +34,7 @@ from edgeproxy.decode.policies import Said, mix_of
 from edgeproxy.decode.remembering import kept_of
 from edgeproxy.decode.steering import PAPER, Steering
 from edgeproxy.errors import EngineError, UsageError
+from edgeproxy.remote.model import RemoteModel
 
 ROUNDS = 8
 """How often a row's leading tokens are made exact: others may lead after the first time."""
@@ -291,6 +292,7 @@ class Trio:
                 self._elsewhere,
                 lambda: self._each_of_pair(shares, rows),
                 lambda: self._read_by(0, shares[0], rows),
+                self.base.stop if isinstance(self.base, RemoteModel) else None,
             )
             return base, *pair
         return self._read_by(0, shares[0], rows), *self._each_of_pair(shares, rows)

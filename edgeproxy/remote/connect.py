@@ -8,7 +8,13 @@ from typing import NamedTuple
 
 from edgeproxy.core.cancel import Cancel
 from edgeproxy.core.vocab import Vocab
-from edgeproxy.errors import RemoteError, RemoteRefusedError, UsageError
+from edgeproxy.errors import (
+    RemoteBusyError,
+    RemoteError,
+    RemoteRefusedError,
+    RemoteUnreachableError,
+    UsageError,
+)
 from edgeproxy.remote.endpoint import Endpoint
 from edgeproxy.remote.llama_server import LlamaServer
 from edgeproxy.remote.openai import LARGEST_BIAS, MOST_BIASED, OpenAI, find
@@ -107,7 +113,7 @@ class _Probe:
         many = (
             self._can(
                 lambda: self._speaking(replace(offer, most_logprobs=most, rows_at_once=True)).rows(
-                    [*prompt, prompt[-1]], 2, 1, self.cancel
+                    [*prompt, prompt[-1]], 2, most, self.cancel
                 )
             )
             if most
@@ -131,23 +137,27 @@ class _Probe:
 
     def _most_logprobs(self, offer: Offer, prompt: list[int]) -> int:
         """How many log-probabilities the server gives; 0 for none."""
-        wanted = self.endpoint.logprobs or USUAL_LOGPROBS
+        wanted = self._wanted
         for k in (wanted, *(n for n in _OFFERED if n < wanted)):
             server = self._speaking(replace(offer, most_logprobs=k))
             try:
-                return min(k, len(server.rows(prompt, 1, k, self.cancel)[0].tokens))
+                told = min(k, len(server.rows(prompt, 1, k, self.cancel)[0].tokens))
+                # It may give fewer than are asked for, and of some not say which tokens they are.
+                return min(n for n in (k, *_OFFERED) if told <= n <= k)
             except RemoteRefusedError as error:
                 if error.status in (401, 403, 404):
                     raise
+            except (RemoteBusyError, RemoteUnreachableError):
+                raise  # which says nothing of what it can do
             except RemoteError:
                 return 0
         return 0
 
     def _takes_bias(self, server: Predicts, prompt: list[int]) -> bool:
         """Whether a large bias makes the server draw a token that it would not draw."""
-        token = next(
-            (t for t in range(len(self.vocab) // 2, len(self.vocab)) if self._is_plain(t)), None
-        )
+        middle = len(self.vocab) // 2
+        tokens = [*range(middle, len(self.vocab)), *range(middle)]
+        token = next(filter(self._is_plain, tokens), None)
         if token is None:
             return False
         return self._can(
@@ -156,7 +166,7 @@ class _Probe:
 
     def _is_plain(self, token: int) -> bool:
         text = self.vocab.texts[token]
-        return len(text) > 3 and text.isalpha()
+        return len(text) > 2 and text.isalpha()
 
     def _can(self, asked: Callable[[], object]) -> bool:
         """Whether the server does this; what it refuses or garbles it cannot do."""
@@ -166,10 +176,10 @@ class _Probe:
             if error.status in (401, 403, 404):
                 raise
             return False
-        except RemoteError as error:
-            if error.status >= 500 or not error.status:
-                return False
+        except (RemoteBusyError, RemoteUnreachableError):
             raise
+        except RemoteError:
+            return False
 
     def _compare_tokens(self, path: str, body: dict[str, object], name: str) -> None:
         """Tokenise a text there and here. Raises `RemoteError` where that differs."""
@@ -195,18 +205,21 @@ class _Probe:
     def _tokenizer(self) -> str:
         return "the tokenizer that was given for it"
 
+    @property
+    def _wanted(self) -> int:
+        """How many log-probabilities of a row are asked for: no more than there are tokens."""
+        return min(self.endpoint.logprobs or USUAL_LOGPROBS, len(self.vocab))
+
     def _k(self, offer: Offer) -> int:
-        wanted = self.endpoint.logprobs or USUAL_LOGPROBS
         most = offer.most_logprobs
-        return min(wanted, len(self.vocab), *([most] if most is not None else []))
+        return self._wanted if most is None else min(self._wanted, most)
 
     def _way(self, offer: Offer) -> Way:
         """The way that was asked for, or the best that the server can go."""
         k = self._k(offer)
         best: Way | None = None
         if k:
-            wanted = self.endpoint.logprobs or USUAL_LOGPROBS
-            best = "rows" if k >= min(wanted, len(self.vocab)) else "top-k"
+            best = "rows" if k >= self._wanted else "top-k"
         elif offer.takes_bias:
             best = "bias"
         asked = self.endpoint.way

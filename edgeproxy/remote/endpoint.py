@@ -22,6 +22,9 @@ Protocol = Literal["llama-server", "openai"]
 KEY_PREFIX = "EDGEPROXY_"
 """Of the variables that a manifest may name: it cannot send another program's key anywhere."""
 
+MANIFEST_KEYS = rf"{KEY_PREFIX}\w{{1,64}}"
+"""The names of these variables."""
+
 
 class ServerChange(TypedDict, total=False):
     """Some fields of an `Endpoint`; None leaves one as it is."""
@@ -76,9 +79,23 @@ class Endpoint:
             whole("logprobs", self.logprobs, 1, 10_000_000)
         if self.context is not None:
             whole("context", self.context, 2, 100_000_000)
-        if self.key_env is not None and not re.fullmatch(r"[A-Za-z_]\w*", self.key_env, re.ASCII):
+        if not isinstance(self.model, str):
+            raise UsageError(f"model must be the name of a model, not {self.model!r}")
+        if self.key_env is not None and not _is_variable(self.key_env):
             raise UsageError(f"key_env must name an environment variable, not {self.key_env!r}")
+        if not isinstance(self.key_file, Path | None):
+            raise UsageError(f"key_file must be a Path, not {self.key_file!r}")
         if self.key_env is not None and self.key_file is not None:
             raise UsageError("name either a variable or a file that holds the server's key")
         number("price_in", self.price_in, 0.0, 1e6)
         number("price_out", self.price_out, 0.0, 1e6)
+
+    @property
+    def key_of_manifests(self) -> str | None:
+        """`key_env` where a manifest may name it; None where it is for a person to give again."""
+        name = self.key_env
+        return name if name and re.fullmatch(MANIFEST_KEYS, name, re.ASCII) else None
+
+
+def _is_variable(name: object) -> bool:
+    return isinstance(name, str) and bool(re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII))

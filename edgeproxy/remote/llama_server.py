@@ -17,7 +17,7 @@ from typing import Any
 from edgeproxy.core.cancel import Cancel
 from edgeproxy.errors import RemoteError
 from edgeproxy.remote.predicts import BiasBy, Drawn, Draws, Known, Offer
-from edgeproxy.remote.rows import check_bytes, known_tokens, member
+from edgeproxy.remote.rows import check_bytes, known_tokens, member, token_id
 from edgeproxy.remote.speaking import Http, Speaking
 
 _DECIDES = 1e6
@@ -73,15 +73,16 @@ class LlamaServer(Speaking):
     def _row(self, answer: Any) -> Known:
         self._count(answer)
         best = member(self._drawn(answer), "top_logprobs", list, self.who)
-        told = [(each.get("id"), each.get("bytes"), each.get("logprob")) for each in best]
-        known = known_tokens([t for t, _, _ in told], [p for _, _, p in told], self.who)
-        check_bytes(
-            ((t, bytes(b)) for t, b, _ in told if isinstance(t, int) and isinstance(b, list)),
-            self._vocab,
-            self.who,
+        if not all(isinstance(each, dict) for each in best):
+            raise RemoteError(self.who, "it told of a token without its log-probability")
+        known = known_tokens(
+            [each.get("id") for each in best], [each.get("logprob") for each in best], self.who
         )
+        said = ((each["id"], self._bytes(each["bytes"])) for each in best if each.get("bytes"))
+        check_bytes(said, self._vocab, self.who)
         return known
 
+<<<<<<< HEAD
     def look_up(
         self, tokens: Sequence[int], token: int, cancel: Cancel | None = None
     ) -> float | None:
@@ -96,6 +97,15 @@ class LlamaServer(Speaking):
         if member(drawn, "id", int, self.who) != token:
             raise RemoteError(self.who, f"it was made to draw token {token} and drew another")
         return member(drawn, "logprob", float, self.who)
+=======
+    def _bytes(self, value: Any) -> bytes:
+        try:
+            if isinstance(value, list):
+                return bytes(value)
+        except (TypeError, ValueError):
+            pass
+        raise RemoteError(self.who, "it said of a token's bytes what are none")
+>>>>>>> w-rtests
 
     def draw(
         self, tokens: Sequence[int], bias: BiasBy, draws: Draws, cancel: Cancel | None = None
@@ -114,12 +124,12 @@ class LlamaServer(Speaking):
             drawn = self._drawn(answer)
             logprob = drawn.get("logprob")
             return Drawn(
-                member(drawn, "id", int, self.who), logprob if isinstance(logprob, float) else None
+                token_id(drawn.get("id"), self.who), logprob if isinstance(logprob, float) else None
             )
         tokens = member(answer, "tokens", list, self.who)
-        if len(tokens) != 1 or not isinstance(tokens[0], int):
+        if len(tokens) != 1:
             raise RemoteError(self.who, f"it was asked for one token and gave {len(tokens)}")
-        return Drawn(tokens[0])
+        return Drawn(token_id(tokens[0], self.who))
 
     @cached_property
     def _plain_token(self) -> int:
@@ -134,9 +144,9 @@ class LlamaServer(Speaking):
         return told[0]
 
     def _count(self, answer: Any) -> None:
-        slot = answer.get("id_slot")
-        self._slot = slot if isinstance(slot, int) else None
         read = member(answer, "tokens_evaluated", int, self.who)
+        slot = answer.get("id_slot")
+        self._slot = slot if isinstance(slot, int) and not isinstance(slot, bool) else None
         timings = answer.get("timings")
         new = timings.get("prompt_n") if isinstance(timings, dict) else None
         self.spent.add(read, read - new if isinstance(new, int) and new <= read else 0, 1)

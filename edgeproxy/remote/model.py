@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeproxy.core.cancel import Cancel
+from edgeproxy.core.cancel import Cancel, Flag
 from edgeproxy.core.model import Logits
 from edgeproxy.core.vocab import Vocab
 from edgeproxy.errors import ContextFullError, EngineError, RemoteError
@@ -19,6 +19,9 @@ from edgeproxy.remote.predicts import BiasBy, Drawn, Draws, Known, Predicts, Way
 from edgeproxy.remote.rows import another_model
 
 _CLOSED = "the session has been closed; load the trio again"
+
+MOST_TOLD = 400_000
+"""Log-probabilities that one answer has at most, more than a row: each takes some 100 bytes."""
 
 
 class RemoteModel:
@@ -46,7 +49,8 @@ class RemoteModel:
         """How the server draws where it does; may be changed between evals."""
         self._vocab = vocab
         self._n_ctx = n_ctx
-        self._cancel = cancel
+        self._stopped = Flag()
+        self._cancel = _Either(self._stopped, cancel or Flag())
         self._read: list[int] = []
         self._rows = np.empty((0, len(vocab)), np.float32)
         self._count = 0  # of the rows last returned
@@ -84,9 +88,15 @@ class RemoteModel:
             raise EngineError(f"{rows} rows asked of {len(tokens)} tokens")
         if not self.k:
             return self._drawn(tokens, rows)
-        found = self.server.rows(text, rows, self.k, self._cancel)
-        if len(found) != rows:
-            raise RemoteError(self.server.who, f"it gave {len(found)} rows and not {rows}")
+        found: list[Known] = []
+        most = max(1, MOST_TOLD // self.k)
+        while len(found) < rows:
+            n = min(most, rows - len(found))
+            end = len(text) - rows + len(found) + n
+            told = self.server.rows(text[:end], n, self.k, self._cancel)
+            if len(told) != n:
+                raise RemoteError(self.server.who, f"it gave {len(told)} rows and not {n}")
+            found += told
         if len(self._rows) < rows:
             self._rows = np.empty((rows, len(self._vocab)), np.float32)
         out = self._rows[:rows]
@@ -123,6 +133,9 @@ class RemoteModel:
         asked = dict(self.draws.logit_bias)
         for token, value in bias.items():
             asked[token] = asked.get(token, 0.0) + value
+        largest = self.server.offer.largest_bias
+        if largest is not None:
+            asked = {token: max(-largest, min(value, largest)) for token, value in asked.items()}
         drawn = self.server.draw(text, asked, self.draws, self._cancel)
         if not 0 <= drawn.token < len(self._vocab):
             raise another_model(drawn.token, self._vocab, self.server.who)
@@ -130,7 +143,8 @@ class RemoteModel:
         return drawn
 
     def _with(self, tokens: Sequence[int]) -> list[int]:
-        """What has been read and `tokens`, checked."""
+        """What has been read and `tokens`, checked; a request for it may go out then."""
+        self._stopped.clear()
         if not self._is_open:
             raise EngineError(_CLOSED)
         for token in tokens:
@@ -174,10 +188,24 @@ class RemoteModel:
         self._read = []
         self._read = self._with(tokens)
 
+    def stop(self) -> None:
+        """Let a request that is under way end with `Cancelled`; from any thread."""
+        self._stopped.set()
+
     def close(self) -> None:
         """Let go of the server. A second call does nothing."""
         self._is_open = False
         self.server.close()
+
+
+class _Either:
+    """A `Cancel` that is set while one of these is."""
+
+    def __init__(self, *cancels: Cancel) -> None:
+        self._cancels = cancels
+
+    def is_set(self) -> bool:
+        return any(cancel.is_set() for cancel in self._cancels)
 
 
 def row_of(token: int, n_vocab: int) -> Logits:

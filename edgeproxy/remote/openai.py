@@ -15,7 +15,7 @@ from edgeproxy.core.cancel import Cancel
 from edgeproxy.core.vocab import Vocab
 from edgeproxy.errors import RemoteError, RemoteRefusedError
 from edgeproxy.remote.predicts import BiasBy, Drawn, Draws, Known, Offer
-from edgeproxy.remote.rows import known_tokens, member
+from edgeproxy.remote.rows import known_tokens, member, token_id
 from edgeproxy.remote.speaking import Http, Speaking
 from edgeproxy.remote.spent import Spent
 
@@ -105,6 +105,12 @@ class OpenAI(Speaking):
             raise RemoteError(self.who, f"it was asked for one row and gave {len(rows)}")
         told = {self._token(name): value for name, value in rows[0].items()}
         told.pop(None, None)
+        if rows[0] and not told:
+            raise RemoteError(
+                self.who,
+                "it says tokens by their text, and none of a row's likeliest is the only one with "
+                "its text: ask for more log-probabilities (--base-logprobs)",
+            )
         return known_tokens(list(told), list(told.values()), self.who)
 
     def _drawn(self, choice: Any) -> Drawn:
@@ -113,8 +119,8 @@ class OpenAI(Speaking):
         told = logprobs.get("token_logprobs") if isinstance(logprobs, dict) else None
         value = told[0] if isinstance(told, list) and told else None
         value = value if isinstance(value, float) else None
-        if isinstance(ids, list) and len(ids) == 1 and isinstance(ids[0], int):
-            return Drawn(ids[0], value)
+        if isinstance(ids, list) and len(ids) == 1:
+            return Drawn(token_id(ids[0], self.who), value)
         text = member(choice, "text", str, self.who)
         if not text and choice.get("finish_reason") == "stop":
             return Drawn(min(self._vocab.end_of_generation, default=-1), value)
@@ -135,11 +141,16 @@ class OpenAI(Speaking):
 
     @cached_property
     def _by_text(self) -> Mapping[str, int]:
-        """The tokens whose text no other token has, by their text."""
+        """The tokens whose text no other token has, by their text; special ones by their name.
+
+        Without these no reply would end: what ends one is no text.
+        """
         found: dict[str, int] = {}
         twice: set[str] = set()
-        for token, data in enumerate(self._vocab.texts):
-            text = data.decode(errors="replace") if data else ""
+        for token, (data, name) in enumerate(
+            zip(self._vocab.texts, self._vocab.tokens, strict=True)
+        ):
+            text = (data or name).decode(errors="replace")
             if not text or "\ufffd" in text:
                 continue
             if text in found:

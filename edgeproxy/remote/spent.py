@@ -8,6 +8,8 @@ from typing import Any
 from edgeproxy.remote.traffic import Traffic
 
 MILLION = 1_000_000
+_MOST = 1_000_000_000
+"""Tokens of one prompt: whoever says more is wrong."""
 _PRICES = ("price_in", "price_out")
 
 
@@ -32,10 +34,10 @@ class Spent:
     price_out: float = 0.0
 
     def add(self, tokens_in: int, tokens_cached: int, tokens_out: int) -> None:
-        """Count the tokens of one prompt and its answer."""
-        self.tokens_in += tokens_in
-        self.tokens_cached += tokens_cached
-        self.tokens_out += tokens_out
+        """Count the tokens of one prompt and its answer, as a server says; no impossible number."""
+        self.tokens_in += _possible(tokens_in)
+        self.tokens_cached += _possible(tokens_cached)
+        self.tokens_out += _possible(tokens_out)
 
     def count(self, more: Traffic) -> None:
         """Count what went to and fro."""
@@ -67,3 +69,7 @@ class Spent:
             if each.name not in _PRICES
         }
         return replace(self, **counted)
+
+
+def _possible(count: int) -> int:
+    return max(0, min(count, _MOST))

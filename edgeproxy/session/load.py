@@ -34,6 +34,7 @@ from edgeproxy.session.floor import Floor
 from edgeproxy.session.memory_plan import Part, Plan, adapter_bytes
 from edgeproxy.session.model_files import ModelFiles, Progress
 from edgeproxy.session.reading import Reading, chosen_documents
+from edgeproxy.session.servers import check_named, doubts_of, trio_over
 from edgeproxy.session.session import Session
 from edgeproxy.session.speaker import SoloSpeaker, TrioSpeaker
 from edgeproxy.trios.find import LoraChoice, Recipe, Role, choose_recipe, on_server
@@ -120,6 +121,8 @@ def load(
         steering=(steering or recipe.steering).changed(change),
         documents=chosen_documents(recipe.documents, docs, docs_to),
     )
+    if recipe.base.endpoint is not None and recipe.steering.alone != "expert":
+        check_named(recipe.base.endpoint)
     if n_ctx is not None:
         whole("n_ctx", n_ctx)
     if n_threads is not None:
@@ -154,7 +157,12 @@ class _Loading:
         """All of the trio in memory, answering. Raises as `load` does."""
         recipe, files = self.recipe, self.files
         parts = {name: Part.of(files.check(role)) for name, role in recipe.roles.items()}
-        alone = {name: Part.of(files.check(self._role(name))) for name in solo}
+        # A base on a server takes nothing here, alone neither.
+        alone = {
+            name: Part.of(files.check(role))
+            for name, role in ((name, self._role(name)) for name in solo)
+            if role.endpoint is None
+        }
         adapters = adapter_bytes([*recipe.roles.values(), *map(self._role, solo)])
         plan = Plan(
             parts,
@@ -224,7 +232,7 @@ class _Loading:
             matches=dict(zip(("expert", "anti_expert"), matches, strict=True)),
             crew=crew,
             memory=memory,
-            doubts=[*lost, *plan.doubts()],
+            doubts=[*lost, *plan.doubts(), *doubts_of(recipe.base)],
         )
         for name in solo:
             session.solo(name)
@@ -239,8 +247,6 @@ class _Loading:
         three = base, aligned.expert, aligned.anti_expert, self.recipe.steering, crew.beside
         if not self._is_elsewhere:
             return Trio(*three)
-        from edgeproxy.session.servers import trio_over  # few need it
-
         return trio_over(*three)
 
     def alone(self, role: Alone, solo: Sequence[str]) -> Session:
@@ -265,7 +271,7 @@ class _Loading:
             matches={},
             crew=crew,
             memory=plan.estimate(),
-            doubts=plan.doubts(),
+            doubts=[*plan.doubts(), *doubts_of(found)],
         )
         for name in solo:
             session.solo(name)

@@ -19,11 +19,30 @@ from edgeproxy.decode.steering import Steering
 from edgeproxy.decode.trio import Trio
 from edgeproxy.errors import Cancelled, EdgeproxyError, UsageError
 from edgeproxy.llama import Weights, context_length
+from edgeproxy.remote.address import parse_address
 from edgeproxy.remote.connect import connect
-from edgeproxy.remote.key import read_key
+from edgeproxy.remote.endpoint import Endpoint
+from edgeproxy.remote.key import Key, read_key
 from edgeproxy.remote.model import RemoteModel
 from edgeproxy.remote.predicts import Draws
 from edgeproxy.trios.find import Role
+
+
+def check_named(endpoint: Endpoint) -> Key | None:
+    """The key of a server, where it has one; nothing is sent.
+
+    Raises `UsageError` for one that is not there, and for plain HTTP to another machine where that
+    was not allowed.
+    """
+    parse_address(endpoint.url, allow_http=endpoint.allow_http)
+    named = endpoint.key_env, endpoint.key_file
+    return None if named == (None, None) else read_key(*named)
+
+
+def doubts_of(role: Role) -> list[str]:
+    """What is wrong with where the key of a base on a server is kept. Raises as `check_named`."""
+    key = None if role.endpoint is None else check_named(role.endpoint)
+    return [key.warning] if key is not None and key.warning else []
 
 
 def connected(role: Role, vocab: Vocab, n_ctx: int | None, cancel: Cancel) -> RemoteModel:
@@ -32,15 +51,14 @@ def connected(role: Role, vocab: Vocab, n_ctx: int | None, cancel: Cancel) -> Re
 
     endpoint = role.endpoint
     assert endpoint is not None
-    named = endpoint.key_env, endpoint.key_file
-    key = None if named == (None, None) else read_key(*named)
+    key = check_named(endpoint)
     http = Server(endpoint.url, key, allow_http=endpoint.allow_http)
     found = connect(endpoint, http, vocab, cancel)
     longest = context_length(found.server.offer.n_ctx, n_ctx)
     return RemoteModel(
         found.server,
         vocab,
-        longest,
+        min(longest, found.server.offer.n_ctx),
         0 if found.way == "bias" else found.k,
         found.way,
         cancel,

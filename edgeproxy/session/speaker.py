@@ -97,10 +97,11 @@ class Speaker(ABC, Generic[Prompt]):
         )
         if not isinstance(asked.sampling, Sampling):
             raise UsageError(f"sampling must be a Sampling, not {sampling!r}")
-        if self.remote is not None:
-            check_asked(self.remote, asked.sampling, asked.steering, asked.record)
         self._check(asked)
-        return Turn(self._who(asked), asked, wait, ended)
+        who = self._who(asked)
+        if who.remote is not None:  # not so where the expert answers for a trio
+            check_asked(who.remote, asked.sampling, asked.steering, asked.record)
+        return Turn(who, asked, wait, ended)
 
     @property
     def floors(self) -> list[Floor]:
@@ -309,6 +310,8 @@ class TrioSpeaker(Speaker[RoleTokens]):
 
     def _prepare(self, asked: Asked) -> None:
         self.trio.steering = asked.steering or self.steering
+        # What the expert drafts goes to the base's server, whether the trio says it or not.
+        self.drafter.keeps_secrets = self.remote is not None and asked.readers == "expert"
 
 
 def _is_expert_alone(asked: Asked) -> bool:

@@ -194,7 +194,12 @@ def on_server(base: Role, change: ServerChange) -> Role:
 
     Raises `UsageError` for impossible settings, and for some of a server that nobody named.
     """
+    if not isinstance(change, Mapping):
+        raise UsageError(f'server must be settings, as {{"url": "http://..."}}, not {change!r}')
     given: dict[str, Any] = {key: value for key, value in change.items() if value is not None}
+    if unknown := sorted(set(given) - set(ServerChange.__annotations__)):
+        known = ", ".join(ServerChange.__annotations__)
+        raise UsageError(f"server has no setting {unknown[0]!r}; it has {known}")
     if not given:
         return base
     if base.endpoint is None and "url" not in given:
@@ -202,6 +207,10 @@ def on_server(base: Role, change: ServerChange) -> Role:
             f"{' and '.join(sorted(given))} are said of a server, and the base is a file; name the "
             "server too (--base-url)"
         )
+    # A key that is named now stands in the place of the manifest's.
+    for key, other in (("key_env", "key_file"), ("key_file", "key_env")):
+        if key in given:
+            given.setdefault(other, None)
     endpoint = replace(base.endpoint, **given) if base.endpoint else Endpoint(**given)
     return replace(base, endpoint=endpoint)
 

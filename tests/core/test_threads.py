@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -17,6 +18,7 @@ from edgeproxy.core.threads import (
     Choice,
     Crew,
     Threads,
+    at_once,
     counts,
     default_threads,
     processors,
@@ -383,3 +385,25 @@ def test_a_context_takes_the_threads_it_is_told(tmp_path: Path) -> None:
         for token in range(60):
             model.eval([token])
         assert set(used) == {1, 2}
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), ValueError()])
+def test_what_nobody_wants_any_more_is_told_to_stop(error: BaseException) -> None:
+    stopped, begun, ended = threading.Event(), threading.Event(), []
+
+    def first() -> None:
+        begun.wait()
+        raise error
+
+    def second() -> None:
+        begun.set()
+        assert stopped.wait(60)
+        ended.append(True)
+
+    with ThreadPoolExecutor(1) as pool, pytest.raises(type(error)):
+        at_once(pool, first, second, stopped.set)
+    assert ended == [True]
+    with ThreadPoolExecutor(1) as pool:
+        stopped.clear()
+        assert at_once(pool, lambda: 1, lambda: 2, stopped.set) == (1, 2)
+    assert not stopped.is_set()

@@ -34,7 +34,7 @@ FAULTS = (
 
 
 class FaultyProxy:
-    """The proxy, until `close`; a request meets a fault with the probability `rate`."""
+    """The proxy, until `close`; a request meets a fault with the probability `rate`, now."""
 
     def __init__(
         self, port: int, seed: int, rate: float = 0.5, faults: Sequence[str] = FAULTS
@@ -43,7 +43,7 @@ class FaultyProxy:
         self.met: Counter[str] = Counter()
         self._upstream = port
         self._random = random.Random(seed)
-        self._rate = rate
+        self.rate = rate
         self._faults = faults
         self._lock = threading.Lock()
         self._stopped = threading.Event()
@@ -75,7 +75,7 @@ class FaultyProxy:
 
     def _draw(self) -> tuple[str, random.Random]:
         with self._lock:
-            has_one = self._random.random() < self._rate
+            has_one = self._random.random() < self.rate
             fault = self._random.choice(self._faults) if has_one else "none"
             self.met[fault] += 1
             return fault, random.Random(self._random.random())

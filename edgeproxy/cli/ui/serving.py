@@ -59,8 +59,9 @@ def spent_in_words(spent: Spent, tokens: int) -> str:
     """What a reply of so many tokens has cost: "6 requests (0.46 a token), 212 tokens in ..."."""
     each = f" ({spent.requests / tokens:.2f} a token)" if tokens else ""
     cached = f", {spent.tokens_cached:,} of them cached" if spent.tokens_cached else ""
+    requests = "1 request" if spent.requests == 1 else f"{spent.requests:,} requests"
     words = (
-        f"{spent.requests:,} requests{each}, {spent.tokens_in:,} tokens in{cached}, "
+        f"{requests}{each}, {spent.tokens_in:,} tokens in{cached}, "
         f"{spent.tokens_out:,} out, {in_units(spent.bytes_sent)} sent, "
         f"{in_units(spent.bytes_received)} received, waited {spent.seconds:.2f} s"
     )

@@ -21,7 +21,7 @@ from edgeproxy.errors import ManifestError, UsageError
 from edgeproxy.files import open_regular
 from edgeproxy.gguf import check_scale
 from edgeproxy.prompts.formats import check_format_name
-from edgeproxy.remote.endpoint import KEY_PREFIX, Endpoint
+from edgeproxy.remote.endpoint import KEY_PREFIX, MANIFEST_KEYS, Endpoint
 from edgeproxy.trios.known_files import KnownFiles
 from edgeproxy.trios.manifest.fitted import read_fitted
 from edgeproxy.trios.manifest.recipe import (
@@ -213,7 +213,7 @@ def _base(table: Table, place: Place) -> Role:
 def _endpoint(table: Table) -> Endpoint:
     key_env = table.match(
         "key_env",
-        rf"{KEY_PREFIX}\w{{1,64}}",
+        MANIFEST_KEYS,
         f"an environment variable whose name begins with {KEY_PREFIX}, so that no manifest sends "
         "another program's key; any can be named with --base-key-env",
     )

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 
-from edgeproxy.remote.endpoint import KEY_PREFIX, Endpoint
+from edgeproxy.remote.endpoint import Endpoint
 from edgeproxy.trios.manifest.fitted import as_table
 from edgeproxy.trios.manifest.recipe import Lora, Recipe, Role
 
@@ -68,8 +68,7 @@ def _server(role: Role, endpoint: Endpoint) -> dict[str, object]:
         "way": endpoint.way,
         "logprobs": endpoint.logprobs,
         "context": endpoint.context,
-        # One of another name was given by a person here, and is for him to give again.
-        "key_env": endpoint.key_env if (endpoint.key_env or "").startswith(KEY_PREFIX) else None,
+        "key_env": endpoint.key_of_manifests,
         "price_in": endpoint.price_in or None,
         "price_out": endpoint.price_out or None,
         "tokenizer": file.pop("file"),
