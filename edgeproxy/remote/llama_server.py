@@ -82,7 +82,6 @@ class LlamaServer(Speaking):
         check_bytes(said, self._vocab, self.who)
         return known
 
-<<<<<<< HEAD
     def look_up(
         self, tokens: Sequence[int], token: int, cancel: Cancel | None = None
     ) -> float | None:
@@ -97,7 +96,7 @@ class LlamaServer(Speaking):
         if member(drawn, "id", int, self.who) != token:
             raise RemoteError(self.who, f"it was made to draw token {token} and drew another")
         return member(drawn, "logprob", float, self.who)
-=======
+
     def _bytes(self, value: Any) -> bytes:
         try:
             if isinstance(value, list):
@@ -105,7 +104,6 @@ class LlamaServer(Speaking):
         except (TypeError, ValueError):
             pass
         raise RemoteError(self.who, "it said of a token's bytes what are none")
->>>>>>> w-rtests
 
     def draw(
         self, tokens: Sequence[int], bias: BiasBy, draws: Draws, cancel: Cancel | None = None

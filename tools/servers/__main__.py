@@ -4,12 +4,7 @@
 
 builds llama-server in FOLDER (or EDGEPROXY_SERVERS, or this user's cache) where it is not there
 yet, out of the source that llama-cpp-python's archive carries, and prints the program's path. It
-<<<<<<< HEAD
 takes about five minutes on two cores, and needs cmake, a C++ compiler and once the registry.
-=======
-takes about five minutes on two cores, and needs cmake, a C++ compiler and once the package
-registry.
->>>>>>> w-rtests
 
     python -m tools.servers compare TRIO QUESTIONS URL [--limit N]
 
