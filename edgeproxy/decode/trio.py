@@ -239,9 +239,9 @@ class Trio:
 
         Rows after one that goes on otherwise than the text that was read are of no use to anyone.
         """
-        partial = cast(Partial, self.base)
-        if not partial.can_look_up or not np.isneginf(base).any():
+        if not getattr(self.base, "can_look_up", False) or not np.isneginf(base).any():
             return fused
+        partial = cast(Partial, self.base)
         for _ in range(LOOKED_UP):
             most = fuse(bounded_rows(base, self._least), expert, anti_expert, self.mix)
             asked = doubtful(base, expert, most)

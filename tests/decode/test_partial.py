@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,15 @@ from numpy.typing import NDArray
 from edgeproxy.align import LACKING
 from edgeproxy.core.threads import Beside, Threads
 from edgeproxy.decode.fuse import fuse
-from edgeproxy.decode.partial import Coverage, count_coverage, whole_rows
+from edgeproxy.decode.partial import (
+    Coverage,
+    bounded_rows,
+    count_coverage,
+    doubtful,
+    least_known,
+    parting,
+    whole_rows,
+)
 from edgeproxy.decode.steering import Steering
 from edgeproxy.decode.trio import Trio
 from edgeproxy.errors import LogitsError
@@ -189,3 +198,85 @@ def test_a_base_elsewhere_gives_the_rows_of_one_here(beside: Beside | None) -> N
     assert there.n_past == 4
     assert np.array_equal(here.eval([7]), there.eval([7]))
     assert [model.n_past for model in there.models] == [5, 5, 5]
+
+
+# What is asked for
+
+
+class Telling(FakeModel):
+    """Leaves out all but its `k` best tokens, and says what it is asked."""
+
+    can_look_up = True
+    k = 4
+
+    def eval(self, tokens: Sequence[int], rows: int = 1) -> Any:
+        self.whole = np.stack([log_softmax(row) for row in super().eval(tokens, rows)])
+        return np.concatenate([known_of(row, self.k) for row in self.whole])
+
+    def look_up(self, row: int, token: int) -> float | None:
+        return float(self.whole[row, token])
+
+
+@given(rows_of_n, rows_of_n, rows_of_n, st.integers(1, N - 1))
+def test_no_unknown_token_can_be_larger_than_its_bound(
+    base: Any, expert: Any, anti: Any, k: int
+) -> None:
+    whole = log_softmax(base)[None]
+    partial = known_of(whole[0], k)
+    assert (bounded_rows(partial, least_known(partial)) >= whole - 1e-5).all()
+    assert np.isfinite(bounded_rows(partial, least_known(partial))).all()
+    # So where no unknown token could be the best one, the best one is known for certain.
+    most = fuse(bounded_rows(partial, least_known(partial)), expert[None], anti[None])
+    if not np.isneginf(partial[0, most.argmax()]):
+        exact = fuse(whole, expert[None], anti[None])
+        assert exact.max() - exact[0, most.argmax()] < 1e-4
+
+
+@given(rows_of_n, rows_of_n, rows_of_n)
+def test_the_best_token_is_that_of_all_rows_where_it_is_plausible(
+    base: Any, expert: Any, anti: Any
+) -> None:
+    vocab = word_vocab(*(f"w{n}" for n in range(N)))
+    said = [FakeModel(constant(row), vocab=vocab) for row in (base, expert, anti)]
+    asked = Telling(constant(base), vocab=vocab)
+    # With the mask only tokens count that are asked for, as many as there are.
+    steering = Steering(plausibility=0.01)
+    exact = Trio(said[0], said[1], said[2], steering).eval([1]).copy()
+    trio = Trio(asked, said[1], said[2], steering, elsewhere=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("edgeproxy.decode.trio.LOOKED_UP", N)
+        fused = trio.eval([1])
+    assert exact[0].max() - exact[0, fused[0].argmax()] < 1e-3
+
+
+def test_what_was_told_is_no_bound_for_others() -> None:
+    row = known_of(log_softmax(np.arange(N)[::-1] * 0.2), 4)
+    least = least_known(row)
+    row[0, N - 1] = -9.0  # looked up
+    assert least_known(row)[0, 0] == -9.0
+    assert bounded_rows(row, least)[0, 5] > -4.0
+
+
+def test_only_what_the_expert_finds_plausible_is_asked_for() -> None:
+    base = known_of(log_softmax(np.zeros(N)), 3)
+    expert = np.zeros((1, N), np.float32)
+    expert[0, 7], expert[0, 8] = 10.0, 4.0
+    anti = np.full((1, N), -30.0, np.float32)
+    anti[0, :3] = 0.0
+    anti[0, 7] = 10.0
+    most = fuse(bounded_rows(base, least_known(base)), expert, anti)
+    assert int(most.argmax()) == 8
+    assert doubtful(base, expert, most) == []  # known tokens are ahead of the plausible one
+    anti[0, 7] = -30.0
+    most = fuse(bounded_rows(base, least_known(base)), expert, anti)
+    assert doubtful(base, expert, most) == [(0, 7)]
+
+
+def test_rows_after_a_parting_are_not_asked_about() -> None:
+    fused = np.zeros((3, N), np.float32)
+    fused[0, 5], fused[1, 6], fused[2, 7] = 1, 1, 1
+    assert parting(fused, [1, 5, 6], []) == 2
+    assert parting(fused, [1, 5, 9], []) == 1
+    assert parting(fused, [1, 9, 6], []) == 0
+    assert parting(fused, [1, 9, 6], [0]) == 2
+    assert parting(fused[2:], [1], []) == 0

@@ -44,6 +44,13 @@ class Predicting:
         ends = range(len(tokens) - count + 1, len(tokens) + 1)
         return [known(self._noise(tokens[:end]), k) for end in ends]
 
+    def look_up(
+        self, tokens: Sequence[int], token: int, cancel: Cancel | None = None
+    ) -> float | None:
+        self.asked.append((list(tokens), token))
+        row = self._noise(tokens)
+        return float(row[token] - row.max() - np.log(np.exp(row - row.max()).sum()))
+
     def draw(
         self, tokens: Sequence[int], bias: BiasBy, draws: Draws, cancel: Cancel | None = None
     ) -> Drawn:
@@ -102,6 +109,20 @@ def test_all_of_a_row_or_its_best_tokens() -> None:
     assert np.array_equal(best[np.isfinite(best)], whole[np.isfinite(best)])
     assert whole[np.isfinite(best)].min() >= whole[np.isneginf(best)].max()
     assert [remote(k)[0].is_partial for k in (5, N, 10 * N)] == [True, False, False]
+
+
+def test_a_token_is_looked_up_in_the_row_that_left_it_out() -> None:
+    tokens = [1, 2, 3, 4, 5]
+    whole = remote()[0].eval(tokens, 3).copy()
+    model, server = remote(k=5)
+    model.eval(tokens, 3)
+    for row in range(3):
+        assert model.look_up(row, 7) == pytest.approx(whole[row, 7], abs=1e-5)
+    assert server.asked[-1] == (tokens, 7)
+    assert server.asked[-3] == (tokens[:3], 7)
+    for row, token in ((3, 0), (-1, 0), (0, N), (0, -1)):
+        with pytest.raises(EngineError, match="no row"):
+            model.look_up(row, token)
 
 
 def test_rows_that_would_make_a_huge_answer_are_asked_for_in_parts(
