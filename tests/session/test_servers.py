@@ -210,7 +210,7 @@ def test_partial_rows_answer_and_say_how_much_they_covered(
         assert share is not None
         assert 0.0 <= share <= 1.0
         for step in turn.steps:
-            assert len(step.base.best) == 20
+            assert 20 <= len(step.base.best) <= 23  # and what was asked for
             assert len(step.fused.best) == 30
 
 
