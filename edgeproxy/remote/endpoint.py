@@ -35,6 +35,7 @@ class ServerChange(TypedDict, total=False):
     way: Way | None
     logprobs: int | None
     context: int | None
+    timeout: float | None
     key_env: str | None
     key_file: Path | None
     allow_http: bool | None
@@ -47,7 +48,8 @@ class Endpoint:
     `url` is the server's address without a path of the protocol, such as `http://127.0.0.1:8080`.
     `model` is what the server calls the model, where it serves several. `protocol` and `way` are
     found out where they are None. `logprobs` is how many log-probabilities of a row are asked for,
-    `context` how many tokens the server's context has, where it does not say. `price_in` and
+    `context` how many tokens the server's context has, where it does not say, `timeout` how many
+    seconds one answer may take, such as the first of a long prompt on a slow server. `price_in` and
     `price_out` are money for a million tokens that it reads and writes, in a person's own currency.
     `allow_http` allows plain HTTP to another machine.
     """
@@ -58,11 +60,17 @@ class Endpoint:
     way: Way | None = None
     logprobs: int | None = None
     context: int | None = None
+    timeout: float = 60.0
     key_env: str | None = None
     key_file: Path | None = None
     allow_http: bool = False
     price_in: float = 0.0
     price_out: float = 0.0
+
+    @property
+    def root(self) -> str:
+        """The address, without the /v1 that people know OpenAI's protocol by."""
+        return self.url.rstrip("/").removesuffix("/v1")
 
     @property
     def has_prices(self) -> bool:
@@ -79,6 +87,7 @@ class Endpoint:
             whole("logprobs", self.logprobs, 1, 10_000_000)
         if self.context is not None:
             whole("context", self.context, 2, 100_000_000)
+        number("timeout", self.timeout, 0.1, 86_400.0)
         if not isinstance(self.model, str):
             raise UsageError(f"model must be the name of a model, not {self.model!r}")
         if self.key_env is not None and not _is_variable(self.key_env):

@@ -52,7 +52,7 @@ def connected(role: Role, vocab: Vocab, n_ctx: int | None, cancel: Cancel) -> Re
     endpoint = role.endpoint
     assert endpoint is not None
     key = check_named(endpoint)
-    http = Server(endpoint.url, key, allow_http=endpoint.allow_http)
+    http = Server(endpoint.root, key, read_timeout=endpoint.timeout, allow_http=endpoint.allow_http)
     found = connect(endpoint, http, vocab, cancel)
     longest = context_length(found.server.offer.n_ctx, n_ctx)
     return RemoteModel(

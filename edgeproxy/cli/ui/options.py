@@ -53,6 +53,7 @@ class Models:
     base_way: Way | None = None
     base_logprobs: int | None = None
     base_context: int | None = None
+    base_timeout: float | None = None
     base_key_env: str | None = None
     base_key_file: Path | None = None
     allow_http: bool = False
@@ -79,6 +80,7 @@ class Models:
             "way": self.base_way,
             "logprobs": self.base_logprobs,
             "context": self.base_context,
+            "timeout": self.base_timeout,
             "key_env": self.base_key_env,
             "key_file": self.base_key_file,
             "allow_http": self.allow_http or None,
@@ -261,6 +263,12 @@ _SERVER = (
         type=click.IntRange(min=2),
         metavar="N",
         help="The server's context in tokens, where it does not say.",
+    ),
+    click.option(
+        "--base-timeout",
+        type=click.FloatRange(0.1, 86_400.0),
+        metavar="S",
+        help="Seconds that the server may take for an answer. [default: 60]",
     ),
     click.option(
         "--base-key-env", metavar="NAME", help="Environment variable that holds the server's key."

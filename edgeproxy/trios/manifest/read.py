@@ -59,7 +59,7 @@ ROLE_KEYS = (*FILE_KEYS, "prompt", "architecture", "vocabulary", "blocks")
 LORA_KEYS = (*FILE_KEYS, "scale", "name")
 EXPERTS_KEYS = (*FILE_KEYS, "weight", "name")
 SERVER_KEYS = (
-    *("url", "model", "protocol", "way", "logprobs", "context"),
+    *("url", "model", "protocol", "way", "logprobs", "context", "timeout"),
     *("key_env", "price_in", "price_out"),
 )
 ADAPTED_KEYS = ("lora", "prompt")
@@ -225,6 +225,7 @@ def _endpoint(table: Table) -> Endpoint:
             way=cast(Any, table.string("way", "")) or None,
             logprobs=table.count("logprobs"),
             context=table.count("context", "a number of tokens"),
+            timeout=table.number("timeout", 60.0, float),
             key_env=key_env,
             price_in=table.number("price_in", 0.0, float),
             price_out=table.number("price_out", 0.0, float),

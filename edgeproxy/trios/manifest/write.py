@@ -68,6 +68,7 @@ def _server(role: Role, endpoint: Endpoint) -> dict[str, object]:
         "way": endpoint.way,
         "logprobs": endpoint.logprobs,
         "context": endpoint.context,
+        "timeout": None if endpoint.timeout == 60.0 else endpoint.timeout,
         "key_env": endpoint.key_of_manifests,
         "price_in": endpoint.price_in or None,
         "price_out": endpoint.price_out or None,
