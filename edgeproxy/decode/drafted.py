@@ -53,8 +53,6 @@ class Drafter:
         self.mode = mode
         self.pace = pace or DraftLength()
         self.done = Drafted()
-        self.keeps_secrets = False
-        """Whether what the expert alone has read must not be shown to the base, as drafts would."""
         self._said: list[int] = []
         self._places: dict[tuple[int, ...], int] = {}
         self._draft_read: Sequence[int] = []  # what was drafted for the rows last evaluated
@@ -143,7 +141,7 @@ class Drafter:
             found = self._repetition(length)
             if found or self._mode == "ngram":
                 return found
-        if self.keeps_secrets:
+        if self._trio.keeps_secrets:
             return []
         return self._expert_draft(token, length)
 

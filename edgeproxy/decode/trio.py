@@ -100,6 +100,9 @@ class Trio:
         self.steering = steering
         self._beside = beside
         self._elsewhere = ThreadPoolExecutor(1, "edgeproxy-base") if elsewhere else None
+        self.keeps_secrets = False
+        """Whether what the expert alone has read must not be shown to the base: it is not asked for
+        tokens that the expert favours, nor given drafts."""
         self.coverage = Coverage()
         """How much of what the expert finds likeliest a base elsewhere has told of."""
         self._least = np.empty((0, 1), np.float32)  # of the base's rows, as a server gave them
@@ -239,7 +242,8 @@ class Trio:
 
         Rows after one that goes on otherwise than the text that was read are of no use to anyone.
         """
-        if not getattr(self.base, "can_look_up", False) or not np.isneginf(base).any():
+        can_look_up = getattr(self.base, "can_look_up", False) and not self.keeps_secrets
+        if not can_look_up or not np.isneginf(base).any():
             return fused
         partial = cast(Partial, self.base)
         for _ in range(LOOKED_UP):

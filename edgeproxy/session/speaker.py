@@ -310,8 +310,9 @@ class TrioSpeaker(Speaker[RoleTokens]):
 
     def _prepare(self, asked: Asked) -> None:
         self.trio.steering = asked.steering or self.steering
-        # What the expert drafts goes to the base's server, whether the trio says it or not.
-        self.drafter.keeps_secrets = self.remote is not None and asked.readers == "expert"
+        # What the expert drafts, or finds plausible, would go to the base's server, whether the
+        # trio says it or not.
+        self.trio.keeps_secrets = self.remote is not None and asked.readers == "expert"
 
 
 def _is_expert_alone(asked: Asked) -> bool:
