@@ -5,6 +5,7 @@ The fakes' vocabulary is bytes, so that each prompt at the server can be read as
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,31 @@ def test_what_the_base_reads_its_server_is_told(kind: Kind, way: Any, readers: R
     ) as each:
         ask_all(each, readers)
         assert len(leaked(each)) > 40
+
+
+def biased(each: Speaking) -> set[str]:
+    """The tokens that the server was given a bias of, by their ids as text."""
+    bodies = [json.loads(request.body) for request in each.served.server.requests if request.body]
+    given = [body["logit_bias"] for body in bodies if body.get("logit_bias")]
+    return {str(each[0]) if isinstance(each, list) else each for bias in given for each in bias}
+
+
+@pytest.mark.parametrize(("readers", "tokens_are_asked_for"), [("expert", False), ("nobody", True)])
+def test_no_token_is_asked_for_where_the_expert_alone_has_read(
+    readers: Readers, tokens_are_asked_for: bool
+) -> None:
+    with speaking(
+        *(model(seed) for seed in (1, 2, 3)),
+        vocab=LETTERED,
+        kind="llama-server",
+        mode="off",
+        reading=Reading(finds, "nobody"),
+        way="top-k",
+        logprobs=5,
+    ) as each:
+        list(each.speaker.reply(QUESTION, docs_to=readers, max_tokens=30))
+        assert bool(each.speaker.trio.coverage.asked) == tokens_are_asked_for
+        assert (len(biased(each)) > 1) == tokens_are_asked_for
 
 
 def reciting(history: Sequence[int]) -> NDArray[np.float32]:
