@@ -10,7 +10,9 @@ May touch: standard input; starts the program, and kills it.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -19,7 +21,9 @@ import threading
 def main() -> int:
     """Run the program; its exit code."""
     # Its output goes where this process's goes.
-    with subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL) as program:
+    with subprocess.Popen(
+        sys.argv[1:], stdin=subprocess.DEVNULL, start_new_session=os.name != "nt"
+    ) as program:
         threading.Thread(target=_kill_at_the_end, args=(program,), daemon=True).start()
         return program.wait()
 
@@ -28,7 +32,11 @@ def _kill_at_the_end(program: subprocess.Popen[bytes]) -> None:
     # Not sys.stdin, whose lock a thread that waits would hold when this process ends.
     while os.read(0, 1):
         pass
-    program.kill()
+    if os.name == "nt":
+        program.kill()
+    else:  # what it has started, too: vLLM computes in a process of its own
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(program.pid, signal.SIGKILL)
 
 
 if __name__ == "__main__":
