@@ -56,6 +56,7 @@ def main() -> int:
     both.add_argument("trio", help="the trio, whose base the server has too")
     both.add_argument("questions", type=Path, help="JSON lines of question and answer")
     both.add_argument("url", help="the server, such as http://127.0.0.1:8080")
+    both.add_argument("--here", type=Path, help="the base here, where it is not the trio's file")
     both.add_argument("--limit", type=at_least(1), help="so many questions")
     both.add_argument("--model", help="what the server calls the model")
     both.add_argument("--delay", type=float, help="milliseconds that each round trip takes more")
@@ -79,7 +80,9 @@ def _compared(asked: argparse.Namespace, url: str, work: Working) -> list[dict[s
     if asked.ways:
         kept = ("here", *asked.ways.split(","))
         chosen = {name: way for name, way in chosen.items() if name.startswith(kept)}
-    return compare(asked.trio, read_all(asked.questions, asked.limit), chosen, work.tell)
+    return compare(
+        asked.trio, read_all(asked.questions, asked.limit), chosen, work.tell, asked.here
+    )
 
 
 def _build(asked: argparse.Namespace, work: Working) -> Path:
