@@ -1,7 +1,7 @@
 """Fixtures that need files: real vocabularies, a real model, and the trio that ships.
 
-May touch: the environment variables EDGEPROXY_VOCABS, EDGEPROXY_REAL and CI, read only;
-EDGEPROXY_CACHE and EDGEPROXY_HOME are set.
+May touch: the environment variables EDGEPROXY_VOCABS, EDGEPROXY_REAL, EDGEPROXY_SERVERS and CI,
+read only; EDGEPROXY_CACHE and EDGEPROXY_HOME are set.
 """
 
 from __future__ import annotations
@@ -25,9 +25,12 @@ from edgeproxy.trios.find import Recipe, read_recipe
 from tests.helpers.gguf_files import draft
 from tools.models import real
 from tools.models.real import default_folder
+from tools.servers.build import default_folder as servers_folder
+from tools.servers.build import program_in
 
 REPOSITORY = Path(__file__).parent.parent
 VOCABS = ("gpt-2", "llama-bpe", "llama-spm", "phi-3", "qwen2", "starcoder")
+HOW_TO_BUILD = "`make servers` builds llama-server, in about five minutes"
 HOW_TO_GET = "`python -m tools.models.real` gets the real models and vocabularies that tests read"
 
 # The same examples each time, and no deadlines: a busy machine must not fail a test.
@@ -55,9 +58,9 @@ def _own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-def left_out(what: str) -> NoReturn:
+def left_out(what: str, how: str = HOW_TO_GET) -> NoReturn:
     """Skip a test for want of a real file, which a clone does not hold; in CI that is a failure."""
-    reason = f"{what} not on this machine; {HOW_TO_GET}"
+    reason = f"{what} not on this machine; {how}"
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
@@ -66,8 +69,9 @@ def left_out(what: str) -> NoReturn:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """The last lines of a run say what was left out for want of files."""
     skipped = terminalreporter.stats.get("skipped", ())
-    if count := sum(HOW_TO_GET in str(report.longrepr) for report in skipped):
-        terminalreporter.write_line(f"{count} tests were left out: {HOW_TO_GET}", yellow=True)
+    for how in (HOW_TO_GET, HOW_TO_BUILD):
+        if count := sum(how in str(report.longrepr) for report in skipped):
+            terminalreporter.write_line(f"{count} tests were left out: {how}", yellow=True)
 
 
 @pytest.fixture(scope="session")
@@ -90,6 +94,15 @@ def smollm2() -> Path:
     if regular_size(path) != real.SMOLLM2.size:
         left_out("SmolLM2-135M-Instruct is")
     return path
+
+
+@pytest.fixture(scope="session")
+def llama_server_program() -> Path:
+    """llama-server, of the llama.cpp that edgeproxy itself runs on."""
+    program = program_in(servers_folder())
+    if not program.is_file():
+        left_out("llama-server is", HOW_TO_BUILD)
+    return program
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,11 @@
 """Servers that hold a model, for tests and measurements.
 
-    python -m tools.servers llama FOLDER [--jobs N]
+    python -m tools.servers llama [FOLDER] [--jobs N]
 
-builds llama-server in FOLDER where it is not there yet, out of the source that llama-cpp-python's
-archive carries, and prints the path of the program. It takes about five minutes on two cores, and
-needs cmake, a C++ compiler and once the package registry.
+builds llama-server in FOLDER (or EDGEPROXY_SERVERS, or this user's cache) where it is not there
+yet, out of the source that llama-cpp-python's archive carries, and prints the program's path. It
+takes about five minutes on two cores, and needs cmake, a C++ compiler and once the package
+registry.
 
     python -m tools.servers vllm FOLDER [--serve MODEL.gguf] [--port N] [--dtype bfloat16]
 
@@ -12,9 +13,10 @@ sets vLLM's build for processors up in FOLDER, in an environment of its own (3 G
 path; with --serve it then serves the dequantised model until Ctrl-C. Beside what is served stands
 the same model as a GGUF file in float32, FOLDER/MODEL.F32.gguf, to compare with.
 
-    python -m tools.servers compare TRIO QUESTIONS URL [--limit N]
+    python -m tools.servers compare TRIO QUESTIONS URL [--limit N] [--here BASE.gguf]
 
 asks the trio with its base here, and with the server's in each way, and counts like replies.
+--here names another file of the base than the trio's, where what the server has is nearer to it.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from edgeproxy.cli.ui.output import say
 from edgeproxy.cli.ui.progress import Working
 from edgeproxy.remote.retry import pause
 from tools.command import add_json, at_least, make_parser, run
-from tools.servers.build import build_llama_server
+from tools.servers.build import build_llama_server, default_folder
 from tools.servers.compare import as_text, compare, read_all, ways
 from tools.servers.delay import delayed
 from tools.servers.environment import set_up_vllm
@@ -43,7 +45,7 @@ def main() -> int:
     parser = make_parser("tools.servers", __doc__)
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="llama")
     llama = kinds.add_parser("llama", help="build llama-server")
-    llama.add_argument("folder", type=Path, help="where it is kept")
+    llama.add_argument("folder", type=Path, nargs="?", help="where it is kept, if not in the cache")
     llama.add_argument("--jobs", type=at_least(1), help="how many compilers run at once")
     vllm = kinds.add_parser("vllm", help="set up vLLM for processors, and serve a model")
     vllm.add_argument("folder", type=Path, help="where it is kept")
@@ -86,7 +88,8 @@ def _compared(asked: argparse.Namespace, url: str, work: Working) -> list[dict[s
 
 
 def _build(asked: argparse.Namespace, work: Working) -> Path:
-    return build_llama_server(asked.folder.absolute(), work, asked.jobs)
+    folder = asked.folder or default_folder()
+    return build_llama_server(folder.absolute(), work, asked.jobs)
 
 
 def _vllm(asked: argparse.Namespace, work: Working) -> Path:

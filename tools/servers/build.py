@@ -13,13 +13,17 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
+import sys
 import tarfile
 import tempfile
 from collections import deque
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
+
+import platformdirs
 
 from edgeproxy.cli.ui.progress import Working
 from edgeproxy.errors import EdgeproxyError
@@ -51,6 +55,18 @@ _INCOMING = ".incoming-"
 _PERCENT = re.compile(r"\[\s*(\d+)%\]")
 
 
+def default_folder() -> Path:
+    """Where servers are kept: `EDGEPROXY_SERVERS`, or a folder of this user's cache."""
+    chosen = os.environ.get("EDGEPROXY_SERVERS")
+    cache = platformdirs.user_cache_path("edgeproxy", appauthor=False)
+    return Path(chosen) if chosen else cache / "servers"
+
+
+def program_in(folder: Path) -> Path:
+    """Where llama-server of the installed llama-cpp-python's version is, or would be."""
+    return folder / f"llama-server-{version('llama-cpp-python')}" / PROGRAM
+
+
 def build_llama_server(folder: Path, work: Working, jobs: int | None = None) -> Path:
     """The path of the program in `folder`, built where it is not there: 5 minutes on two cores.
 
@@ -58,7 +74,7 @@ def build_llama_server(folder: Path, work: Working, jobs: int | None = None) -> 
     when interrupted; then nothing is left. Raises `EdgeproxyError` and `OSError`.
     """
     release = version("llama-cpp-python")
-    program = folder / f"llama-server-{release}" / PROGRAM
+    program = program_in(folder)
     if program.is_file():
         return program
     folder.mkdir(parents=True, exist_ok=True)
@@ -109,12 +125,19 @@ def _is_below(path: PurePosixPath, folder: PurePosixPath) -> bool:
     return ".." not in path.parts and path.parts[: len(folder.parts)] == folder.parts
 
 
+def find_cmake() -> str:
+    """cmake of this environment, which the development extra brings, or else the system's."""
+    beside = Path(sys.executable).parent
+    return shutil.which("cmake", path=str(beside)) or "cmake"
+
+
 def compile_server(source: Path, build: Path, jobs: int, work: Working) -> Path:
     """Compile llama-server of the llama.cpp in `source`; where it is below `build`."""
     options = [f"-D{name}={value}" for name, value in OPTIONS.items()]
-    call(["cmake", "-S", str(source), "-B", str(build), *options], "configuring", work)
+    cmake = find_cmake()
+    call([cmake, "-S", str(source), "-B", str(build), *options], "configuring", work)
     target = ["--target", "llama-server", "--config", "Release", "--parallel", str(jobs)]
-    call(["cmake", "--build", str(build), *target], "compiling llama-server", work)
+    call([cmake, "--build", str(build), *target], "compiling llama-server", work)
     found = next((path for path in build.glob(f"bin/**/{PROGRAM}") if path.is_file()), None)
     if found is None:
         raise EdgeproxyError(f"{source}: cmake made no {PROGRAM}")

@@ -64,22 +64,23 @@ def compare(
     """
     tried, texts = [], []
     for way, (server, draft) in chosen.items():
-        found, said = _try(trio, questions, way, server, draft, tell, here)
+        found, said = try_way(trio, questions, way, server, draft, tell, here)
         texts.append(said)
         found.same = sum(a == b for a, b in zip(said, texts[0], strict=True))
         tried.append({**asdict(found), "questions": len(questions)})
     return tried
 
 
-def _try(
+def try_way(
     trio: str,
     questions: Sequence[Question],
     way: str,
     server: ServerChange | None,
     draft: Draft,
     tell: Tell,
-    here: Path | None,
+    here: Path | None = None,
 ) -> tuple[Tried, list[str]]:
+    """What one way does with the questions, and its replies."""
     found, texts = Tried(way), []
     base = here if server is None else None
     with edgeproxy.load(trio, base=base, server=server, draft=draft) as session:
