@@ -28,6 +28,7 @@ from typing import Any
 
 from edgeproxy.cli.ui.output import say
 from edgeproxy.cli.ui.progress import Working
+from edgeproxy.errors import UsageError
 from edgeproxy.remote.retry import pause
 from tools.command import add_json, at_least, make_parser, run
 from tools.servers.build import build_llama_server, default_folder
@@ -62,7 +63,7 @@ def main() -> int:
     both.add_argument("--limit", type=at_least(1), help="so many questions")
     both.add_argument("--model", help="what the server calls the model")
     both.add_argument("--delay", type=float, help="milliseconds that each round trip takes more")
-    both.add_argument("--ways", help="some of them, with commas between: rows,bias")
+    both.add_argument("--ways", help="some of them: 'rows; bias'")
     add_json(both)
     kind = parser.parse_args().kind
     if kind == "compare":
@@ -80,8 +81,11 @@ def _compare(asked: argparse.Namespace, work: Working) -> list[dict[str, Any]]:
 def _compared(asked: argparse.Namespace, url: str, work: Working) -> list[dict[str, Any]]:
     chosen = ways(url, {"model": asked.model})
     if asked.ways:
-        kept = ("here", *asked.ways.split(","))
-        chosen = {name: way for name, way in chosen.items() if name.startswith(kept)}
+        kept = ["here", *(name.strip() for name in asked.ways.split(";"))]
+        if unknown := [name for name in kept if name not in chosen]:
+            known = "; ".join(chosen)
+            raise UsageError(f"there is no way {unknown[0]!r}, but these: {known}")
+        chosen = {name: way for name, way in chosen.items() if name in kept}
     return compare(
         asked.trio, read_all(asked.questions, asked.limit), chosen, work.tell, asked.here
     )

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from edgeproxy.cli.ui.progress import Working
 from edgeproxy.errors import EdgeproxyError
+from edgeproxy.files import reason
 from edgeproxy.trios.disk import lock
 from tools.servers.build import call
 
@@ -74,9 +75,12 @@ def _is_complete(complete: Path) -> bool:
 
 def _site_packages(python: str) -> Path:
     """Where an environment's packages are."""
-    asked = subprocess.run(
-        [python, "-I", "-c", _SITE], stdin=subprocess.DEVNULL, capture_output=True, text=True
-    )
+    try:
+        asked = subprocess.run(
+            [python, "-I", "-c", _SITE], stdin=subprocess.DEVNULL, capture_output=True, text=True
+        )
+    except OSError as error:
+        raise EdgeproxyError(f"{python} cannot be run ({reason(error)})") from None
     if asked.returncode:
         raise EdgeproxyError(f"{python} does not start:\n{asked.stderr.strip()}")
     return Path(asked.stdout.strip())
