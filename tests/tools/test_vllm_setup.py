@@ -178,7 +178,7 @@ def test_vllm_is_ready_and_is_ended_with_its_processes(tmp_path: Path) -> None:
         engine = int(told.split("engine ")[1].split()[0])
         os.kill(engine, 0)  # is there
     assert f"serve {tmp_path / 'model'} --served-model-name model" in told
-    assert "--max-model-len 77 --max-logprobs -1 --dtype bfloat16" in told
+    assert "--max-model-len 77 --max-logprobs -1 --dtype bfloat16 --block-size 32" in told
     assert "asks nobody 1" in told
     end = time.monotonic() + 60
     while _runs(engine):
