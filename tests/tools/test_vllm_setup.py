@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -177,6 +178,8 @@ def test_vllm_is_ready_and_is_ended_with_its_processes(tmp_path: Path) -> None:
         told = running.log.read_text()
         engine = int(told.split("engine ")[1].split()[0])
         os.kill(engine, 0)  # is there
+        os.kill(running.pid, signal.SIGINT)  # as the guard gets it with Ctrl-C at a terminal
+        time.sleep(1)  # for what must not happen
     assert f"serve {tmp_path / 'model'} --served-model-name model" in told
     assert "--max-model-len 77 --max-logprobs -1 --dtype bfloat16 --block-size 32" in told
     assert "asks nobody 1" in told

@@ -5,7 +5,8 @@
 A parent that is killed cannot end its children, but what it held open is closed then, on every
 system.
 
-May touch: standard input; starts the program, and kills it.
+May touch: standard input, the handler of SIGINT; starts the program, and kills it with
+what it has started.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ import threading
 
 def main() -> int:
     """Run the program; its exit code."""
+    # At a terminal Ctrl-C comes here as well; whoever started this ends it by what it holds open.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Its output goes where this process's goes.
     with subprocess.Popen(
         sys.argv[1:], stdin=subprocess.DEVNULL, start_new_session=os.name != "nt"
