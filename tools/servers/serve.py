@@ -108,7 +108,9 @@ def vllm_server(
     command = [str(program_of(environment, "vllm").absolute()), "serve", str(model.absolute())]
     command += ["--served-model-name", model.name, "--host", "127.0.0.1", "--port", str(port)]
     command += ["--max-model-len", str(ctx), "--max-logprobs", str(max_logprobs)]
-    command += ["--dtype", dtype, "--block-size", str(VLLM_BLOCK), *arguments]
+    command += ["--dtype", dtype, "--block-size", str(VLLM_BLOCK)]
+    # What it would compile before it serves takes minutes, and a small model gains little by it.
+    command += ["--enforce-eager", *arguments]
     env = {**VLLM_ENVIRONMENT, **({} if key is None else {"VLLM_API_KEY": key})}
     with _serving(command, env, port, log, timeout, cancel) as running:
         yield running
