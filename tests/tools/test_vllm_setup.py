@@ -35,10 +35,11 @@ print("asks nobody", os.environ["HF_HUB_OFFLINE"], flush=True)
 
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
+        body = b"" if self.path == "/health" else b"{{}}"
         self.send_response(200)
-        self.send_header("Content-Length", "2")
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(b"{{}}")
+        self.wfile.write(body)
 
 http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
 """

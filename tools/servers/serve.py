@@ -81,7 +81,7 @@ def llama_server(
     command += ["--threads", str(threads), "--threads-batch", str(threads), *arguments]
     # In the environment, as a command line can be read by everybody.
     env = {} if key is None else {"LLAMA_API_KEY": key}
-    with _serving(command, env, port, log, timeout, cancel) as running:
+    with _serving(command, "/health", env, port, log, timeout, cancel) as running:
         yield running
 
 
@@ -112,20 +112,25 @@ def vllm_server(
     # What it would compile before it serves takes minutes, and a small model gains little by it.
     command += ["--enforce-eager", *arguments]
     env = {**VLLM_ENVIRONMENT, **({} if key is None else {"VLLM_API_KEY": key})}
-    with _serving(command, env, port, log, timeout, cancel) as running:
+    # Its /health says nothing, not even JSON.
+    with _serving(command, "/v1/models", env, port, log, timeout, cancel) as running:
         yield running
 
 
 @contextlib.contextmanager
 def _serving(
     command: Sequence[str],
+    answers: str,
     env: Mapping[str, str],
     port: int,
     log: Path | None,
     timeout: float,
     cancel: Cancel | None,
 ) -> Iterator[Running]:
-    """A server started by `command`, with the variables of `env` besides this process's."""
+    """A server started by `command`, with the variables of `env` besides this process's.
+
+    It is ready when it answers JSON at the path `answers`.
+    """
     folder = Path(tempfile.mkdtemp(prefix="edgeproxy-server-"))
     log = log or folder / "log"
     try:
@@ -141,7 +146,8 @@ def _serving(
         assert guard.stdin
         with guard:  # which closes its standard input, and waits
             url = f"http://127.0.0.1:{port}"
-            _wait_until_ready(Path(command[0]).stem, url, guard, log, timeout, cancel)
+            name = Path(command[0]).stem
+            _wait_until_ready(name, url, answers, guard, log, timeout, cancel)
             yield Running(url, log, guard.pid)
             guard.stdin.close()
     finally:
@@ -157,6 +163,7 @@ def free_port() -> int:
 def _wait_until_ready(
     name: str,
     url: str,
+    answers: str,
     guard: subprocess.Popen[bytes],
     log: Path,
     timeout: float,
@@ -166,7 +173,7 @@ def _wait_until_ready(
     with Server(url, retries=0) as server:
         while True:
             try:
-                server.get("/health", cancel)
+                server.get(answers, cancel)
                 return
             except (RemoteBusyError, RemoteUnreachableError):
                 why = "is not ready in time"
