@@ -23,6 +23,7 @@ from pathlib import Path
 
 from edgeproxy.core.cancel import Cancel
 from edgeproxy.errors import EdgeproxyError, RemoteBusyError, RemoteError, RemoteUnreachableError
+from edgeproxy.remote.key import Key
 from edgeproxy.remote.retry import pause
 from edgeproxy.remote.transport import Server
 from tools.servers.environment import program as program_of
@@ -81,7 +82,7 @@ def llama_server(
     command += ["--threads", str(threads), "--threads-batch", str(threads), *arguments]
     # In the environment, as a command line can be read by everybody.
     env = {} if key is None else {"LLAMA_API_KEY": key}
-    with _serving(command, "/health", env, port, log, timeout, cancel) as running:
+    with _serving(command, "/health", env, None, port, log, timeout, cancel) as running:
         yield running
 
 
@@ -113,7 +114,7 @@ def vllm_server(
     command += ["--enforce-eager", *arguments]
     env = {**VLLM_ENVIRONMENT, **({} if key is None else {"VLLM_API_KEY": key})}
     # Its /health says nothing, not even JSON.
-    with _serving(command, "/v1/models", env, port, log, timeout, cancel) as running:
+    with _serving(command, "/v1/models", env, key, port, log, timeout, cancel) as running:
         yield running
 
 
@@ -122,6 +123,7 @@ def _serving(
     command: Sequence[str],
     answers: str,
     env: Mapping[str, str],
+    key: str | None,
     port: int,
     log: Path | None,
     timeout: float,
@@ -129,7 +131,7 @@ def _serving(
 ) -> Iterator[Running]:
     """A server started by `command`, with the variables of `env` besides this process's.
 
-    It is ready when it answers JSON at the path `answers`.
+    It is ready when it answers JSON at the path `answers`, for which it wants `key`.
     """
     folder = Path(tempfile.mkdtemp(prefix="edgeproxy-server-"))
     log = log or folder / "log"
@@ -147,7 +149,7 @@ def _serving(
         with guard:  # which closes its standard input, and waits
             url = f"http://127.0.0.1:{port}"
             name = Path(command[0]).stem
-            _wait_until_ready(name, url, answers, guard, log, timeout, cancel)
+            _wait_until_ready(name, url, answers, key, guard, log, timeout, cancel)
             yield Running(url, log, guard.pid)
             guard.stdin.close()
     finally:
@@ -164,13 +166,14 @@ def _wait_until_ready(
     name: str,
     url: str,
     answers: str,
+    key: str | None,
     guard: subprocess.Popen[bytes],
     log: Path,
     timeout: float,
     cancel: Cancel | None,
 ) -> None:
     end = time.monotonic() + timeout
-    with Server(url, retries=0) as server:
+    with Server(url, None if key is None else Key(key), retries=0) as server:
         while True:
             try:
                 server.get(answers, cancel)
