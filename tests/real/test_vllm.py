@@ -32,13 +32,13 @@ CTX = 256
 MANIFEST = """\
 name = "smollm2"
 [base]
-file = '{base}'
+file = "base.gguf"
 prompt = "chatml"
 [expert]
-file = '{expert}'
+file = "expert.gguf"
 prompt = "chatml"
 [anti_expert]
-file = '{anti_expert}'
+file = "anti_expert.gguf"
 prompt = "plain"
 """
 
@@ -83,12 +83,11 @@ def alike(served: Served, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def _trio(folder: Path, base: Path, expert: Path, anti_expert: Path) -> str:
+    roles = {"base": base, "expert": expert, "anti_expert": anti_expert}
+    for role, file in roles.items():
+        (folder / f"{role}.gguf").symlink_to(file)  # a manifest's files are beside it
     path = folder / "trio.toml"
-    path.write_text(
-        MANIFEST.format(
-            base=base.as_posix(), expert=expert.as_posix(), anti_expert=anti_expert.as_posix()
-        )
-    )
+    path.write_text(MANIFEST)
     return str(path)
 
 
