@@ -1,7 +1,7 @@
 """Fixtures that need files: real vocabularies, a real model, and the trio that ships.
 
-May touch: the environment variables EDGEPROXY_VOCABS, EDGEPROXY_REAL, EDGEPROXY_SERVERS and CI,
-read only; EDGEPROXY_CACHE and EDGEPROXY_HOME are set.
+May touch: the environment variables EDGEPROXY_VOCABS, EDGEPROXY_REAL, EDGEPROXY_SERVERS,
+EDGEPROXY_VLLM and CI, read only; EDGEPROXY_CACHE and EDGEPROXY_HOME are set.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from tools.servers.build import program_in
 REPOSITORY = Path(__file__).parent.parent
 VOCABS = ("gpt-2", "llama-bpe", "llama-spm", "phi-3", "qwen2", "starcoder")
 HOW_TO_BUILD = "`make servers` builds llama-server, in about five minutes"
+HOW_TO_SERVE = "`python -m tools.servers vllm FOLDER` sets vLLM up, and EDGEPROXY_VLLM names it"
 HOW_TO_GET = "`python -m tools.models.real` gets the real models and vocabularies that tests read"
 
 # The same examples each time, and no deadlines: a busy machine must not fail a test.
@@ -69,7 +70,7 @@ def left_out(what: str, how: str = HOW_TO_GET) -> NoReturn:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """The last lines of a run say what was left out for want of files."""
     skipped = terminalreporter.stats.get("skipped", ())
-    for how in (HOW_TO_GET, HOW_TO_BUILD):
+    for how in (HOW_TO_GET, HOW_TO_BUILD, HOW_TO_SERVE):
         if count := sum(how in str(report.longrepr) for report in skipped):
             terminalreporter.write_line(f"{count} tests were left out: {how}", yellow=True)
 
@@ -103,6 +104,15 @@ def llama_server_program() -> Path:
     if not program.is_file():
         left_out("llama-server is", HOW_TO_BUILD)
     return program
+
+
+@pytest.fixture(scope="session")
+def vllm_folder() -> Path:
+    """Where vLLM has been set up; in CI it is not, for it is 3 GB and takes minutes to start."""
+    named = os.environ.get("EDGEPROXY_VLLM")
+    if named is None:
+        pytest.skip(f"vLLM is not on this machine; {HOW_TO_SERVE}")
+    return Path(named)
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from typing import NamedTuple
 
 from edgeproxy.core.cancel import Cancel
@@ -27,6 +29,12 @@ USUAL_LOGPROBS = 200
 
 _OFFERED = (1000, 100, 20, 5)
 """Numbers of log-probabilities that servers allow, tried in this order."""
+
+_SAID_LIMIT = re.compile(r"max allowed: (\d{1,9})")
+"""vLLM says its --max-logprobs so."""
+
+_NOT_TAKEN = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
+"""What servers say of a prompt of another kind than theirs; llama_cpp.server says 500."""
 
 _TEXT = "The quick brown fox jumps over 12 lazy dogs: "
 """What is tokenised at the server and here, to see whether both have the same tokenizer."""
@@ -95,12 +103,7 @@ class _Probe:
     def _openai(self) -> Predicts:
         software, model, n_ctx = find(self.http, self.endpoint.model, self.cancel)
         n_ctx = self.endpoint.context or n_ctx
-        if n_ctx is None:
-            raise UsageError(
-                f"{self.http.address} does not say how many tokens its context has; say it: "
-                "--base-context, or context in the manifest's [base]"
-            )
-        offer = Offer(software, model, n_ctx, 0, rows_at_once=False, takes_bias=False)
+        offer = Offer(software, model, n_ctx or 0, 0, rows_at_once=False, takes_bias=False)
         is_vllm = software == "vLLM"
         if is_vllm:
             self._compare_tokens("/tokenize", {"model": model, "prompt": _TEXT}, "tokens")
@@ -120,6 +123,13 @@ class _Probe:
             else False
         )
         takes_bias = self._takes_bias(server, prompt)
+        if not most and not takes_bias:
+            self._check_takes_ids(server, prompt)
+        if n_ctx is None:
+            raise UsageError(
+                f"{self.http.address} does not say how many tokens its context has; say it: "
+                "--base-context, or context in the manifest's [base]"
+            )
         return self._speaking(
             replace(
                 offer,
@@ -138,7 +148,9 @@ class _Probe:
     def _most_logprobs(self, offer: Offer, prompt: list[int]) -> int:
         """How many log-probabilities the server gives; 0 for none."""
         wanted = self._wanted
-        for k in (wanted, *(n for n in _OFFERED if n < wanted)):
+        left = [wanted, *(n for n in _OFFERED if n < wanted)]
+        while left:
+            k = left.pop(0)
             server = self._speaking(replace(offer, most_logprobs=k))
             try:
                 told = min(k, len(server.rows(prompt, 1, k, self.cancel)[0].tokens))
@@ -147,11 +159,28 @@ class _Probe:
             except RemoteRefusedError as error:
                 if error.status in (401, 403, 404):
                     raise
+                said = _SAID_LIMIT.search(error.what)
+                if said and 0 < int(said[1]) < k:
+                    left = [int(said[1]), *(n for n in left if n < int(said[1]))]
             except (RemoteBusyError, RemoteUnreachableError):
                 raise  # which says nothing of what it can do
             except RemoteError:
                 return 0
         return 0
+
+    def _check_takes_ids(self, server: Predicts, prompt: list[int]) -> None:
+        """Raise `RemoteError` where the server takes no prompt of token ids."""
+        try:
+            server.draw(prompt, {}, Draws(), self.cancel)
+        except RemoteError as error:
+            if error.status == HTTPStatus.INTERNAL_SERVER_ERROR or error.status in _NOT_TAKEN:
+                raise RemoteError(
+                    str(self.http.address),
+                    f"it takes no prompt of token ids ({error.status}), and edgeproxy sends no "
+                    "other: python -m llama_cpp.server is such a server; serve the same file "
+                    "with llama-server instead",
+                    error.status,
+                ) from None
 
     def _takes_bias(self, server: Predicts, prompt: list[int]) -> bool:
         """Whether a large bias makes the server draw a token that it would not draw."""

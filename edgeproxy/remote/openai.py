@@ -15,13 +15,16 @@ from edgeproxy.core.cancel import Cancel
 from edgeproxy.core.vocab import Vocab
 from edgeproxy.errors import RemoteError, RemoteRefusedError
 from edgeproxy.remote.predicts import BiasBy, Drawn, Draws, Known, Offer
-from edgeproxy.remote.rows import known_tokens, member, token_id
+from edgeproxy.remote.rows import known_tokens, member
 from edgeproxy.remote.speaking import Http, Speaking
 from edgeproxy.remote.spent import Spent
 
 COMPLETIONS = "/v1/completions"
 MOST_BIASED, LARGEST_BIAS = 300, 100.0
 """OpenAI's limits of a bias; other servers that speak its protocol may have larger ones."""
+
+_NEUTRAL = {"repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
+"""vLLM's own defaults are those of the model's generation_config.json."""
 
 _NAMED_BY_ID = re.compile(r"token_id:(\d{1,9})")
 
@@ -63,7 +66,7 @@ class OpenAI(Speaking):
         body = self._asking([tokens], draws)
         body["logit_bias"] = {str(token): value for token, value in bias.items()}
         if self._is_vllm:
-            body["logprobs"] = 1  # the drawn token's own, whatever the bias has made of it
+            body["logprobs"] = 0  # the drawn token's id and its own, from before the bias
         [choice] = self._choices(body, 1, cancel)
         return self._drawn(choice)
 
@@ -80,7 +83,8 @@ class OpenAI(Speaking):
             if draws.seed is not None:
                 body["seed"] = (draws.seed + len(prompts[0])) % (2**31 - 1)
         if self._is_vllm:
-            body |= {"return_tokens_as_token_ids": True, "return_token_ids": True}
+            # Not return_token_ids, which also sends each prompt back.
+            body |= {"return_tokens_as_token_ids": True, **_NEUTRAL}
             if draws.temperature > 0.0:
                 body |= {"top_k": draws.top_k, "min_p": draws.min_p}
         return body
@@ -114,13 +118,12 @@ class OpenAI(Speaking):
         return known_tokens(list(told), list(told.values()), self.who)
 
     def _drawn(self, choice: Any) -> Drawn:
-        ids = choice.get("token_ids") if isinstance(choice, dict) else None
         logprobs = choice.get("logprobs") if isinstance(choice, dict) else None
-        told = logprobs.get("token_logprobs") if isinstance(logprobs, dict) else None
-        value = told[0] if isinstance(told, list) and told else None
+        value = _only(logprobs, "token_logprobs")
         value = value if isinstance(value, float) else None
-        if isinstance(ids, list) and len(ids) == 1:
-            return Drawn(token_id(ids[0], self.who), value)
+        name = _only(logprobs, "tokens")
+        if isinstance(name, str) and (found := _NAMED_BY_ID.fullmatch(name)):
+            return Drawn(int(found[1]), value)
         text = member(choice, "text", str, self.who)
         if not text and choice.get("finish_reason") == "stop":
             return Drawn(min(self._vocab.end_of_generation, default=-1), value)
@@ -159,8 +162,17 @@ class OpenAI(Speaking):
         return {text: token for text, token in found.items() if text not in twice}
 
 
+def _only(value: Any, name: str) -> Any:
+    """The one item of the list that an object has under `name`; None where there is none."""
+    items = value.get(name) if isinstance(value, dict) else None
+    return items[0] if isinstance(items, list) and len(items) == 1 else None
+
+
 def find(http: Http, model: str, cancel: Cancel | None = None) -> tuple[str, str, int | None]:
     """What a server that speaks OpenAI's protocol is: its software, its model, its context.
+
+    The context counts the tokens that a prompt may have: one less than the server says, as it
+    refuses a prompt that leaves no room for a token.
 
     `model` is the one that a person named, "" for the only one that it serves. Raises
     `RemoteError`, and `RemoteRefusedError` where it does not serve that model.
@@ -179,4 +191,4 @@ def find(http: Http, model: str, cancel: Cancel | None = None) -> tuple[str, str
     length = found.get("max_model_len")
     is_vllm = found.get("owned_by") == "vllm"
     software = "vLLM" if is_vllm else "a server that speaks OpenAI's protocol"
-    return software, model, length if isinstance(length, int) and length > 1 else None
+    return software, model, length - 1 if isinstance(length, int) and length > 2 else None

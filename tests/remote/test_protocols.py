@@ -94,7 +94,7 @@ def test_what_a_server_can_do_is_found_out(
     with connected(serving(kind, **settings), **asked) as (server, _):
         assert (server.way, server.k) == found
         # llama-server wants room for a token.
-        assert server.server.offer.n_ctx == (4095 if kind == "llama-server" else 4096)
+        assert server.server.offer.n_ctx == (4096 if kind == "openai" else 4095)
         assert server.server.spent.requests == 0  # asking what it can do is no reply's
 
 

@@ -52,12 +52,19 @@ def ways(url: str, others: ServerChange) -> dict[str, tuple[ServerChange | None,
 
 
 def compare(
-    trio: str, questions: Sequence[Question], chosen: dict[str, Any], tell: Tell
+    trio: str,
+    questions: Sequence[Question],
+    chosen: dict[str, Any],
+    tell: Tell,
+    here: Path | None = None,
 ) -> list[dict[str, Any]]:
-    """What each way did with these questions, the base here before all others."""
+    """What each way did with these questions, the base here before all others.
+
+    `here` is that base where it is not the trio's own file: another quantisation, say.
+    """
     tried, texts = [], []
     for way, (server, draft) in chosen.items():
-        found, said = try_way(trio, questions, way, server, draft, tell)
+        found, said = try_way(trio, questions, way, server, draft, tell, here)
         texts.append(said)
         found.same = sum(a == b for a, b in zip(said, texts[0], strict=True))
         tried.append({**asdict(found), "questions": len(questions)})
@@ -71,10 +78,12 @@ def try_way(
     server: ServerChange | None,
     draft: Draft,
     tell: Tell,
+    here: Path | None = None,
 ) -> tuple[Tried, list[str]]:
     """What one way does with the questions, and its replies."""
     found, texts = Tried(way), []
-    with edgeproxy.load(trio, server=server, draft=draft) as session:
+    base = here if server is None else None
+    with edgeproxy.load(trio, base=base, server=server, draft=draft) as session:
         started = time.perf_counter()
         for number, question in enumerate(questions):
             tell(f"{way}: {number} of {len(questions)}")
