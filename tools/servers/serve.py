@@ -110,7 +110,7 @@ def vllm_server(
     command += ["--served-model-name", model.name, "--host", "127.0.0.1", "--port", str(port)]
     command += ["--max-model-len", str(ctx), "--max-logprobs", str(max_logprobs)]
     command += ["--dtype", dtype, "--block-size", str(VLLM_BLOCK)]
-    # What it would compile before it serves takes minutes, and a small model gains little by it.
+    # What it would compile before it serves takes minutes on a slow machine.
     command += ["--enforce-eager", *arguments]
     env = {**VLLM_ENVIRONMENT, **({} if key is None else {"VLLM_API_KEY": key})}
     # Its /health says nothing, not even JSON.
