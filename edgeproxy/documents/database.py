@@ -124,14 +124,18 @@ def open_to_read(path: Path) -> sqlite3.Connection:
     header = _header(path)
     if not header:
         raise DocumentError(f"{path}: there is nothing in this index yet; index folders into it")
-    how = "mode=ro"
-    if header[_WAL_AT] == _WAL and not os.access(path.parent, os.W_OK):
+    how, can_write = "mode=ro", os.access(path.parent, os.W_OK)
+    is_wal = header[_WAL_AT] == _WAL
+    is_cut_short = _size(path.with_name(f"{path.name}-journal")) > 0
+    if not can_write and (is_cut_short or (is_wal and _size(path.with_name(f"{path.name}-wal")))):
+        raise DocumentError(
+            f"{path}: indexing was cut short, and what it left cannot be completed in a folder "
+            "that is read-only; copy the index, with the files beside it, to another one"
+        )
+    if is_cut_short:
+        how = "mode=rw"  # the first look takes back what was written by half
+    elif is_wal and not can_write:
         # A log needs a file beside it that cannot be made here; without a log it needs none.
-        if _size(path.with_name(f"{path.name}-wal")):
-            raise DocumentError(
-                f"{path}: indexing was cut short, and what it left cannot be completed in a folder "
-                "that is read-only; copy the index, with the files beside it, to another one"
-            )
         how += "&immutable=1"
     connection = _connect(path, how)
     with telling(path):

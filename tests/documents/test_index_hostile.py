@@ -285,3 +285,32 @@ def test_a_line_of_200_mb_takes_little_memory(tmp_path: Path) -> None:
     assert passages > 200_000_000 / 1000
     assert memory < 300
     assert matching(path, "beginning19999")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="opens a file that another one holds")
+def test_what_a_kill_left_beside_an_index_is_taken_back_by_who_reads(
+    folder: Path, tmp_path: Path
+) -> None:
+    """A rollback journal that nobody holds: what it undoes was written by half."""
+    path = tmp_path / "a.sqlite"
+    with run(path, folder) as process:
+        assert process.wait(60) == 0
+    with sqlite3.connect(path, isolation_level=None) as connection:
+        connection.execute("PRAGMA journal_mode = DELETE")
+        connection.execute("PRAGMA cache_spill = ON")
+        connection.execute("PRAGMA cache_size = 1")
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("UPDATE passages SET text = text || ' half written'")
+        journal = path.with_name("a.sqlite-journal")
+        assert journal.stat().st_size
+        cut_short = tmp_path / "b.sqlite"
+        shutil.copy(path, cut_short)
+        shutil.copy(journal, tmp_path / "b.sqlite-journal")
+        connection.execute("ROLLBACK")
+    connection.close()
+    assert b"half written" in cut_short.read_bytes()
+    use(cut_short)
+    with Index(cut_short) as index:
+        rows = index.connection.execute("SELECT text FROM passages").fetchall()
+    assert rows
+    assert not any("half written" in text for (text,) in rows)

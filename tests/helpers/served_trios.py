@@ -118,6 +118,7 @@ class Speaking(NamedTuple):
     base: RemoteModel
     served: Served
     proxy: FaultyProxy
+    http: Server
 
     def ask(self, question: str, **settings: Any) -> str:
         turn = self.speaker.reply(question, **settings)
@@ -146,7 +147,7 @@ def speaking(
     with fake_server(serving.answer) as server, faulty_proxy(server.port, faults, 0.0) as proxy:
         floor = Floor()
         if faults:
-            http = Server(proxy.url, retries=1, read_timeout=0.3)
+            http = Server(proxy.url, retries=1, read_timeout=0.5)
         else:
             http = Server(server.url, retries=0, read_timeout=20)
         found = connect(Endpoint(server.url, **asked), http, vocab)
@@ -165,6 +166,6 @@ def speaking(
             reading=reading,
         )
         try:
-            yield Speaking(speaker, model, Served(serving, server), proxy)
+            yield Speaking(speaker, model, Served(serving, server), proxy, http)
         finally:
             model.close()
