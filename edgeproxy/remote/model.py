@@ -109,8 +109,12 @@ class RemoteModel:
 
     @property
     def can_look_up(self) -> bool:
-        """Whether the server says what a token is that is not among the `k` best."""
-        return self.server.offer.tells_any_token
+        """Whether the server is asked for tokens that are not among the `k` best.
+
+        In the way "top-k" alone: with 200 of a row it changed no text of 200 questions, and took a
+        third more requests.
+        """
+        return self.way == "top-k" and self.server.offer.tells_any_token
 
     def look_up(self, row: int, token: int) -> float | None:
         """The log-probability of `token` in one of the rows that `eval` returned last.
