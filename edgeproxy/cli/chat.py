@@ -89,12 +89,14 @@ def command(
 
 
 def _setting_in_words(session: Session) -> str:
-    """How the models answer, and who of them reads documents where there are any."""
-    steering = steering_in_words(session.steering)
-    documents = session.recipe.documents
-    if session.reading is None or documents is None:
-        return steering
-    return f"{steering}; {readers_in_words(session.reading.readers)} {documents.index}"
+    """How the models answer, who reads documents, and where a base is that is not here."""
+    words = [steering_in_words(session.steering)]
+    documents, remote = session.recipe.documents, session.speaker.remote
+    if session.reading is not None and documents is not None:
+        words.append(f"{readers_in_words(session.reading.readers)} {documents.index}")
+    if remote is not None:
+        words.append(f"the base is at {remote.server.who}, where the conversation is sent")
+    return "; ".join(words)
 
 
 class _Chat:
