@@ -79,7 +79,7 @@ def bias_of(
     if len(sent) > most:
         sent = sent[np.argpartition(-likeliest[sent], most)[:most]]
     # A mask leaves the others without a say, and so without a number of their own.
-    others = 0.0 if lift else _mass_left(expert, sent) - _mass_left(anti_expert, sent)
+    others = 0.0 if lift else _mass_but(expert, sent) - _mass_but(anti_expert, sent)
     values = steering.alpha * (expert[sent] - anti_expert[sent] - others)
     if lift:
         # Where the pair speaks against all that is plausible, that must not undo the lift.
@@ -98,7 +98,13 @@ def _log_softmax(row: Logits) -> np.ndarray:
         return np.asarray(row - (largest + np.log(np.exp(row - largest).sum())))
 
 
-def _mass_left(row: np.ndarray, sent: np.ndarray) -> float:
-    """log of what the tokens that are not sent have, none of them counted as nothing."""
-    rest = 1.0 - float(np.exp(row[sent]).sum())
-    return math.log(max(rest, NEGLIGIBLE))
+def _mass_but(row: np.ndarray, sent: np.ndarray) -> float:
+    """log of what the tokens that are not sent have together; 0 where all are.
+
+    Not 1 less what the others have: a row over another model's vocabulary is no distribution.
+    """
+    rest = np.delete(row, sent)
+    if not len(rest):
+        return 0.0
+    largest = float(rest.max())
+    return largest + math.log(float(np.exp(rest - largest).sum()))

@@ -33,7 +33,7 @@ class Drawing(Model, Protocol):
 
 @dataclass
 class Sent:
-    """What was sent in a reply: steps, biased tokens, and values that a limit cut."""
+    """What was sent since the trio was made: steps, biased tokens, values that a limit cut."""
 
     steps: int = 0
     tokens: int = 0
