@@ -17,6 +17,7 @@ from edgeproxy.llama import Adapter, Embedder, Unloaded, Weights
 from edgeproxy.prompts.formats import try_format
 from edgeproxy.prompts.renderer import Renderer
 from edgeproxy.session.reading import Reading
+from edgeproxy.session.servers import connected
 from edgeproxy.trios.find import Lora, Role
 from edgeproxy.trios.manifest import Documents
 from edgeproxy.trios.missing import check_here
@@ -101,8 +102,6 @@ class ModelFiles:
 
         Raises `RemoteError`, and `UsageError` for a key that is not there.
         """
-        from edgeproxy.session.servers import connected  # few need it, and HTTP
-
         model = connected(role, self.weights("base", role).vocab, n_ctx, cancel)
         self._remote.append(model)
         return model

@@ -6,7 +6,7 @@ May touch: the network, and only the server that a recipe names; the file of its
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgeproxy.core.cancel import Cancel
 from edgeproxy.core.model import Model
@@ -20,12 +20,13 @@ from edgeproxy.decode.trio import Trio
 from edgeproxy.errors import Cancelled, EdgeproxyError, UsageError
 from edgeproxy.llama import Weights, context_length
 from edgeproxy.remote.address import parse_address
-from edgeproxy.remote.connect import connect
 from edgeproxy.remote.endpoint import Endpoint
-from edgeproxy.remote.key import Key, read_key
 from edgeproxy.remote.model import RemoteModel
 from edgeproxy.remote.predicts import Draws
 from edgeproxy.trios.find import Role
+
+if TYPE_CHECKING:
+    from edgeproxy.remote.key import Key
 
 
 def check_named(endpoint: Endpoint) -> Key | None:
@@ -34,6 +35,8 @@ def check_named(endpoint: Endpoint) -> Key | None:
     Raises `UsageError` for one that is not there, and for plain HTTP to another machine where that
     was not allowed.
     """
+    from edgeproxy.remote.key import read_key
+
     parse_address(endpoint.url, allow_http=endpoint.allow_http)
     named = endpoint.key_env, endpoint.key_file
     return None if named == (None, None) else read_key(*named)
@@ -47,7 +50,9 @@ def doubts_of(role: Role) -> list[str]:
 
 def connected(role: Role, vocab: Vocab, n_ctx: int | None, cancel: Cancel) -> RemoteModel:
     """The model of `role`, whose vocabulary is `vocab`. Raises `RemoteError` and `UsageError`."""
-    from edgeproxy.remote.transport import Server  # HTTP, which no model on this machine needs
+    # HTTP and its protocols, which no model on this machine needs.
+    from edgeproxy.remote.connect import connect
+    from edgeproxy.remote.transport import Server
 
     endpoint = role.endpoint
     assert endpoint is not None
