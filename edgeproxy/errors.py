@@ -2,7 +2,8 @@
 
     EdgeproxyError            what went wrong, with what, and what to do
     ├── UsageError            an argument or option is impossible
-    │   └── PromptError       a prompt is empty, not text, or too large to tokenise
+    │   ├── PromptError       a prompt is empty, not text, or too large to tokenise
+    │   └── GrammarError      no reply can be held to a JSON schema or a grammar
     ├── ModelFileError        a model file is missing, damaged, or not what it claims
     ├── ManifestError         a trio.toml is missing or wrong
     ├── StoreError            an installed trio or the store is damaged, or cannot be changed
@@ -41,6 +42,10 @@ class UsageError(EdgeproxyError, ValueError):
 
 class PromptError(UsageError):
     """A prompt is empty, is not valid Unicode text, or is too large to tokenise."""
+
+
+class GrammarError(UsageError):
+    """A JSON schema or grammar is damaged or too large, or no reply can be held to it."""
 
 
 class ModelFileError(EdgeproxyError):

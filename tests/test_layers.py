@@ -25,6 +25,7 @@ LAYERS = (
     "files",
     "gguf",
     "core",
+    "grammar",
     "remote",
     "llama",
     "align",

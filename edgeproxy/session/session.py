@@ -16,6 +16,7 @@ from edgeproxy.decode.sample import Sampling
 from edgeproxy.decode.steering import Alone, Steering
 from edgeproxy.decode.trio import Trio
 from edgeproxy.errors import UsageError
+from edgeproxy.grammar.grammar import Grammar
 from edgeproxy.prompts.formats import Message
 from edgeproxy.remote.spent import Spent
 from edgeproxy.session.alone import AloneSpeaker
@@ -165,6 +166,7 @@ class Session:
         alpha: float | None = None,
         plausibility: float | None = None,
         docs_to: Readers | None = None,
+        grammar: Grammar | None = None,
         max_tokens: int = DEFAULT_MAX_TOKENS,
         stops: str | Sequence[str] = (),
         record: int = 0,
@@ -178,15 +180,17 @@ class Session:
         `messages` is text, or `Message`s or dicts of "role" and "content". `sampling` defaults to
         the manifest's temperature, `steering` to the session's, of which `alpha` and `plausibility`
         change these two; `docs_to` says who reads the session's documents for this reply; `stops`
-        is a text or several that end the reply and are left out. With `record` above 0,
-        `Turn.steps` keeps so many of the best tokens of each model's row and of the fused one, for
-        every token.
+        is a text or several that end the reply and are left out. The reply keeps to `grammar`, in
+        place of the mask of `plausibility`, and is whole unless it is cut short. With `record`
+        above 0, `Turn.steps` keeps so many of the best tokens of each model's row and of the fused
+        one, for every token.
 
         One turn at a time has the models. While another thread's has them, asking for a piece
         raises `BusyError`, or waits with `wait`. A turn begun later in the same thread takes them,
         and the older one raises `BusyError`.
 
-        Raises `UsageError` and `PromptError` for impossible arguments.
+        Raises `UsageError` and `PromptError` for impossible arguments; while it is read, also
+        `GrammarError` for a grammar that no reply can be held to.
         """
         return self.speaker.reply(
             messages,
@@ -197,6 +201,7 @@ class Session:
             alpha=alpha,
             plausibility=plausibility,
             docs_to=docs_to,
+            grammar=grammar,
             record=record,
             wait=wait,
         )
