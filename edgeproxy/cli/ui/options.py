@@ -214,7 +214,8 @@ _ANSWERING = (
         metavar="ROLE=FORMAT",
         callback=_prompts,
         help="How a model reads the conversation, for each of base, expert, anti-expert, tuned: "
-        "plain, chatml, zephyr, llama3, gemma, or gguf, the template in its file.",
+        "plain, chatml, zephyr, llama2, llama3, gemma, phi3, mistral, or gguf, the template in its "
+        "file.",
     ),
     click.option(
         "--alpha",
