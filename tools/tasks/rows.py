@@ -57,7 +57,7 @@ ROWS = {
         Row("facts-qwen", "facts", QWEN_SMALL, QWEN),
         Row("intents-smollm2", "intents", SMOLLM2, QWEN),
         Row("intents-qwen", "intents", QWEN_SMALL, QWEN),
-        Row("gsm8k-qwen", "gsm8k", QWEN_SMALL, QWEN, minutes=60, fit_minutes=60, ctx=1024),
+        Row("gsm8k-qwen", "gsm8k", QWEN_SMALL, QWEN, minutes=60, fit_minutes=45, ctx=1024),
         Row(
             "direct-facts",
             "facts",
