@@ -34,6 +34,7 @@ LAYERS = (
     "documents",
     "tune",
     "session",
+    "history",
     "measure",
     "cli",
     "__main__",
