@@ -8,9 +8,9 @@
 
 The contract:
 
-- **Say before, answer after.** `say` comes before the reply begins, `answer` once it has ended, also
-  cut short (`finish_reason` "cancelled", "length", "context"). A reply that said nothing and left
-  the conversation as it was is `unsaid`. A kill between the two loses the reply in progress alone.
+- **Say before, answer after.** `say` comes before the reply begins, `answer` once it has ended or
+  was cut short (`finish_reason` "cancelled", "length", "context"). A reply that said nothing and
+  left the conversation as it was is `unsaid`. A kill loses at most the reply in progress.
 - **It walks beside `Conversation.messages`.** After each turn `keeper.count` is their number, the
   system message included, where the chat has dropped none of them to make room. `again`, `undo` and
   `back_to` are what `/regen`, `/undo` and `/edit` do here; the chat does the same to its
