@@ -154,11 +154,13 @@ def open_file(path: Path, *, create: bool) -> sqlite3.Connection | None:
             )
         connection = _connect(path)
         try:
-            patiently(lambda: _prepare(connection, path, create))
+            if patiently(lambda: _prepare(connection, path, create)):
+                return connection
         except BaseException:
             connection.close()
             raise
-    return connection
+        connection.close()
+    return None
 
 
 def is_writable(path: Path) -> bool:
@@ -199,8 +201,11 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _prepare(connection: sqlite3.Connection, path: Path, create: bool) -> None:
-    """Check what is in the file, and make the tables where it is empty."""
+def _prepare(connection: sqlite3.Connection, path: Path, create: bool) -> bool:
+    """Check what is in the file; where it is empty make the tables, or without `create` give False.
+
+    A kill while a history was made leaves an empty file.
+    """
     if _is_empty(connection) and create:
         # Before there is a log, so that a kill leaves an empty file or one that is marked as ours.
         with transaction(connection, 0.0):
@@ -209,11 +214,13 @@ def _prepare(connection: sqlite3.Connection, path: Path, create: bool) -> None:
                     connection.execute(statement)
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                 connection.execute(f"PRAGMA user_version = {VERSION}")
-    if not _is_empty(connection):
-        _check(connection, path)
+    if _is_empty(connection):
+        return False
+    _check(connection, path)
     if is_writable(path):
         # Where a file system cannot have a log, the journal that SQLite begins with is sound too.
         connection.execute("PRAGMA journal_mode = WAL")
+    return True
 
 
 def _is_empty(connection: sqlite3.Connection) -> bool:

@@ -11,18 +11,16 @@ import functools
 import re
 import sqlite3
 import unicodedata
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
 
 from edgeproxy.documents.cleaning import clean, one_line
 from edgeproxy.documents.quoting import quotation
 from edgeproxy.documents.words import is_unspaced, spaced
 from edgeproxy.errors import HistoryError, UsageError
-from edgeproxy.history.records import ENTRY_COLUMNS, Hit, entry_of, from_column
+from edgeproxy.history.records import ENTRY_COLUMNS, Hit, SessionInfo, entry_of, from_column
 from edgeproxy.history.schema import WORDS
-
-if TYPE_CHECKING:
-    from edgeproxy.history.history import History
 
 _AT_ONCE = 500
 """Messages whose words are kept in one transaction."""
@@ -35,7 +33,17 @@ _MAX_WORDS = 100
 _BMP = 0x10000
 
 
-def search(history: History, words: str, limit: int | None) -> list[Hit]:
+class Opens(Protocol):
+    """What searching needs of a `History`."""
+
+    def reading(self) -> AbstractContextManager[sqlite3.Connection | None]: ...  # noqa: D102
+
+    def writing(self) -> AbstractContextManager[sqlite3.Connection]: ...  # noqa: D102
+
+    def infos(self, ids: list[str]) -> Mapping[str, SessionInfo]: ...  # noqa: D102
+
+
+def search(history: Opens, words: str, limit: int | None) -> list[Hit]:
     """See `History.search`."""
     typed = [word for word in dict.fromkeys(clean(words).split()) if _tokens().search(word)]
     typed = typed[:_MAX_WORDS]
@@ -93,7 +101,7 @@ def _tokens() -> re.Pattern[str]:
     return re.compile(rf"[^\W_](?:[^\W_]|[{marks}])*")
 
 
-def _update(history: History) -> None:
+def _update(history: Opens) -> None:
     """Keep the words of messages that came since the last search."""
     with history.reading() as connection:
         if connection is None or not _unkept(connection, 1):
@@ -129,7 +137,7 @@ def _indexed(column: object) -> str:
     return spaced(clean(from_column(column)))
 
 
-def _by_words(history: History, typed: Sequence[str], limit: int) -> list[tuple[object, ...]]:
+def _by_words(history: Opens, typed: Sequence[str], limit: int) -> list[tuple[Any, ...]]:
     # Quoted, a word is no syntax; what it has several parts of, as don't has, is a phrase.
     query = " AND ".join(f'"{spaced(word).strip()}" *' for word in _without_quotes(typed))
     with history.reading() as connection:
@@ -146,7 +154,7 @@ def _without_quotes(typed: Sequence[str]) -> list[str]:
     return [word.replace('"', " ") for word in typed]
 
 
-def _by_reading(history: History, wanted: Sequence[str], limit: int) -> list[tuple[object, ...]]:
+def _by_reading(history: Opens, wanted: Sequence[str], limit: int) -> list[tuple[Any, ...]]:
     with history.reading() as connection:
         if connection is None:
             return []
@@ -154,7 +162,7 @@ def _by_reading(history: History, wanted: Sequence[str], limit: int) -> list[tup
             f"SELECT m.session, {ENTRY_COLUMNS} FROM messages m WHERE m.role <> 'system' "
             "ORDER BY m.id DESC"
         )
-        found: list[tuple[object, ...]] = []
+        found: list[tuple[Any, ...]] = []
         for row in rows:
             if len(found) == limit:
                 break
