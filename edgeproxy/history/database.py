@@ -147,7 +147,8 @@ def open_file(path: Path, *, create: bool) -> sqlite3.Connection | None:
             raise HistoryError(f"{path}: it is {error.kind}, no history; move it away") from None
         except ValueError as error:
             raise HistoryError(f"{str(path)!r}: {error}; check the path") from None
-        if beginning and beginning != _MAGIC:
+        is_cut_short = _size(path.with_name(f"{path.name}-journal"))  # SQLite puts it right
+        if beginning not in (b"", _MAGIC) and not is_cut_short:
             raise HistoryError(
                 f"{path}: this is no history of conversations, or its first bytes are damaged; "
                 "move it away, and the next chat begins a new one"
