@@ -18,6 +18,7 @@ from edgeproxy.history.naming import check_name, new_id, title_of
 from edgeproxy.history.records import (
     ENTRY_COLUMNS,
     SESSION_COLUMNS,
+    Damaged,
     Entry,
     Hit,
     Loaded,
@@ -194,18 +195,20 @@ class History:
         with self.reading() as connection:
             info = self._info(connection, session)
             assert connection is not None
-            rows = connection.execute(_PATH, (info.head, session)).fetchall()
-            loaded = Loaded(info, path_to(info.head, map(entry_of, rows)))
-            loaded.messages  # noqa: B018 - what can be no conversation is told here
-            return loaded
+            with self._telling_of(session):
+                rows = connection.execute(_PATH, (info.head, session)).fetchall()
+                loaded = Loaded(info, path_to(info.head, map(entry_of, rows)))
+                loaded.messages  # noqa: B018 - what can be no conversation is told here
+                return loaded
 
     def tree(self, session: str) -> tuple[SessionInfo, list[Entry]]:
         """The session with this id and all its messages, as they came. Raises as `load`."""
         with self.reading() as connection:
             info = self._info(connection, session)
             assert connection is not None
-            rows = connection.execute(f"{_ENTRIES} ORDER BY m.id", (session,)).fetchall()
-            return info, list(map(entry_of, rows))
+            with self._telling_of(session):
+                rows = connection.execute(f"{_ENTRIES} ORDER BY m.id", (session,)).fetchall()
+                return info, list(map(entry_of, rows))
 
     def search(self, words: str, limit: int | None = None) -> list[Hit]:
         """The messages that hold all of `words`, or words that begin with them, the newest first.
@@ -242,6 +245,17 @@ class History:
         """The sessions with these ids, by id."""
         marks = ", ".join("?" * len(ids))
         return {s.id: s for s in self._sessions(f"WHERE s.id IN ({marks})", *ids)}
+
+    @contextlib.contextmanager
+    def _telling_of(self, session: str) -> Iterator[None]:
+        """Raise `HistoryError` where the messages of one session are none."""
+        try:
+            yield
+        except Damaged as error:
+            raise HistoryError(
+                f"{self.path}: the session {session} is damaged ({error}); the others are not "
+                f"harmed, and this removes it: edgeproxy sessions rm {session}"
+            ) from None
 
     def _info(self, connection: sqlite3.Connection | None, session: str) -> SessionInfo:
         row = None

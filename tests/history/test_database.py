@@ -201,10 +201,23 @@ def test_values_that_no_history_has_are_told(path: Path, change: str) -> None:
     connection.execute(change)
     connection.commit()
     connection.close()
-    with pytest.raises(HistoryError, match=r"damaged.*move the file away") as told:
+    with pytest.raises(HistoryError, match=r"damaged.*(move the file away|sessions rm)") as told:
         use(path)
     assert len(str(told.value)) < 600
     chat(path)
+
+
+def test_one_damaged_session_is_removed_by_itself(path: Path) -> None:
+    with History.open(path) as history:
+        session = history.find("letter 5")
+        with history.writing() as connection:
+            connection.execute("UPDATE messages SET role = 'nobody' WHERE id = ?", (session.head,))
+        for work in (history.load, history.tree):
+            with pytest.raises(HistoryError, match=f"sessions rm {session.id}"):
+                work(session.id)
+        history.remove(session.id)
+        assert history.count() == 39
+    use(path)
 
 
 def test_a_schema_that_runs_something_does_not(path: Path) -> None:
