@@ -12,9 +12,9 @@ import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from edgeproxy.errors import HistoryError
 from edgeproxy.files import NotRegularError, open_regular, reason
@@ -113,6 +113,13 @@ def patiently(work: Callable[[], T], wait: float = WAIT) -> T:
             if not is_locked(error) or time.monotonic() >= end:
                 raise
             time.sleep(_PAUSE)
+
+
+def rows(
+    connection: sqlite3.Connection, asked: str, values: Sequence[object] = (), wait: float = WAIT
+) -> list[tuple[Any, ...]]:
+    """All rows of a question, waited for as `patiently` does."""
+    return patiently(lambda: connection.execute(asked, values).fetchall(), wait)
 
 
 @contextlib.contextmanager

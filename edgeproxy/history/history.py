@@ -10,6 +10,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from edgeproxy import __version__
 from edgeproxy.errors import HistoryError, RemovedError, UsageError
@@ -148,7 +149,7 @@ class History:
         with self.reading() as connection:
             if connection is None:
                 return 0
-            return int(connection.execute("SELECT COUNT(*) FROM sessions").fetchone()[0])
+            return int(self._rows(connection, "SELECT COUNT(*) FROM sessions")[0][0])
 
     def latest(self, trio: str | None = None) -> SessionInfo | None:
         """The session that was changed last, of a trio or at all; None where there is none."""
@@ -196,7 +197,7 @@ class History:
             info = self._info(connection, session)
             assert connection is not None
             with self._telling_of(session):
-                rows = connection.execute(_PATH, (info.head, session)).fetchall()
+                rows = self._rows(connection, _PATH, info.head, session)
                 loaded = Loaded(info, path_to(info.head, map(entry_of, rows)))
                 loaded.messages  # noqa: B018 - what can be no conversation is told here
                 return loaded
@@ -207,7 +208,7 @@ class History:
             info = self._info(connection, session)
             assert connection is not None
             with self._telling_of(session):
-                rows = connection.execute(f"{_ENTRIES} ORDER BY m.id", (session,)).fetchall()
+                rows = self._rows(connection, f"{_ENTRIES} ORDER BY m.id", session)
                 return info, list(map(entry_of, rows))
 
     def search(self, words: str, limit: int | None = None) -> list[Hit]:
@@ -258,19 +259,25 @@ class History:
             ) from None
 
     def _info(self, connection: sqlite3.Connection | None, session: str) -> SessionInfo:
-        row = None
+        found = []
         if connection is not None:
-            row = connection.execute(f"{_SESSIONS} WHERE s.id = ?", (session,)).fetchone()
-        if row is None:
+            found = self._rows(connection, f"{_SESSIONS} WHERE s.id = ?", session)
+        if not found:
             raise _removed(session)
-        return session_of(row)
+        return session_of(found[0])
 
     def _sessions(self, condition: str, *values: object) -> list[SessionInfo]:
         with self.reading() as connection:
             if connection is None:
                 return []
-            rows = connection.execute(f"{_SESSIONS} {condition}", values).fetchall()
-            return list(map(session_of, rows))
+            return list(
+                map(session_of, self._rows(connection, f"{_SESSIONS} {condition}", *values))
+            )
+
+    def _rows(
+        self, connection: sqlite3.Connection, asked: str, *values: object
+    ) -> list[tuple[Any, ...]]:
+        return database.rows(connection, asked, values, self.wait)
 
 
 class Saved:

@@ -20,6 +20,7 @@ The contract:
   Otherwise `tell` is called with one sentence when keeping fails, and with another one if it works
   again; each later turn tries again, and what could not be written meanwhile is written then.
 - **`on=False`** (`--no-save`) writes nothing and tells nothing, until `save`.
+- `answer` belongs where an exception passes too (`finally`): what was said is kept then.
 - One thread at a time calls it. `history` is there for `/sessions`: it raises `HistoryError`.
 
 May touch: the history's file, and those that SQLite keeps beside it.
@@ -120,6 +121,7 @@ class Keeper:
 
         It becomes a session with its first message. `name` is one that `check_name` gave.
         """
+        self._last_try()
         self._forget()
         self._name = name
         if system:
@@ -140,6 +142,7 @@ class Keeper:
                 "of those with others"
             )
         loaded = history.load(found.id)
+        self._last_try()
         self._forget()
         self._name = loaded.session.name
         self._saved = history.resume(loaded.session)
@@ -263,8 +266,7 @@ class Keeper:
 
     def close(self) -> None:
         """Try once more to write what could not be, and close the file. Raises nothing."""
-        if self._unwritten():
-            self._keep(begins=False)
+        self._last_try()
         if self._history is not None:
             self._history.close()
 
@@ -294,6 +296,11 @@ class Keeper:
 
     def _unwritten(self) -> list[_Step]:
         return [step for step in self._all if step.id is None]
+
+    def _last_try(self) -> None:
+        """Write what could not be written until now, before it is forgotten."""
+        if any(step.said.role == "user" for step in self._unwritten()):
+            self._keep()
 
     def _start_over(self) -> None:
         """Whatever was written is to be written again, as another session."""

@@ -24,6 +24,7 @@ LAST_TIME = 253_402_300_799_999
 
 _DEEPEST = 20
 """Objects within objects in settings; what is deeper is kept as text."""
+_BITS = 64
 
 
 class Damaged(Exception):
@@ -141,10 +142,12 @@ def now() -> int:
 def plain(value: object, depth: int = 0) -> Any:
     """`value` as JSON can say it: data classes and named tuples are objects, the rest is text.
 
-    Numbers that JSON has not (NaN, infinities) are text too.
+    Numbers that JSON has not (NaN, infinities), or few can read (of over 64 bits), are text too.
     """
-    if value is None or isinstance(value, bool | int | str):
+    if value is None or isinstance(value, bool | str):
         return value
+    if isinstance(value, int):
+        return value if value.bit_length() <= _BITS else hex(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
     if depth < _DEEPEST:

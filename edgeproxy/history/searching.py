@@ -19,7 +19,15 @@ from edgeproxy.documents.cleaning import clean, one_line
 from edgeproxy.documents.quoting import quotation
 from edgeproxy.documents.words import is_unspaced, spaced
 from edgeproxy.errors import HistoryError, UsageError
-from edgeproxy.history.records import ENTRY_COLUMNS, Hit, SessionInfo, entry_of, from_column
+from edgeproxy.history.database import rows
+from edgeproxy.history.records import (
+    ENTRY_COLUMNS,
+    Damaged,
+    Hit,
+    SessionInfo,
+    entry_of,
+    from_column,
+)
 from edgeproxy.history.schema import WORDS
 
 _AT_ONCE = 500
@@ -27,6 +35,8 @@ _AT_ONCE = 500
 _MOST = 10_000
 """So many hits at most, where no limit is given."""
 _MANY_SPANS = 200
+_OF_WORDS = ("words_data", "words_idx", "words_docsize")
+"""Where FTS5 keeps the words."""
 _MAX_WORDS = 100
 """So many words are searched for; SQLite refuses very long expressions."""
 
@@ -53,13 +63,13 @@ def search(history: Opens, words: str, limit: int | None) -> list[Hit]:
     most = _MOST if limit is None else limit
     try:
         _update(history)
-        rows = _by_words(history, typed, most)
+        found = _by_words(history, typed, most)
     except HistoryError:
-        rows = _by_reading(history, wanted, most)
-    infos = history.infos(sorted({str(row[0]) for row in rows}))
+        found = _by_reading(history, wanted, most)
+    infos = history.infos(sorted({str(row[0]) for row in found}))
     hits = []
     with history.reading():  # which tells what is damaged
-        for session, *columns in rows:
+        for session, *columns in found:
             entry = entry_of(columns)
             if session in infos:
                 text = clean(entry.said.text)
@@ -72,24 +82,29 @@ def search(history: Opens, words: str, limit: int | None) -> list[Hit]:
 def forget(connection: sqlite3.Connection, session: str) -> None:
     """Remove a session's words, before its messages are. Raises as SQLite.
 
-    Where this SQLite has no full-text search they stay; nothing leads from them to a text.
+    Where this SQLite has no full-text search they stay; nothing leads from them to a text. Where
+    they are damaged all words are deleted, and every message is read from then on.
     """
     if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'words'").fetchone():
         return
     try:
         last = _last(connection)
-        rows = connection.execute(
+        texts = connection.execute(
             "SELECT id, text FROM messages WHERE session = ? AND id <= ? AND role <> 'system'",
             (session, last),
-        )
+        ).fetchall()
         connection.executemany(
             "INSERT INTO words(words, rowid, text) VALUES('delete', ?, ?)",
-            ((number, _indexed(text)) for number, text in rows.fetchall()),
+            ((number, _indexed(text)) for number, text in texts),
         )
         connection.execute("INSERT INTO words(words) VALUES('optimize')")  # forgets for good
-    except sqlite3.OperationalError as error:
-        if "no such module" not in str(error):
+    except (sqlite3.DatabaseError, Damaged) as error:
+        if "no such module" in str(error):
+            return
+        if not connection.in_transaction:  # the disk is full, and SQLite has taken all back
             raise
+        for table in _OF_WORDS:
+            connection.execute(f"DELETE FROM {table}")
 
 
 @functools.cache
@@ -109,12 +124,12 @@ def _update(history: Opens) -> None:
     while True:
         with history.writing() as connection:
             connection.execute(WORDS)
-            rows = _unkept(connection, _AT_ONCE)
+            unkept = _unkept(connection, _AT_ONCE)
             connection.executemany(
                 "INSERT INTO words(rowid, text) VALUES(?, ?)",
-                ((number, _indexed(text)) for number, text in rows),
+                ((number, _indexed(text)) for number, text in unkept),
             )
-        if len(rows) < _AT_ONCE:
+        if len(unkept) < _AT_ONCE:
             return
 
 
@@ -143,11 +158,12 @@ def _by_words(history: Opens, typed: Sequence[str], limit: int) -> list[tuple[An
     with history.reading() as connection:
         if connection is None:
             return []
-        return connection.execute(
+        return rows(
+            connection,
             f"SELECT m.session, {ENTRY_COLUMNS} FROM words w JOIN messages m ON m.id = w.rowid "
             "WHERE words MATCH ? ORDER BY m.id DESC LIMIT ?",
             (query, limit),
-        ).fetchall()
+        )
 
 
 def _without_quotes(typed: Sequence[str]) -> list[str]:
@@ -158,12 +174,12 @@ def _by_reading(history: Opens, wanted: Sequence[str], limit: int) -> list[tuple
     with history.reading() as connection:
         if connection is None:
             return []
-        rows = connection.execute(
+        every = connection.execute(
             f"SELECT m.session, {ENTRY_COLUMNS} FROM messages m WHERE m.role <> 'system' "
             "ORDER BY m.id DESC"
         )
         found: list[tuple[Any, ...]] = []
-        for row in rows:
+        for row in every:
             if len(found) == limit:
                 break
             text = clean(from_column(row[4]))

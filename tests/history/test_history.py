@@ -352,6 +352,7 @@ def test_plain_makes_json_of_anything() -> None:
         "z": "inf",
     }
     assert str(plain(deep)).startswith("[[[")
+    assert plain([10**5000, 2**63, True]) == [hex(10**5000), 2**63, True]
     assert plain(Said) == str(Said)
 
 

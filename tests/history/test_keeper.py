@@ -440,6 +440,23 @@ def test_without_a_home_folder_it_is_told_once(
     assert ["EDGEPROXY_HOME" in line for line in told] == [True]
 
 
+def test_what_could_not_be_written_is_tried_once_more_before_another_begins(
+    keeper: Keeper, path: Path, told: list[str]
+) -> None:
+    turn(keeper, 1)
+    other = sqlite3.connect(path, isolation_level=None)
+    for change in (keeper.begin, lambda: keeper.resume(keeper.id)):
+        keeper.history.wait = 0.0
+        other.execute("BEGIN IMMEDIATE")
+        turn(keeper, 2)
+        name = keeper.id
+        other.execute("ROLLBACK")
+        change()
+        assert said(path, name)[-2:] == ["question 2", "answer 2"]
+        turn(keeper, 3)
+    other.close()
+
+
 def test_what_could_not_be_written_is_tried_once_more_at_the_end(
     path: Path, told: list[str]
 ) -> None:

@@ -137,8 +137,14 @@ def test_words_that_are_damaged_are_done_without(tmp_path: Path) -> None:
             connection.execute("UPDATE words_data SET block = x'ffffffffff'")
         history.close()
         assert len(history.search("platypus")) == 1
-        talk(history, "another platypus")
+        saved = talk(history, "another platypus")
         assert len(history.search("platypus")) == 2
+        assert saved.id
+        history.remove(saved.id)
+        assert len(history.search("platypus")) == 1
+        with history.reading() as connection:
+            assert connection is not None
+            assert connection.execute("SELECT COUNT(*) FROM words_data").fetchone() == (0,)
 
 
 def test_a_session_can_be_removed_where_there_is_no_full_text_search(
