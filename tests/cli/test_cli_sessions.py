@@ -205,6 +205,29 @@ def test_no_text_of_a_session_drives_a_terminal(
         assert not {"\x1b", "\x07", "\x9b", "\r"} & set(text), arguments
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+@pytest.mark.parametrize(("typed", "left"), [(b"n\n", 1), (b"\n", 1), (b"y\n", 0)])
+def test_removing_waits_for_a_yes(home: Path, typed: bytes, left: int) -> None:
+    import pty
+
+    name = talk("one", "1")
+    master, slave = pty.openpty()
+    command = [sys.executable, "-m", "edgeproxy", "sessions", "rm", name]
+    with subprocess.Popen(
+        command, stdin=slave, stdout=slave, stderr=slave, cwd=REPOSITORY
+    ) as child:
+        os.close(slave)
+        os.write(master, typed)
+        seen = b""
+        while block := _read(master):
+            seen += block
+    os.close(master)
+    assert child.returncode == left
+    assert f"Remove {name} (one; 2 messages)?".encode() in seen
+    with History() as history:
+        assert history.count() == left
+
+
 def _read(terminal: int) -> bytes:
     try:
         return os.read(terminal, 65536)

@@ -300,6 +300,30 @@ def test_threads_take_turns(history: History) -> None:
     assert history.count() == 40
 
 
+def test_several_who_make_it_at_once_make_one(tmp_path: Path) -> None:
+    """Each has a connection of its own, as processes have."""
+    path = tmp_path / "history" / "sessions.sqlite"
+    failed: list[BaseException] = []
+    start = threading.Barrier(8)
+
+    def make(who: int) -> None:
+        try:
+            start.wait()
+            with History(path) as history:
+                talk(history, f"from {who}", "answer")
+        except BaseException as error:  # noqa: BLE001 - told below
+            failed.append(error)
+
+    threads = [threading.Thread(target=make, args=(who,)) for who in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    with History(path) as history:
+        assert {session.title for session in history.sessions()} == {f"from {n}" for n in range(8)}
+
+
 def statements(history: History, work: Callable[[], object]) -> list[str]:
     """What SQLite is asked by `work`."""
     asked: list[str] = []

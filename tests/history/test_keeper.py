@@ -13,7 +13,11 @@ from edgeproxy.decode.steering import Steering
 from edgeproxy.errors import HistoryError, UsageError
 from edgeproxy.history.history import History
 from edgeproxy.history.keeper import Keeper
+from edgeproxy.prompts.formats import plain
+from edgeproxy.session.conversation import Conversation
+from edgeproxy.session.speaker import TrioSpeaker
 from tests.helpers.disks import folder_to_lock, small_disk
+from tests.helpers.fakes import fake_vocab, random_trio
 
 MODELS = {"base": "ab" * 32}
 
@@ -468,3 +472,34 @@ def test_what_could_not_be_written_is_tried_once_more_at_the_end(
         turn(keeper, 2)
         other.close()
     assert len(said(path)) == 4
+
+
+def test_it_walks_beside_a_conversation(keeper: Keeper, path: Path) -> None:
+    vocab = fake_vocab()
+    speaker = TrioSpeaker(random_trio(), (plain,) * 3, (vocab,) * 3, vocab.end_of_generation)
+    talk = Conversation(speaker, "Be brief.")
+    keeper.begin("Be brief.")
+    for number, cancelled_after in enumerate((None, 2, 0)):
+        text = f"question {number}"
+        keeper.say(text, {"steering": speaker.steering, "sampling": speaker.sampling})
+        turn = talk.say(text, max_tokens=6)
+        for n, _ in enumerate(turn):
+            if n + 1 == cancelled_after:
+                turn.cancel()
+            if cancelled_after == 0:
+                break
+        turn.close()
+        if turn.finish_reason is None and len(talk.messages) < keeper.count:
+            keeper.unsaid()
+        else:
+            made = {"usage": turn.usage, "stats": turn.stats}
+            keeper.answer(turn.text, turn.finish_reason, made)
+        assert keeper.count == len(talk.messages)
+    with History.open(path) as history:
+        assert keeper.id
+        loaded = history.load(keeper.id)
+    assert loaded.messages == talk.messages
+    replies = [entry.said for entry in loaded.entries if entry.said.role == "assistant"]
+    assert [said.finish_reason for said in replies][:2] == ["length", "cancelled"]
+    assert replies[0].stats["usage"]["completion"] == 6
+    assert replies[0].settings["steering"]["alpha"] == 1.0
