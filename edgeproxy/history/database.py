@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -30,8 +31,8 @@ WAIT = 10.0
 
 _STEP = 0.1
 """Seconds that SQLite waits by itself, in which Ctrl-C is not heard."""
-_PAUSE = 0.005
-"""Seconds between two tries where SQLite does not wait."""
+_PAUSE = 0.02
+"""Seconds at most between two tries."""
 
 _MAGIC = b"SQLite format 3\0"
 _OWNER, _OWNERS_FOLDER = 0o600, 0o700
@@ -112,7 +113,7 @@ def patiently(work: Callable[[], T], wait: float = WAIT) -> T:
         except sqlite3.OperationalError as error:
             if not is_locked(error) or time.monotonic() >= end:
                 raise
-            time.sleep(_PAUSE)
+            time.sleep(random.uniform(0, _PAUSE))  # lest all who wait try again together
 
 
 def rows(
@@ -227,7 +228,9 @@ def _prepare(connection: sqlite3.Connection, path: Path, create: bool) -> bool:
     _check(connection, path)
     if is_writable(path):
         # Where a file system cannot have a log, the journal that SQLite begins with is sound too.
-        connection.execute("PRAGMA journal_mode = WAL")
+        # Several who ask for one at once keep each other from it; the next to open it asks again.
+        with contextlib.suppress(sqlite3.OperationalError):
+            connection.execute("PRAGMA journal_mode = WAL")
     return True
 
 
