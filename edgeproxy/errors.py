@@ -11,6 +11,8 @@
     ├── BundleError           a bundle is damaged or not what it claims, or cannot be made
     ├── DocumentError         a document, or an index of documents, cannot be read
     │   └── UnreadableError   one document cannot: damaged, encrypted, too large, not text
+    ├── HistoryError          the history of conversations cannot be read or written to
+    │   └── RemovedError      a session was removed while a chat had it
     ├── VocabularyError       two vocabularies cannot be combined
     ├── TuningError           tuning is impossible here, failed, or made no sound adapter
     ├── OutOfMemoryError      a trio, or tuning, takes more memory than is free
@@ -84,6 +86,14 @@ class UnreadableError(DocumentError):
         super().__init__(f"{path}: {what}")
         self.path = str(path)
         self.what = what
+
+
+class HistoryError(EdgeproxyError):
+    """The history of conversations cannot be read or written, or has no such session."""
+
+
+class RemovedError(HistoryError):
+    """A session that a chat was writing to has been removed meanwhile."""
 
 
 class VocabularyError(EdgeproxyError):

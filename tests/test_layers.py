@@ -35,6 +35,7 @@ LAYERS = (
     "documents",
     "tune",
     "session",
+    "history",
     "measure",
     "cli",
     "__main__",

@@ -23,7 +23,7 @@ from edgeproxy.session.alone import AloneSpeaker
 from edgeproxy.session.conversation import Conversation
 from edgeproxy.session.floor import Floor, Holder
 from edgeproxy.session.memory_plan import Estimate
-from edgeproxy.session.messages import Messages
+from edgeproxy.session.messages import Messages, as_messages
 from edgeproxy.session.reading import Reading
 from edgeproxy.session.speaker import DEFAULT_MAX_TOKENS, SoloSpeaker, TrioSpeaker
 from edgeproxy.session.turn import Turn
@@ -230,6 +230,47 @@ class Session:
         with work.step():
             try:
                 return cache_prompt(Path(path), speaker.trio, prompt, progress)
+            finally:
+                work.let_go()
+
+    def keep_read(
+        self,
+        messages: Messages,
+        path: str | Path,
+        progress: Progress | None = None,
+        *,
+        most: int | None = None,
+    ) -> int:
+        """Keep what the models have read of a conversation in the file at `path`, for `put_back`.
+
+        How many of the base's tokens that are; 0, and no file, where it is none, or where the file
+        would take over `most` bytes. Nothing is evaluated. Raises `OSError`, `BusyError`, and
+        `UsageError` for a file that is something else or where one model was loaded alone.
+        """
+        from edgeproxy.session.prompt_cache import keep_read, opening  # few need it
+
+        speaker = self.trio_speaker
+        prompt = opening(speaker.encode, as_messages(messages))
+        work = Holder(speaker.floor)
+        with work.step():
+            try:
+                return keep_read(Path(path), speaker.trio, prompt, progress, most)
+            finally:
+                work.let_go()
+
+    def put_back(self, path: str | Path, progress: Progress | None = None) -> int:
+        """Have the models hold what the file at `path` keeps; how many of the base's tokens.
+
+        The next reply reads what of its prompt is not among them. 0 where there is no file, or one
+        that is damaged or of other models. Raises as `keep_read`.
+        """
+        from edgeproxy.session.prompt_cache import put_back  # few need it
+
+        speaker = self.trio_speaker
+        work = Holder(speaker.floor)
+        with work.step():
+            try:
+                return put_back(Path(path), speaker.trio, progress)
             finally:
                 work.let_go()
 
