@@ -15,7 +15,12 @@ from functools import cached_property
 from typing import Any
 
 from edgeproxy.core.cancel import Cancel
-from edgeproxy.errors import RemoteError
+from edgeproxy.errors import (
+    RemoteBusyError,
+    RemoteError,
+    RemoteRefusedError,
+    RemoteUnreachableError,
+)
 from edgeproxy.remote.predicts import BiasBy, Drawn, Draws, Known, Offer
 from edgeproxy.remote.rows import check_bytes, known_tokens, member, token_id
 from edgeproxy.remote.speaking import Http, Speaking
@@ -37,7 +42,12 @@ class LlamaServer(Speaking):
     @classmethod
     def find(cls, http: Http, cancel: Cancel | None = None) -> Offer | None:
         """What a llama-server at `http` offers; None where there is none. Raises `RemoteError`."""
-        props = http.get("/props", cancel=cancel)
+        try:
+            props = http.get("/props", cancel=cancel)
+        except (RemoteBusyError, RemoteRefusedError, RemoteUnreachableError):
+            raise
+        except RemoteError:
+            return None  # a web page, or anything else that is not llama-server's
         if not isinstance(props, dict) or "default_generation_settings" not in props:
             return None
         settings = member(props, "default_generation_settings", dict, "the server")

@@ -200,6 +200,41 @@ def test_an_endpoint_that_is_no_server_of_models() -> None:
             http.get("/props")
 
 
+PAGES = [
+    Reply(body=b"<!doctype html><title>Hello</title>", headers={"Content-Type": "text/html"}),
+    Reply(body=b"ok"),
+    Reply(body=b""),
+    Reply(body=b"\xff\xfe\x00"),
+    Reply(body=b"[" * 100_000),
+    Reply(value="a string"),
+    Reply(value=[1, 2]),
+    Reply(500, body=b"<html>it broke</html>"),
+]
+"""What stands at /props of servers that are no llama-server."""
+
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("kind", ["vllm", "openai"])
+def test_whatever_stands_at_props_of_another_server(kind: Kind, page: Reply) -> None:
+    served = serving(kind, most=20)
+    answer = served.answer
+    served.answer = lambda request: page if request.path == "/props" else answer(request)  # type: ignore[method-assign]
+    with connected(served) as (found, _):
+        assert (found.way, found.k) == ("top-k", 20)
+    with (
+        pytest.raises(RemoteError, match="no llama-server"),
+        connected(served, protocol="llama-server"),
+    ):
+        pass
+
+
+def test_a_web_page_everywhere_is_no_server_of_models() -> None:
+    with fake_server(lambda _: PAGES[0]) as server:
+        http = Server(server.url, retries=0)
+        with pytest.raises(RemoteError, match="/v1/models cannot be read: it is no JSON.*web page"):
+            connect(Endpoint(server.url), http, LETTERED)
+
+
 # Rows
 
 
