@@ -113,10 +113,13 @@ def test_rows_can_be_steered_in_all_ways(
         Sampling(temperature=0.8, seed=3),
         Sampling(temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, seed=4),
         Sampling(frequency_penalty=0.7, presence_penalty=0.4),
+        Sampling(repeat_penalty=1.3),
+        Sampling(repeat_penalty=0.8),
+        Sampling(repeat_penalty=1.2, temperature=0.8, seed=5),
         Sampling(dry_multiplier=0.8, dry_allowed_length=1, dry_base=2.0),
         Sampling(logit_bias={100: 3.0, 101: 3.0}),
     ],
-    ids=["usual", "plain", "penalty", "dry", "bias"],
+    ids=["usual", "plain", "penalty", "repeat", "again", "repeat drawn", "dry", "bias"],
 )
 def test_a_seed_and_penalties_draw_the_same(
     files: Files, here: Session, llama: Served, sampling: Sampling, draft: Draft
