@@ -65,6 +65,15 @@ def connect(
         raise
 
 
+def beside(server: Predicts, http: Http) -> Predicts:
+    """The same `server` for somebody else, over connections of their own; nothing is sent.
+
+    Costs are counted apart, and so is what a prefix cache holds.
+    """
+    assert isinstance(server, LlamaServer | OpenAI)
+    return server.beside(http)
+
+
 @dataclass(frozen=True)
 class _Probe:
     endpoint: Endpoint

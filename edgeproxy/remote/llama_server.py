@@ -52,6 +52,7 @@ class LlamaServer(Speaking):
             return None
         settings = member(props, "default_generation_settings", dict, "the server")
         n_ctx = member(settings, "n_ctx", int, "the server")
+        slots = props.get("total_slots")
         build, model = props.get("build_info"), props.get("model_alias") or props.get("model_path")
         return Offer(
             software=f"llama-server {build}" if isinstance(build, str) else "llama-server",
@@ -61,6 +62,7 @@ class LlamaServer(Speaking):
             rows_at_once=True,
             takes_bias=True,
             tells_any_token=True,
+            slots=slots if type(slots) is int and slots > 0 else None,
         )
 
     def rows(

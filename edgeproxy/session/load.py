@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
-from edgeproxy.align import MAX_PATHS, Aligned, align, doubts, match_pair
+from edgeproxy.align import MAX_PATHS, Aligned, Matches, align, doubts, match_pair
 from edgeproxy.core.cancel import Cancel, Flag
 from edgeproxy.core.check import one_of, whole
 from edgeproxy.core.memory_free import free_memory
@@ -187,6 +187,27 @@ class _Loading:
             raise VocabularyError(lost[0])
         n_pair = max(expert.n_params, anti_expert.n_params)
         crew = Crew(n_pair if self._is_elsewhere else base.n_params, n_pair, self.n_threads)
+        session = Session(
+            recipe,
+            self._trio_speaker(matches, draft, crew),
+            files,
+            partial(self._solo, crew),
+            matches=dict(zip(("expert", "anti_expert"), matches, strict=True)),
+            crew=crew,
+            memory=memory,
+            doubts=[*lost, *plan.doubts(), *doubts_of(recipe.base)],
+            another=lambda threads: self._trio_speaker(matches, draft, Crew(0, 0, threads)),
+        )
+        for name in solo:
+            session.solo(name)
+        return session
+
+    def _trio_speaker(self, matches: Matches, draft: Draft, crew: Crew) -> TrioSpeaker:
+        """A speaker over the three, in contexts of its own, in `crew`'s threads."""
+        recipe, files = self.recipe, self.files
+        base, expert, anti_expert = (
+            files.weights(name, role) for name, role in recipe.roles.items()
+        )
         branches = MAX_PATHS if any(m.case == "different" for m in matches) else 0
         floor = Floor(self.cancel)
         # Side by side, and beside the alignment: llama.cpp leaves Python's lock while it works.
@@ -208,7 +229,7 @@ class _Loading:
                 self.cancel,
             )
             trio = self._trio(of_base.result(), aligned, crew)
-        speaker = TrioSpeaker(
+        return TrioSpeaker(
             trio,
             (
                 _format(recipe.base, base, files.renderer),
@@ -224,19 +245,6 @@ class _Loading:
             partial(self._in_place_of_trio, crew, "expert", EXPERT_ALONE),
             self._reading(base.vocab),
         )
-        session = Session(
-            recipe,
-            speaker,
-            files,
-            partial(self._solo, crew),
-            matches=dict(zip(("expert", "anti_expert"), matches, strict=True)),
-            crew=crew,
-            memory=memory,
-            doubts=[*lost, *plan.doubts(), *doubts_of(recipe.base)],
-        )
-        for name in solo:
-            session.solo(name)
-        return session
 
     @property
     def _is_elsewhere(self) -> bool:
@@ -272,6 +280,9 @@ class _Loading:
             crew=crew,
             memory=plan.estimate(),
             doubts=[*plan.doubts(), *doubts_of(found)],
+            another=lambda threads: self._in_place_of_trio(
+                Crew(0, 0, threads), role, self.recipe.steering
+            ),
         )
         for name in solo:
             session.solo(name)

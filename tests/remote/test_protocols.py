@@ -231,9 +231,7 @@ def test_whatever_stands_at_props_of_another_server(kind: Kind, page: Reply) -> 
 def test_a_web_page_everywhere_is_no_server_of_models() -> None:
     with fake_server(lambda _: PAGES[0]) as server:
         http = Server(server.url, retries=0)
-        with pytest.raises(
-            RemoteError, match=r"/v1/models cannot be read.*no JSON.*web page"
-        ):
+        with pytest.raises(RemoteError, match=r"/v1/models cannot be read.*no JSON.*web page"):
             connect(Endpoint(server.url), http, LETTERED)
 
 
