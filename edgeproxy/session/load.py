@@ -28,7 +28,7 @@ from edgeproxy.errors import UsageError, VocabularyError
 from edgeproxy.llama import KvType, LlamaModel, Weights, check_kv_type
 from edgeproxy.prompts.formats import Format, make_format
 from edgeproxy.prompts.renderer import Renderer
-from edgeproxy.remote.endpoint import ServerChange
+from edgeproxy.remote.endpoint import NEEDS_TOKENIZER, ServerChange
 from edgeproxy.session.alone import AloneSpeaker
 from edgeproxy.session.floor import Floor
 from edgeproxy.session.memory_plan import Part, Plan, adapter_bytes
@@ -107,6 +107,8 @@ def load(
     Raises `UsageError`, `ManifestError`, `ModelFileError`, `VocabularyError`, `OutOfMemoryError`,
     `RemoteError` or `EngineError`, each saying what to do; nothing stays in memory then.
     """
+    if trio is None and base is None and (server or {}).get("url"):
+        raise UsageError(f"a base on a server needs a tokenizer (--base): {NEEDS_TOKENIZER}")
     recipe = choose_recipe(trio, base, expert, anti_expert, expert_lora, prompts)
     # Checked before seconds are spent on the weights.
     change: Change = {

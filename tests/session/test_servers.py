@@ -243,6 +243,17 @@ def test_with_alpha_0_for_a_reply_alone(files: Files, here: Session, llama: Serv
             assert tokens_of(session, steering=BASE_ALONE) == wanted
 
 
+def test_a_server_without_a_tokenizer_is_refused_with_the_remedy(
+    files: Files, llama: Served
+) -> None:
+    before = len(llama.server.requests)
+    pair = {role: files[role] for role in ("expert", "anti_expert")}
+    words = r"needs a tokenizer \(--base\): name a GGUF file here with the vocabulary"
+    with pytest.raises(UsageError, match=words):
+        load(**pair, server={"url": llama.url})
+    assert len(llama.server.requests) == before
+
+
 def test_with_base_weight_0_no_server_is_ever_asked(files: Files, llama: Served) -> None:
     before = len(llama.server.requests)
     with elsewhere(files, llama, base_weight=0.0) as session:
