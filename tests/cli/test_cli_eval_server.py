@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from edgeproxy.cli import main
+from tests.helpers.fake_server import Reply, Request
 from tests.helpers.served_trios import Files, Served, served_file, write_trio
 
 COUNT = 8
 Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(autouse=True)
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C as at a terminal, also where the tests themselves run behind `nohup`."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +106,42 @@ def test_a_limit_on_money_is_passed_by_what_is_under_way_alone(run: Run, folder:
     whole = folder / "whole"
     assert run("--replies", str(whole), *options[2:4], "--parallel", "1")[0] == 0
     assert path.read_text() == whole.read_text()
+
+
+def test_ctrl_c_ends_all_requests_and_keeps_what_came(
+    run: Run, served: Served, folder: Path
+) -> None:
+    """Ctrl-C while three requests are open that the server would answer in a minute only."""
+    answered = 13  # by three lanes, for replies of five tokens: one at least is whole
+    held: list[Request] = []
+    lock = threading.Lock()
+
+    def answer(request: Request) -> object:
+        nonlocal answered
+        with lock:
+            answered -= request.path == "/completion"
+            if answered >= 0:
+                return served.serving.answer(request)
+            held.append(request)
+            if len(held) == 3:
+                os.kill(os.getpid(), signal.SIGINT)
+        return Reply(delay=60.0)
+
+    path = folder / "replies"
+    options = ("--replies", str(path), "--systems", "base", "--parallel", "3")
+    served.server.answer = answer
+    try:
+        code, out, err = run(*options)
+    finally:
+        served.server.answer = served.serving.answer
+    assert (code, out) == (130, "")
+    assert len(held) == 3
+    assert all(request.left.wait(30.0) for request in held)
+    kept = len(lines(folder / "replies.part")) - 1
+    assert kept >= 1
+    assert f"{kept} of 8 replies are kept" in err
+    assert run(*options, "--resume")[0] == 0
+    assert len(lines(path)) == COUNT
 
 
 def test_without_a_server_there_is_nothing_to_ask_at_once(
