@@ -191,20 +191,22 @@ class _Loading:
         crew = Crew(n_pair if self._is_elsewhere else base.n_params, n_pair, self.n_threads)
         session = Session(
             recipe,
-            self._trio_speaker(matches, draft, crew),
+            self._trio_speaker(matches, draft, crew, files.progress),
             files,
             partial(self._solo, crew),
             matches=dict(zip(("expert", "anti_expert"), matches, strict=True)),
             crew=crew,
             memory=memory,
             doubts=[*lost, *plan.doubts(), *doubts_of(recipe.base)],
-            another=lambda threads: self._trio_speaker(matches, draft, Crew(0, 0, threads)),
+            another=lambda threads: self._trio_speaker(matches, draft, Crew(0, 0, threads), None),
         )
         for name in solo:
             session.solo(name)
         return session
 
-    def _trio_speaker(self, matches: Matches, draft: Draft, crew: Crew) -> TrioSpeaker:
+    def _trio_speaker(
+        self, matches: Matches, draft: Draft, crew: Crew, progress: Progress | None
+    ) -> TrioSpeaker:
         """A speaker over the three, in contexts of its own, in `crew`'s threads."""
         recipe, files = self.recipe, self.files
         base, expert, anti_expert = (
@@ -227,7 +229,7 @@ class _Loading:
                 of_anti.result(),
                 base.vocab,
                 matches,
-                files.progress,
+                progress,
                 self.cancel,
             )
             trio = self._trio(of_base.result(), aligned, crew)

@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ from edgeproxy.remote import retry
 from edgeproxy.session.session import Session
 from edgeproxy.session.speaker import Speaker
 from tests.helpers.fake_server import Reply, Request
+from tests.helpers.gguf_files import OTHER_MERGES
 from tests.helpers.served_trios import Files, Served, elsewhere, served_file, write_trio
 
 QUESTIONS = [Question(f"Question {n}?", ("x",)) for n in range(8)]
@@ -97,6 +99,30 @@ def test_so_many_questions_are_open_at_once_and_no_more(
     assert found == wanted
     assert list(found) == list(SYSTEMS)
     assert sorted(heard) == sorted((s, n) for s in SYSTEMS for n in range(len(QUESTIONS)))
+
+
+@pytest.mark.parametrize("way", ["rows", "bias"])
+def test_so_do_pairs_with_a_tokenizer_of_their_own(tmp_path: Path, way: str) -> None:
+    with served_file((files := write_trio(tmp_path, OTHER_MERGES))["base"]) as served:
+        answered = []
+        for count in (1, 3):
+            with elsewhere(files, served, way) as session:
+                assert session.matches["expert"].case == "different"
+                work = Answering(session, ("base", "proxy"), QUESTIONS, ASK, at_once=count)
+                answered.append(work.run(1))
+        assert answered[0] == answered[1]
+
+
+@pytest.mark.parametrize("alone", [{"alpha": 0.0}, {"base_weight": 0.0}])
+def test_a_trio_that_leaves_the_say_to_one_model(
+    files: Files, served: Served, alone: dict[str, float]
+) -> None:
+    answered = []
+    for count in (1, 4):
+        with elsewhere(files, served, **alone) as session:
+            work = Answering(session, ("proxy",), QUESTIONS, ASK, at_once=count)
+            answered.append(work.run(1))
+    assert answered[0] == answered[1]
 
 
 def test_what_is_known_is_not_asked_again(session: Session, served: Served) -> None:
