@@ -30,7 +30,16 @@ from edgeproxy.cli.ui.stats import ALONE, pair_in_words, peak_in_words, spent_by
 from edgeproxy.errors import UsageError
 from edgeproxy.measure.evaluate import Question, read_questions
 from edgeproxy.measure.judging import DEFAULT_JUDGE, JUDGES, LINE_TOKENS, REPLY_TOKENS
-from edgeproxy.measure.systems import PROXY, SYSTEMS, read_systems, readers_of, role_of
+from edgeproxy.measure.systems import (
+    MOST_AT_ONCE,
+    PROXY,
+    SYSTEMS,
+    USUAL_AT_ONCE,
+    read_systems,
+    readers_of,
+    role_of,
+)
+from edgeproxy.units import in_units
 
 if TYPE_CHECKING:
     from edgeproxy.align import Cost
@@ -122,6 +131,13 @@ one of them alone answers right (McNemar's exact test). Gap closed is
     metavar="X",
     help="End where the base's server has cost X, by the prices in the manifest.",
 )
+@click.option(
+    "--parallel",
+    type=click.IntRange(1, MOST_AT_ONCE),
+    metavar="N",
+    help="Ask the base's server N questions at once. [default: as many as it says that it works "
+    f"on, or {USUAL_AT_ONCE}]",
+)
 @model_options(trio_flag=False)
 @sampling_options
 @json_option
@@ -137,6 +153,7 @@ def command(
     rejudge: bool,
     longest: int | None,
     max_cost: float | None,
+    parallel: int | None,
     models: Models,
     reply: Reply,
     as_json: bool,
@@ -162,11 +179,13 @@ def command(
     recipe = replace(recipe, documents=documents, base=base)
     if max_cost is not None and not (base.endpoint and base.endpoint.has_prices):
         raise UsageError("--max-cost needs price_in and price_out in the manifest's [base]")
+    if parallel is not None and not base.endpoint:
+        raise UsageError("--parallel is for a base on a server, and all models here are files")
     steering = recipe.steering.changed(models.steering)
     chosen = choose_systems(systems, recipe, steering)
     if general is not None and "base" not in chosen:
         raise UsageError("--general asks what of the base's is kept; add base to --systems")
-    work = _Work(recipe, steering, chosen, asked, models, reply, longest, max_cost)
+    work = _Work(recipe, steering, chosen, asked, models, reply, longest, max_cost, parallel)
     if rejudge and replies is not None:
         found = work.judged_again(replies)
     else:
@@ -213,6 +232,7 @@ class _Work:
     reply: Reply
     longest: int | None
     max_cost: float | None
+    parallel: int | None
 
     @property
     def asked(self) -> list[tuple[str, int]]:
@@ -251,8 +271,6 @@ class _Work:
             costs: list[Cost | None] = []
 
             def heard(system: str, number: int, text: str) -> None:
-                if role_of(system) == PROXY:
-                    costs.append(session.cost)
                 if kept is not None:
                     kept.add(system, number, text)
                 if self.max_cost and session.spent and session.spent.money >= self.max_cost:
@@ -261,8 +279,11 @@ class _Work:
                         f"{self.max_cost:g}; with --replies and a higher one, --resume goes on"
                     )
 
-            ask = Ask(self.reply.sampling(), self.longest)
-            work = Answering(session, self.systems, self.questions, ask, known, heard)
+            ask = Ask(
+                self.reply.sampling(), self.longest, lambda turn: costs.append(turn.stats.pair)
+            )
+            at_once = self._at_once(session, [role_of(system) for system, _ in missing])
+            work = Answering(session, self.systems, self.questions, ask, known, heard, at_once)
             answered = shown(work, workers(self.recipe, self.models.threads), len(known))
             seconds = time.perf_counter() - started
             found = self._report(answered, seconds, session)
@@ -271,11 +292,26 @@ class _Work:
             if stats:
                 count = len(missing)
                 parts = [f"{count} replies in {seconds:.1f} s", f"{count / seconds:.1f} replies/s"]
+                if at_once is not None and at_once > 1:
+                    parts.append(f"{at_once} questions at once")
                 parts += [f"loaded in {ready.load_seconds:.2f} s", *peak_in_words()]
                 alone = session.alone
                 who = ALONE[alone] if alone else pair_in_words(session, costs)
                 say(", ".join([*parts, who, *spent_by(session)]))
         return found
+
+    def _at_once(self, session: Session, roles: Sequence[str]) -> int | None:
+        """How many questions the base's server is asked at once; what that takes here is said."""
+        from edgeproxy.core.memory_free import free_memory
+        from edgeproxy.measure.lanes import lanes_of
+
+        free = None if self.models.force else free_memory()
+        count = lanes_of(session, self.parallel, free, needs_trio=PROXY in roles)
+        each = session.memory.another
+        if count is not None and count > 1 and PROXY in roles and each:
+            more = in_units((count - 1) * each)
+            say(f"{count} questions at once, which take {more} more memory", dim=True)
+        return count
 
     def judged_again(self, path: Path) -> dict[str, Any]:
         """Judge the replies in a file that an evaluation has written, and write it anew."""

@@ -8,11 +8,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+import numpy as np
+
 from edgeproxy.core.check import number, whole
 from edgeproxy.core.model import Logits
 from edgeproxy.core.vocab import Vocab
 from edgeproxy.errors import LogitsError, UsageError
 from edgeproxy.llama import SamplerChain, Weights
+
+LIKELIEST = 20.0
+"""What a row's largest logit is taken to be where `repeat_penalty` divides logits.
+
+That penalty divides logits above 0 and multiplies those below (Keskar et al., CTRL, 2019, and
+llama.cpp), so it depends on where 0 is. Softmax does not: a server's log-probabilities have another
+0 than the logits of the same model here. So one is chosen; large models' best are at 15 to 30.
+"""
 
 _MAX_SEED = 2**32 - 2  # 2**32 - 1 asks llama.cpp for a seed that it does not tell
 
@@ -27,7 +37,8 @@ class Sampling:
     - `top_k` (0 is off), `top_p` (1 is off), `min_p` (0 is off): what to keep before drawing. All
       three are on unless they are switched off.
     - `repeat_penalty` (1 is off), `frequency_penalty`, `presence_penalty`: against repetition
-      among the `repeat_last_n` last tokens of the reply.
+      among the `repeat_last_n` last tokens of the reply. The first one divides logits, of which
+      the row's largest is taken to be `LIKELIEST`.
     - `dry_multiplier` (0 is off), `dry_base`, `dry_allowed_length`, `dry_last_n`: DRY penalty.
     - `logit_bias`: added to the logits of these token ids.
     - `seed`: 0 to 2**32 - 2; None draws one, which `Sampler.seed` tells.
@@ -106,6 +117,7 @@ class Sampler:
         greedy = sampling.temperature == 0.0
         plain = greedy and not sampling.penalises and not sampling.logit_bias
         self._chain = None if plain else SamplerChain(len(vocab))
+        self._divides = sampling.repeat_penalty != 1.0
         if self._chain is not None:
             _build(self._chain, sampling, weights, self.seed)
 
@@ -116,7 +128,7 @@ class Sampler:
             if not math.isfinite(row[token]):
                 raise LogitsError("no token can be chosen: the logits are not numbers")
             return token
-        token = self._chain.pick(row)
+        token = self._chain.pick(_from_largest(row) if self._divides else row)
         self._chain.accept(token)
         return token
 
@@ -124,6 +136,13 @@ class Sampler:
         """Free llama.cpp's chain. A second call does nothing."""
         if self._chain is not None:
             self._chain.close()
+
+
+def _from_largest(row: Logits) -> Logits:
+    """A copy of `row`, moved so that its largest logit is `LIKELIEST`."""
+    with np.errstate(invalid="ignore"):  # a row of no numbers is found out by the chain
+        moved: Logits = row - row.max() + np.float32(LIKELIEST)
+    return moved
 
 
 def _build(chain: SamplerChain, s: Sampling, weights: Weights | None, seed: int) -> None:

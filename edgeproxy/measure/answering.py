@@ -1,7 +1,8 @@
 """Several systems answering the same questions side by side, for `eval`.
 
 Each role has a thread and a context of its own, and all variants of the proxy are one role's;
-llama.cpp leaves Python's lock while it computes.
+llama.cpp leaves Python's lock while it computes. Of a base on a server several questions are asked
+at once (see `lanes`).
 """
 
 from __future__ import annotations
@@ -20,7 +21,15 @@ from edgeproxy.errors import Cancelled
 from edgeproxy.gguf import read
 from edgeproxy.measure.evaluate import Question
 from edgeproxy.measure.judging import JUDGES
-from edgeproxy.measure.systems import PROXY, by_role, is_asked, readers_of, steering_of
+from edgeproxy.measure.lanes import Asked, Lanes
+from edgeproxy.measure.systems import (
+    PROXY,
+    by_role,
+    is_asked,
+    readers_of,
+    role_of,
+    steering_of,
+)
 from edgeproxy.session.session import Session
 from edgeproxy.session.speaker import Speaker
 from edgeproxy.session.turn import Ended
@@ -95,7 +104,8 @@ class Answering:
     """The systems of a session at work on questions; `known` are the replies that are there.
 
     A system is named as in `systems`; variants of the proxy answer one after another. Questions
-    outside of the task are asked of those alone that may have lost what they knew.
+    outside of the task are asked of those alone that may have lost what they knew. A base on a
+    server is asked `at_once` questions at the same time; None asks one for each system.
     `heard` is called with each new reply: its system, the question's number and the text, from any
     thread, one at a time.
     """
@@ -108,6 +118,7 @@ class Answering:
         reply_of: Ask,
         known: Known = NONE,
         heard: Callable[[str, int, str], None] = lambda _system, _number, _text: None,
+        at_once: int | None = None,
     ) -> None:
         self._session = session
         self._systems = systems
@@ -115,6 +126,7 @@ class Answering:
         self._reply_of = reply_of
         self._replies = dict(known)
         self._heard = heard
+        self._at_once = at_once
         self._one_at_a_time = threading.Lock()
         self._is_stopping = False
 
@@ -133,21 +145,45 @@ class Answering:
         """
         asked = {system: numbers_asked(system, self._questions) for system in self._systems}
         total = sum(map(len, asked.values()))
-        roles = by_role(system for system in self._systems if self._missing(system))
+        missing = [system for system in self._systems if self._missing(system)]
+        elsewhere = [system for system in missing if self._is_elsewhere(system)]
+        roles = by_role(system for system in missing if system not in elsewhere)
         speakers = {role: self._speaker(role) for role in _BY_COST if role in roles}
-        with ThreadPoolExecutor(workers) as pool:
-            work = [pool.submit(self._answer, roles[r], speaker) for r, speaker in speakers.items()]
+        count = self._at_once or 1
+        lanes = Lanes(self._session, self._in_lanes(elsewhere), count, self._answer_one)
+        with ThreadPoolExecutor(workers) as pool, ThreadPoolExecutor(count) as at_server:
+            here = [pool.submit(self._answer, roles[r], speaker) for r, speaker in speakers.items()]
+            there = [at_server.submit(lanes.run) for _ in range(count if elsewhere else 0)]
+            work = [*here, *there]
             try:
                 pending = set(work)
                 while pending and not any(part.done() and part.exception() for part in work):
                     progress(len(self._replies), total)
                     pending = wait(pending, _LOOKS_EVERY, FIRST_EXCEPTION).not_done
+                # What a server has been paid for comes to its end, whatever else has failed.
+                lanes.end()
+                while wait(there, _LOOKS_EVERY).not_done:
+                    progress(len(self._replies), total)
                 for part in work:
                     if part.done():
                         part.result()
             finally:
-                self.stop()  # the pool waits for all
+                self.stop()  # the pools wait for all
         return {name: [self._replies[name, n] for n in numbers] for name, numbers in asked.items()}
+
+    def _is_elsewhere(self, system: str) -> bool:
+        """Whether a system's questions go to a server, and several at once were asked for."""
+        if self._at_once is None:
+            return False
+        if role_of(system) != PROXY:
+            return role_of(system) == "base" and self._session.recipe.base.endpoint is not None
+        steering = steering_of(system, self._session.steering) or self._session.steering
+        return self._session.speaker.remote is not None and steering.alone != "expert"
+
+    def _in_lanes(self, systems: Sequence[str]) -> list[Asked]:
+        """What a server is asked, the slowest first."""
+        ordered = [s for role in _BY_COST for s in systems if role_of(s) == role]
+        return [(system, number) for system in ordered for number in self._missing(system)]
 
     def _missing(self, system: str) -> list[int]:
         asked = numbers_asked(system, self._questions)
@@ -160,16 +196,20 @@ class Answering:
 
     def _answer(self, systems: Sequence[str], speaker: Speaker[Any]) -> None:
         for system in systems:
-            steering = steering_of(system, self._session.steering)
-            readers = readers_of(system)
             for number in self._missing(system):
-                question = self._questions[number]
-                text = self._reply_of(
-                    speaker, question, lambda: self._is_stopping, steering, readers
-                )
-                with self._one_at_a_time:
-                    self._replies[system, number] = text
-                    self._heard(system, number, text)
+                self._answer_one(speaker, system, number)
+
+    def _answer_one(self, speaker: Speaker[Any], system: str, number: int) -> None:
+        text = self._reply_of(
+            speaker,
+            self._questions[number],
+            lambda: self._is_stopping,
+            steering_of(system, self._session.steering),
+            readers_of(system),
+        )
+        with self._one_at_a_time:
+            self._replies[system, number] = text
+            self._heard(system, number, text)
 
 
 def workers(recipe: Recipe, threads: int | None) -> int:

@@ -24,6 +24,9 @@ PROXY = "proxy"
 GENERAL = ("base", "proxy", "tuned")
 """The roles that questions outside of the task are asked of: who may have lost what it knew."""
 
+USUAL_AT_ONCE, MOST_AT_ONCE = 4, 64
+"""So many questions are asked at once of a server that does not say how many it takes; at most."""
+
 _NUMBERS = ("alpha", "base_weight", "plausibility")
 _FIELDS = tuple(field.name for field in fields(Steering))
 _DOCS = "docs"

@@ -30,8 +30,8 @@ USUAL_LOGPROBS = 200
 _OFFERED = (1000, 100, 20, 5)
 """Numbers of log-probabilities that servers allow, tried in this order."""
 
-_SAID_LIMIT = re.compile(r"max allowed: (\d{1,9})")
-"""vLLM says its --max-logprobs so."""
+_SAID_LIMIT = re.compile(r"max allowed: (\d{1,9})|logprobs\W* must be in \[0, (\d{1,9})\]")
+"""How vLLM says its --max-logprobs, and MAX its limit."""
 
 _NOT_TAKEN = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
 """What servers say of a prompt of another kind than theirs; llama_cpp.server says 500."""
@@ -63,6 +63,15 @@ def connect(
     except BaseException:
         http.close()
         raise
+
+
+def beside(server: Predicts, http: Http) -> Predicts:
+    """The same `server` for somebody else, over connections of their own; nothing is sent.
+
+    Costs are counted apart, and so is what a prefix cache holds.
+    """
+    assert isinstance(server, LlamaServer | OpenAI)
+    return server.beside(http)
 
 
 @dataclass(frozen=True)
@@ -148,25 +157,40 @@ class _Probe:
     def _most_logprobs(self, offer: Offer, prompt: list[int]) -> int:
         """How many log-probabilities the server gives; 0 for none."""
         wanted = self._wanted
-        left = [wanted, *(n for n in _OFFERED if n < wanted)]
+        left, limit = [wanted, *(n for n in _OFFERED if n < wanted)], 0
         while left:
             k = left.pop(0)
             server = self._speaking(replace(offer, most_logprobs=k))
             try:
-                told = min(k, len(server.rows(prompt, 1, k, self.cancel)[0].tokens))
-                # It may give fewer than are asked for, and of some not say which tokens they are.
-                return min(n for n in (k, *_OFFERED) if told <= n <= k)
+                [row] = server.rows(prompt, 1, k, self.cancel)
             except RemoteRefusedError as error:
                 if error.status in (401, 403, 404):
                     raise
                 said = _SAID_LIMIT.search(error.what)
-                if said and 0 < int(said[1]) < k:
-                    left = [int(said[1]), *(n for n in left if n < int(said[1]))]
+                if said and 0 < (limit := int(said[1] or said[2])) < k:
+                    left = [limit, *(n for n in left if n < limit)]
             except (RemoteBusyError, RemoteUnreachableError):
                 raise  # which says nothing of what it can do
             except RemoteError:
                 return 0
+            else:
+                self._check_read(server.spent.tokens_in, len(prompt))
+                told = k if k == limit else min(k, len(row.tokens))
+                # It may give fewer than are asked for, and of some not say which tokens they are.
+                return min(n for n in (k, *_OFFERED) if told <= n <= k)
         return 0
+
+    def _check_read(self, read: int, sent: int) -> None:
+        """Raise `RemoteError` where a server says of a prompt that it has read something else.
+
+        It may say nothing, which is 0, and may put a token before each text.
+        """
+        if read and read not in (sent, sent + 1):
+            raise RemoteError(
+                str(self.http.address),
+                f"it was sent {sent} tokens and says that it has read {read}, so its ids are of "
+                "another tokenizer; serve the same model with llama-server or vLLM instead",
+            )
 
     def _check_takes_ids(self, server: Predicts, prompt: list[int]) -> None:
         """Raise `RemoteError` where the server takes no prompt of token ids."""
@@ -177,8 +201,8 @@ class _Probe:
                 raise RemoteError(
                     str(self.http.address),
                     f"it takes no prompt of token ids ({error.status}), and edgeproxy sends no "
-                    "other: python -m llama_cpp.server is such a server; serve the same file "
-                    "with llama-server instead",
+                    "other: serve the same model with llama-server or vLLM instead of this "
+                    "program (python -m llama_cpp.server and transformers serve are such)",
                     error.status,
                 ) from None
 

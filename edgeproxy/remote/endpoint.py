@@ -26,6 +26,13 @@ MANIFEST_KEYS = rf"{KEY_PREFIX}\w{{1,64}}"
 """The names of these variables."""
 
 
+NEEDS_TOKENIZER = (
+    "name a GGUF file here with the vocabulary of the server's model, such as a small model of the "
+    "same family; no weights are read of it"
+)
+"""What is to be done where nobody says which tokenizer a server's model has."""
+
+
 class ServerChange(TypedDict, total=False):
     """Some fields of an `Endpoint`; None leaves one as it is."""
 

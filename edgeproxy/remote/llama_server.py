@@ -15,7 +15,12 @@ from functools import cached_property
 from typing import Any
 
 from edgeproxy.core.cancel import Cancel
-from edgeproxy.errors import RemoteError
+from edgeproxy.errors import (
+    RemoteBusyError,
+    RemoteError,
+    RemoteRefusedError,
+    RemoteUnreachableError,
+)
 from edgeproxy.remote.predicts import BiasBy, Drawn, Draws, Known, Offer
 from edgeproxy.remote.rows import check_bytes, known_tokens, member, token_id
 from edgeproxy.remote.speaking import Http, Speaking
@@ -37,11 +42,17 @@ class LlamaServer(Speaking):
     @classmethod
     def find(cls, http: Http, cancel: Cancel | None = None) -> Offer | None:
         """What a llama-server at `http` offers; None where there is none. Raises `RemoteError`."""
-        props = http.get("/props", cancel=cancel)
+        try:
+            props = http.get("/props", cancel=cancel)
+        except (RemoteBusyError, RemoteRefusedError, RemoteUnreachableError):
+            raise
+        except RemoteError:
+            return None  # a web page, or anything else that is not llama-server's
         if not isinstance(props, dict) or "default_generation_settings" not in props:
             return None
         settings = member(props, "default_generation_settings", dict, "the server")
         n_ctx = member(settings, "n_ctx", int, "the server")
+        slots = props.get("total_slots")
         build, model = props.get("build_info"), props.get("model_alias") or props.get("model_path")
         return Offer(
             software=f"llama-server {build}" if isinstance(build, str) else "llama-server",
@@ -51,6 +62,7 @@ class LlamaServer(Speaking):
             rows_at_once=True,
             takes_bias=True,
             tells_any_token=True,
+            slots=slots if type(slots) is int and slots > 0 else None,
         )
 
     def rows(

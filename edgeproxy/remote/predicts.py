@@ -60,7 +60,7 @@ class Offer:
     log-probabilities of a row it gives: 0 none, None any number. `rows_at_once` says whether one
     request gives several rows, `tells_any_token` whether `look_up` is possible. `takes_bias` says
     whether it adds a bias, to at most `most_biased` tokens and by at most `largest_bias` each; None
-    is no limit.
+    is no limit. `slots` is how many requests it works on at once; None where it does not say.
     """
 
     software: str
@@ -72,6 +72,7 @@ class Offer:
     tells_any_token: bool = False
     most_biased: int | None = None
     largest_bias: float | None = None
+    slots: int | None = None
 
 
 class Predicts(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from edgeproxy.core.cancel import Cancel
 from edgeproxy.core.vocab import Vocab
@@ -34,6 +34,9 @@ class Http(Protocol):
         """Let go of the connections."""
 
 
+Same = TypeVar("Same", bound="Speaking")
+
+
 class Speaking:
     """A server that is spoken to over `http`, and that serves a model with this vocabulary."""
 
@@ -48,6 +51,11 @@ class Speaking:
     def who(self) -> str:
         """The server's address."""
         return str(self._http.address)
+
+    def beside(self: Same, http: Http) -> Same:
+        """The same server, asked over `http`, whose cost is counted apart; nothing is sent."""
+        spent = Spent(price_in=self.spent.price_in, price_out=self.spent.price_out)
+        return type(self)(http, self._vocab, self.offer, spent)
 
     def _post(self, path: str, body: dict[str, Any], cancel: Cancel | None) -> Any:
         before = self._http.traffic

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
-from edgeproxy.align import MAX_PATHS, Aligned, align, doubts, match_pair
+from edgeproxy.align import MAX_PATHS, Aligned, Matches, align, doubts, match_pair
 from edgeproxy.core.cancel import Cancel, Flag
 from edgeproxy.core.check import one_of, whole
 from edgeproxy.core.memory_free import free_memory
@@ -28,7 +28,7 @@ from edgeproxy.errors import UsageError, VocabularyError
 from edgeproxy.llama import KvType, LlamaModel, Weights, check_kv_type
 from edgeproxy.prompts.formats import Format, make_format
 from edgeproxy.prompts.renderer import Renderer
-from edgeproxy.remote.endpoint import ServerChange
+from edgeproxy.remote.endpoint import NEEDS_TOKENIZER, ServerChange
 from edgeproxy.session.alone import AloneSpeaker
 from edgeproxy.session.floor import Floor
 from edgeproxy.session.memory_plan import Part, Plan, adapter_bytes
@@ -108,6 +108,8 @@ def load(
     Raises `UsageError`, `ManifestError`, `ModelFileError`, `VocabularyError`, `OutOfMemoryError`,
     `RemoteError` or `EngineError`, each saying what to do; nothing stays in memory then.
     """
+    if trio is None and base is None and (server or {}).get("url"):
+        raise UsageError(f"a base on a server needs a tokenizer (--base): {NEEDS_TOKENIZER}")
     recipe = choose_recipe(trio, base, expert, anti_expert, expert_lora, prompts)
     # Checked before seconds are spent on the weights.
     change: Change = {
@@ -188,6 +190,36 @@ class _Loading:
             raise VocabularyError(lost[0])
         n_pair = max(expert.n_params, anti_expert.n_params)
         crew = Crew(n_pair if self._is_elsewhere else base.n_params, n_pair, self.n_threads)
+        session = Session(
+            recipe,
+            self._trio_speaker(matches, draft, crew, files.progress),
+            files,
+            partial(self._solo, crew),
+            matches=dict(zip(("expert", "anti_expert"), matches, strict=True)),
+            crew=crew,
+            memory=memory,
+            doubts=[
+                *lost,
+                *plan.doubts(),
+                *doubts_of(recipe.base),
+                *template_doubts("base", recipe.base, base.vocab),
+                *template_doubts("expert", recipe.expert, expert.vocab),
+                *template_doubts("anti_expert", recipe.anti_expert, anti_expert.vocab),
+            ],
+            another=lambda threads: self._trio_speaker(matches, draft, Crew(0, 0, threads), None),
+        )
+        for name in solo:
+            session.solo(name)
+        return session
+
+    def _trio_speaker(
+        self, matches: Matches, draft: Draft, crew: Crew, progress: Progress | None
+    ) -> TrioSpeaker:
+        """A speaker over the three, in contexts of its own, in `crew`'s threads."""
+        recipe, files = self.recipe, self.files
+        base, expert, anti_expert = (
+            files.weights(name, role) for name, role in recipe.roles.items()
+        )
         branches = MAX_PATHS if any(m.case == "different" for m in matches) else 0
         floor = Floor(self.cancel)
         # Side by side, and beside the alignment: llama.cpp leaves Python's lock while it works.
@@ -205,11 +237,11 @@ class _Loading:
                 of_anti.result(),
                 base.vocab,
                 matches,
-                files.progress,
+                progress,
                 self.cancel,
             )
             trio = self._trio(of_base.result(), aligned, crew)
-        speaker = TrioSpeaker(
+        return TrioSpeaker(
             trio,
             (
                 _format(recipe.base, base, files.renderer),
@@ -225,26 +257,6 @@ class _Loading:
             partial(self._in_place_of_trio, crew, "expert", EXPERT_ALONE),
             self._reading(base.vocab),
         )
-        session = Session(
-            recipe,
-            speaker,
-            files,
-            partial(self._solo, crew),
-            matches=dict(zip(("expert", "anti_expert"), matches, strict=True)),
-            crew=crew,
-            memory=memory,
-            doubts=[
-                *lost,
-                *plan.doubts(),
-                *doubts_of(recipe.base),
-                *template_doubts("base", recipe.base, base.vocab),
-                *template_doubts("expert", recipe.expert, expert.vocab),
-                *template_doubts("anti_expert", recipe.anti_expert, anti_expert.vocab),
-            ],
-        )
-        for name in solo:
-            session.solo(name)
-        return session
 
     @property
     def _is_elsewhere(self) -> bool:
@@ -284,6 +296,9 @@ class _Loading:
                 *doubts_of(found),
                 *template_doubts(role, found, self.files.weights(role, found).vocab),
             ],
+            another=lambda threads: self._in_place_of_trio(
+                Crew(0, 0, threads), role, self.recipe.steering
+            ),
         )
         for name in solo:
             session.solo(name)

@@ -72,6 +72,11 @@ class Estimate:
         return sum(getattr(self, field.name) for field in fields(self))
 
     @property
+    def another(self) -> int:
+        """What another conversation at the same time takes, in contexts over the same weights."""
+        return self.kv + self.compute + self.rows + self.alignment
+
+    @property
     def more(self) -> int:
         """What loading adds to a process."""
         return self.total - self.process

@@ -102,7 +102,8 @@ class ModelFiles:
 
         Raises `RemoteError`, and `UsageError` for a key that is not there.
         """
-        model = connected(role, self.weights("base", role).vocab, n_ctx, cancel)
+        like = self._remote[0] if self._remote else None
+        model = connected(role, self.weights("base", role).vocab, n_ctx, cancel, like)
         self._remote.append(model)
         return model
 

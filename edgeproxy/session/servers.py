@@ -49,16 +49,24 @@ def doubts_of(role: Role) -> list[str]:
     return [key.warning] if key is not None and key.warning else []
 
 
-def connected(role: Role, vocab: Vocab, n_ctx: int | None, cancel: Cancel) -> RemoteModel:
-    """The model of `role`, whose vocabulary is `vocab`. Raises `RemoteError` and `UsageError`."""
+def connected(
+    role: Role, vocab: Vocab, n_ctx: int | None, cancel: Cancel, like: RemoteModel | None = None
+) -> RemoteModel:
+    """The model of `role`, whose vocabulary is `vocab`. Raises `RemoteError` and `UsageError`.
+
+    What its server can do is not found out again where there is a model `like` it.
+    """
     # HTTP and its protocols, which no model on this machine needs.
-    from edgeproxy.remote.connect import connect
+    from edgeproxy.remote.connect import beside, connect
     from edgeproxy.remote.transport import Server
 
     endpoint = role.endpoint
     assert endpoint is not None
     key = check_named(endpoint)
     http = Server(endpoint.root, key, read_timeout=endpoint.timeout, allow_http=endpoint.allow_http)
+    if like is not None:
+        server = beside(like.server, http)
+        return RemoteModel(server, vocab, like.n_ctx, like.k, like.way, cancel)
     found = connect(endpoint, http, vocab, cancel)
     longest = context_length(found.server.offer.n_ctx, n_ctx)
     return RemoteModel(

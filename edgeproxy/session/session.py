@@ -31,6 +31,7 @@ from edgeproxy.trios.find import Recipe
 from edgeproxy.trios.manifest import Readers
 
 if TYPE_CHECKING:
+    from edgeproxy.remote.model import RemoteModel
     from edgeproxy.session.prompt_cache import Cached
     from edgeproxy.session.prompt_cache.statefile import Progress
 
@@ -62,6 +63,7 @@ class Session:
         crew: Crew,
         memory: Estimate,
         doubts: Sequence[str] = (),
+        another: Callable[[int], TrioSpeaker | AloneSpeaker] | None = None,
     ) -> None:
         self.recipe = recipe
         self.speaker = speaker
@@ -76,6 +78,8 @@ class Session:
         self._files = files
         self._make_solo = solo
         self._solo: dict[str, SoloSpeaker] = {}
+        self._make_another = another
+        self._others: list[TrioSpeaker | SoloSpeaker] = []
 
     @property
     def alone(self) -> Alone | None:
@@ -114,9 +118,15 @@ class Session:
         return self.speaker.cost
 
     @property
+    def remote(self) -> RemoteModel | None:
+        """The base as it is on a server, of whoever asks it; None where all models are here."""
+        speakers = (self.speaker, *list(self._solo.values()))
+        return next((each.remote for each in speakers if each.remote is not None), None)
+
+    @property
     def spent(self) -> Spent | None:
         """What asking a server has cost this session; None where all models are here."""
-        speakers = (self.speaker, *self._solo.values())
+        speakers = (self.speaker, *list(self._solo.values()), *list(self._others))
         spent = [found for speaker in speakers if (found := speaker.spent) is not None]
         return functools.reduce(Spent.plus, spent) if spent else None
 
@@ -286,6 +296,24 @@ class Session:
             self._solo[role] = self._make_solo(role)
         return self._solo[role]
 
+    def another(self, role: str | None = None, n_threads: int = 1) -> TrioSpeaker | SoloSpeaker:
+        """One more that answers as the trio does, or as the model `role` alone, at the same time.
+
+        It gets contexts of its own over the same weights (`memory.another` is what those of a trio
+        take), a floor of its own, and `n_threads` threads. Each call makes one more. Raises as
+        `solo` does, and `UsageError` for a session that was put together without a way to do so.
+        """
+        self.speaker.floor.check_open()
+        if role is None and self._make_another is None:
+            raise UsageError("this session cannot answer several questions at once")
+        made: TrioSpeaker | SoloSpeaker
+        if role is None and self._make_another is not None:
+            made = self._make_another(n_threads)
+        else:
+            made = self._make_solo(str(role))
+        self._others.append(made)
+        return made
+
     def cancel(self) -> None:
         """Stop every reply that was asked for until now within a token, begun or not."""
         for floor in self._floors():
@@ -298,7 +326,8 @@ class Session:
         self._files.close()
 
     def _floors(self) -> list[Floor]:
-        return [*self.speaker.floors, *(solo.floor for solo in list(self._solo.values()))]
+        others = (*list(self._solo.values()), *list(self._others))
+        return [*self.speaker.floors, *(floor for each in others for floor in each.floors)]
 
     def __enter__(self) -> Session:
         return self

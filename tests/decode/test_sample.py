@@ -131,9 +131,35 @@ def test_a_biased_token_is_found_whatever_the_mask_left() -> None:
 
 
 def test_a_repeated_token_is_penalised() -> None:
-    row = np.array([3.0, 2.9, 0.0], np.float32)
+    row = np.array([3.0, 2.9, -9.0], np.float32)
     sampler = Sampler(vocab_of(3), Sampling(repeat_penalty=2.0))
     assert [sampler(row) for _ in range(3)] == [0, 1, 0]
+
+
+def test_the_largest_logit_counts_as_20_where_a_penalty_divides() -> None:
+    # 20 / 1.25 is 16, so a token 4.1 below the largest is not chosen, and one 3.9 below is.
+    for second, chosen in ((-4.1, 0), (-3.9, 1)):
+        sampler = Sampler(vocab_of(2), Sampling(repeat_penalty=1.25))
+        row = np.array([0.0, second], np.float32)
+        assert [sampler(row), sampler(row)] == [0, chosen]
+
+
+@given(
+    st.lists(st.integers(-120, 0), min_size=2, max_size=20),
+    st.sampled_from([-40.0, -8.0, -0.5, 0.25, 8.0, 64.0]),
+    st.sampled_from([0.5, 0.9, 1.1, 1.3, 2.0]),
+)
+def test_a_penalty_is_the_same_wherever_a_rows_zero_is(
+    quarters: list[int], zero: float, penalty: float
+) -> None:
+    """As of a server's log-probabilities, and of the logits of the same model here."""
+    row = np.array(quarters, np.float32) * np.float32(0.25)  # of which sums have no rounding
+    drawn = []
+    for each in (row, row + np.float32(zero)):
+        sampler = Sampler(vocab_of(len(row)), Sampling(repeat_penalty=penalty))
+        drawn.append([sampler(each) for _ in range(6)])
+        sampler.close()
+    assert drawn[0] == drawn[1]
 
 
 def test_presence_and_frequency_are_penalised() -> None:
@@ -163,7 +189,10 @@ def test_dry_needs_weights() -> None:
         Sampler(vocab_of(3), Sampling(dry_multiplier=0.8))
 
 
-@pytest.mark.parametrize("settings", [{}, {"temperature": 1.0}, {"logit_bias": {0: 0.5}}])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"temperature": 1.0}, {"logit_bias": {0: 0.5}}, {"repeat_penalty": 1.2}],
+)
 @pytest.mark.parametrize(
     "logits",
     [

@@ -45,12 +45,14 @@ class Serving:
         several: bool = True,
         key: str | None = None,
         tokenizer: Vocab | None = None,
+        slots: Any = None,
     ) -> None:
         self.kind = kind
         self.most = most
         self.takes_bias = takes_bias
         self.several = several
         self.key = key
+        self.slots = slots
         self.loading = False
         self.tokenizer = tokenizer or model.vocab
         self.prompts: list[list[int]] = []
@@ -104,6 +106,7 @@ class Serving:
             "default_generation_settings": {"n_ctx": self.model.n_ctx},
             "build_info": "b1-fake",
             "model_path": "/models/fake.gguf",
+            **({} if self.slots is None else {"total_slots": self.slots}),
         }
 
     def _health(self, _: Any) -> object:

@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 
 import edgeproxy
+from edgeproxy.decode.sample import Sampling
 from edgeproxy.errors import RemoteError
+from edgeproxy.measure.answering import Answering, Ask
 from edgeproxy.measure.evaluate import Question, read_questions
+from edgeproxy.measure.lanes import lanes_of
 from edgeproxy.remote.endpoint import ServerChange
 from edgeproxy.session.session import Session
 from tools.servers.compare import Tried, try_way, ways
@@ -33,11 +36,13 @@ def server(llama_server_program: Path, factbook: Path) -> Iterator[Running]:
         yield running
 
 
-def _serving(program: Path, factbook: Path, port: int = 0) -> AbstractContextManager[Running]:
+def _serving(
+    program: Path, factbook: Path, port: int = 0, parallel: int = 1
+) -> AbstractContextManager[Running]:
     # Without flash attention, as edgeproxy evaluates.
     options = ("--flash-attn", "off")
     base = factbook.parent / "base.gguf"
-    return llama_server(program, base, ctx=1024, port=port, arguments=options)
+    return llama_server(program, base, ctx=1024, port=port, parallel=parallel, arguments=options)
 
 
 def ask(
@@ -79,6 +84,23 @@ def test_twenty_log_probabilities_answer_as_well(
     assert abs(tried.right - here[0].right) <= 0.02 * len(questions)
     assert tried.coverage is not None
     assert 0.7 < tried.coverage < 1.0
+
+
+def test_four_questions_at_once_of_four_slots(
+    llama_server_program: Path, factbook: Path, questions: list[Question]
+) -> None:
+    """Their batches round otherwise than one slot's do, so that a text may be another one."""
+    asked, systems = questions[:40], ("base", "proxy")
+    answered = []
+    with _serving(llama_server_program, factbook, parallel=4) as running:
+        for at_once in (4, 1):
+            with edgeproxy.load(factbook, server={"url": running.url}) as session:
+                assert lanes_of(session, None, None, needs_trio=True) == 4
+                work = Answering(session, systems, asked, Ask(Sampling()), at_once=at_once)
+                answered.append(work.run(1))
+    for system in systems:
+        pairs = zip(*(replies[system] for replies in answered), strict=True)
+        assert sum(a == b for a, b in pairs) >= 38
 
 
 def answer(session: Session) -> str:

@@ -98,6 +98,52 @@ def test_what_a_server_can_do_is_found_out(
         assert server.server.spent.requests == 0  # asking what it can do is no reply's
 
 
+def test_a_limit_is_taken_from_what_max_says_of_it() -> None:
+    """MAX 26.7 gives 7 at most, whatever it is asked for, and leaves a bias out in silence."""
+    served = serving("openai", most=7, takes_bias=False)
+    answer = served.answer
+    asked = []
+
+    def as_max(request: Request) -> object:
+        k = request.json.get("logprobs") if request.method == "POST" else 0
+        asked.append(k)
+        if k is not None and k > 7:
+            said = f"`logprobs` must be in [0, 7], was {k}."
+            return Reply(400, {"error": {"code": "400", "message": said}})
+        return answer(request)
+
+    served.answer = as_max  # type: ignore[method-assign]
+    with connected(served) as (found, _):
+        assert (found.way, found.k, found.server.offer.takes_bias) == ("top-k", 7, False)
+    assert [k for k in asked if k] == [200, 7, 7]
+
+
+@pytest.mark.parametrize(("told", "is_right"), [(0, 1), (1, 1), (2, 0), (-1, 0), (900, 0)])
+def test_a_server_that_reads_other_tokens_than_it_is_sent_is_noticed(
+    told: int, is_right: int
+) -> None:
+    """FastChat makes a text of ids, by a tokenizer that is not the model's, and that is read."""
+    served = serving("openai", most=5)
+    answer = served.answer
+
+    def counting(request: Request) -> object:
+        found: Any = answer(request)
+        if isinstance(found, dict) and "usage" in found:
+            found["usage"]["prompt_tokens"] += told
+        return found
+
+    served.answer = counting  # type: ignore[method-assign]
+    if is_right:
+        with connected(served) as (found, _):
+            assert found.way == "top-k"
+        return
+    with (
+        pytest.raises(RemoteError, match=r"has read .* so its ids are of another tokenizer"),
+        connected(served),
+    ):
+        pass
+
+
 def test_limits_of_a_bias_are_those_of_the_software() -> None:
     limits = {}
     for kind in KINDS:
@@ -198,6 +244,41 @@ def test_an_endpoint_that_is_no_server_of_models() -> None:
             connect(Endpoint(server.url), http, LETTERED)
         with pytest.raises(UsageError, match="closed"):  # nothing stays open
             http.get("/props")
+
+
+PAGES = [
+    Reply(body=b"<!doctype html><title>Hello</title>", headers={"Content-Type": "text/html"}),
+    Reply(body=b"ok"),
+    Reply(body=b""),
+    Reply(body=b"\xff\xfe\x00"),
+    Reply(body=b"[" * 100_000),
+    Reply(value="a string"),
+    Reply(value=[1, 2]),
+    Reply(500, body=b"<html>it broke</html>"),
+]
+"""What stands at /props of servers that are no llama-server."""
+
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("kind", ["vllm", "openai"])
+def test_whatever_stands_at_props_of_another_server(kind: Kind, page: Reply) -> None:
+    served = serving(kind, most=20)
+    answer = served.answer
+    served.answer = lambda request: page if request.path == "/props" else answer(request)  # type: ignore[method-assign]
+    with connected(served) as (found, _):
+        assert (found.way, found.k) == ("top-k", 20)
+    with (
+        pytest.raises(RemoteError, match="no llama-server"),
+        connected(served, protocol="llama-server"),
+    ):
+        pass
+
+
+def test_a_web_page_everywhere_is_no_server_of_models() -> None:
+    with fake_server(lambda _: PAGES[0]) as server:
+        http = Server(server.url, retries=0)
+        with pytest.raises(RemoteError, match=r"/v1/models cannot be read.*no JSON.*web page"):
+            connect(Endpoint(server.url), http, LETTERED)
 
 
 # Rows

@@ -114,10 +114,13 @@ def test_rows_can_be_steered_in_all_ways(
         Sampling(temperature=0.8, seed=3),
         Sampling(temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, seed=4),
         Sampling(frequency_penalty=0.7, presence_penalty=0.4),
+        Sampling(repeat_penalty=1.3),
+        Sampling(repeat_penalty=0.8),
+        Sampling(repeat_penalty=1.2, temperature=0.8, seed=5),
         Sampling(dry_multiplier=0.8, dry_allowed_length=1, dry_base=2.0),
         Sampling(logit_bias={100: 3.0, 101: 3.0}),
     ],
-    ids=["usual", "plain", "penalty", "dry", "bias"],
+    ids=["usual", "plain", "penalty", "repeat", "again", "repeat drawn", "dry", "bias"],
 )
 def test_a_seed_and_penalties_draw_the_same(
     files: Files, here: Session, llama: Served, sampling: Sampling, draft: Draft
@@ -239,6 +242,17 @@ def test_with_alpha_0_for_a_reply_alone(files: Files, here: Session, llama: Serv
     for way in ("rows", "bias"):
         with elsewhere(files, llama, way) as session:
             assert tokens_of(session, steering=BASE_ALONE) == wanted
+
+
+def test_a_server_without_a_tokenizer_is_refused_with_the_remedy(
+    files: Files, llama: Served
+) -> None:
+    before = len(llama.server.requests)
+    pair = {role: files[role] for role in ("expert", "anti_expert")}
+    words = r"needs a tokenizer \(--base\): name a GGUF file here with the vocabulary"
+    with pytest.raises(UsageError, match=words):
+        load(**pair, server={"url": llama.url})
+    assert len(llama.server.requests) == before
 
 
 def test_with_base_weight_0_no_server_is_ever_asked(files: Files, llama: Served) -> None:

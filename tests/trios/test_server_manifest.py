@@ -59,7 +59,10 @@ def test_without_settings_all_is_found_out(tmp_path: Path) -> None:
     ("base", "match"),
     [
         (BASE + 'file = "a.gguf"\n', "file is of no use beside url"),
-        (f'url = "{URL}"\n', "base.tokenizer is missing"),
+        (
+            f'url = "{URL}"\n',
+            "base.tokenizer is missing: name a GGUF file here with the vocabulary",
+        ),
         ('tokenizer = "a.gguf"\n', "base.file is missing"),
         ('file = "a.gguf"\ntokenizer = "a.gguf"\n', "unknown key base.tokenizer"),
         ('file = "a.gguf"\nkey_env = "EDGEPROXY_KEY"\n', "unknown key base.key_env"),

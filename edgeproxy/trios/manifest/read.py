@@ -21,7 +21,12 @@ from edgeproxy.errors import ManifestError, UsageError
 from edgeproxy.files import open_regular
 from edgeproxy.gguf import check_scale
 from edgeproxy.prompts.formats import check_format_name
-from edgeproxy.remote.endpoint import KEY_PREFIX, MANIFEST_KEYS, Endpoint
+from edgeproxy.remote.endpoint import (
+    KEY_PREFIX,
+    MANIFEST_KEYS,
+    NEEDS_TOKENIZER,
+    Endpoint,
+)
 from edgeproxy.trios.known_files import KnownFiles
 from edgeproxy.trios.manifest.fitted import read_fitted
 from edgeproxy.trios.manifest.recipe import (
@@ -202,6 +207,8 @@ def _base(table: Table, place: Place) -> Role:
         return _role(table, place)
     if "file" in table:
         table.fail("file is of no use beside url: the model is on a server; give its tokenizer")
+    if "tokenizer" not in table:
+        table.fail(f"tokenizer is missing: {NEEDS_TOKENIZER}")
     table.string("tokenizer")
     asked = {key: value for key, value in table.content.items() if key in SERVER_KEYS}
     rest = {key: value for key, value in table.content.items() if key not in SERVER_KEYS}
