@@ -23,7 +23,11 @@ class LowRank(torch.autograd.Function):  # type: ignore[misc]
         flat = x.flatten(0, -2)
         a, b = a.to(x.dtype), b.to(x.dtype)
         small = flat @ a.mT * scale
-        found = torch.nn.functional.linear(flat, weight, bias).addmm_(small, b.mT)
+        # The smaller product comes first, and the sum of both is rounded once. Added to what is in
+        # bfloat16 already, a young B A would be rounded off: it is less than a half of a last bit.
+        found = (small @ b.mT).addmm_(flat, weight.mT)
+        if bias is not None:
+            found += bias
         ctx.save_for_backward(flat, weight, a, b, small)
         ctx.scale, ctx.shape = scale, x.shape
         return found.unflatten(0, x.shape[:-1])
@@ -38,7 +42,7 @@ class LowRank(torch.autograd.Function):  # type: ignore[misc]
         of_a, of_b = (inner.mT @ x).to(wide), (gradient.mT @ small).to(wide)
         of_x = None
         if ctx.needs_input_grad[0]:
-            of_x = (gradient @ weight).addmm_(inner, a).view(ctx.shape)
+            of_x = (inner @ a).addmm_(gradient, weight).view(ctx.shape)
         return of_x, None, None, of_a, of_b, None
 
 
