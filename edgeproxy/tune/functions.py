@@ -6,6 +6,7 @@ that is half of the time of training.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,13 +14,24 @@ from torch import Tensor
 
 
 class LowRank(torch.autograd.Function):  # type: ignore[misc]
-    """x W^T + bias + scale (x A^T) B^T; gradients for x, A and B."""
+    """x W^T + bias + scale (x A^T) B^T; gradients for x, A and B.
+
+    `look` is called on the way there and on the way back; what it raises ends either.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        a: Tensor,
+        b: Tensor,
+        scale: float,
+        look: Callable[[], None],
     ) -> Tensor:
         """(..., inputs) -> (..., outputs); A and B may be of another dtype."""
+        look()
         flat = x.flatten(0, -2)
         a, b = a.to(x.dtype), b.to(x.dtype)
         small = flat @ a.mT * scale
@@ -29,12 +41,13 @@ class LowRank(torch.autograd.Function):  # type: ignore[misc]
         if bias is not None:
             found += bias
         ctx.save_for_backward(flat, weight, a, b, small)
-        ctx.scale, ctx.shape = scale, x.shape
+        ctx.scale, ctx.shape, ctx.look = scale, x.shape, look
         return found.unflatten(0, x.shape[:-1])
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """The gradients, those of A and B in float32 (float64 where that is the dtype)."""
+        ctx.look()
         x, weight, a, b, small = ctx.saved_tensors
         gradient = gradient.flatten(0, -2)
         wide = torch.promote_types(x.dtype, torch.float32)
@@ -43,7 +56,7 @@ class LowRank(torch.autograd.Function):  # type: ignore[misc]
         of_x = None
         if ctx.needs_input_grad[0]:
             of_x = (inner @ a).addmm_(gradient, weight).view(ctx.shape)
-        return of_x, None, None, of_a, of_b, None
+        return of_x, None, None, of_a, of_b, None, None
 
 
 class RmsNorm(torch.autograd.Function):  # type: ignore[misc]
