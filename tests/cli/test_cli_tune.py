@@ -259,6 +259,38 @@ def test_ctrl_c_in_a_step_writes_the_best_so_far(folder: Path) -> None:
     assert child(folder, "-m", "edgeproxy", *line, "--resume").returncode == 0
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
+@pytest.mark.parametrize(
+    ("moment", "code"),
+    [
+        ("call:edgeproxy.tune.run.predictions:1", 130),  # before training, in the trial of threads
+        ("call:edgeproxy.tune.train.backward:1", 130),  # in training's trial of threads
+        ("call:edgeproxy.tune.checkpoint.replacing:1", 130),  # saving the first state
+        ("call:edgeproxy.tune.held_out.total_loss:1", 130),  # there is no step to keep yet
+        ("call:edgeproxy.tune.train.backward:5", 0),  # amid a step: the best so far is written
+        ("call:edgeproxy.tune.held_out.total_loss:2", 0),
+        ("call:edgeproxy.tune.checkpoint.replacing:2", 130),  # saving the last state
+        ("call:edgeproxy.tune.run.write_adapter:1", 130),
+        ("call:edgeproxy.tune.check.predictions:4", 130),  # the comparison after training
+    ],
+)
+def test_ctrl_c_amid_work_loses_nothing(moment: str, code: int, folder: Path, tune: Run) -> None:
+    """Each goes on by --resume, to the bits of a tuning that was let alone."""
+    line = ["tune", "examples.jsonl", *TRIO, *QUICK]
+    done = child(folder, "-m", "tests.helpers.interrupting", moment, *line)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    left = [] if "run.predictions" in moment else ["adapter.checkpoint.npz"]
+    assert (KEPT in done.stderr) == bool(code and left)
+    left += [] if code else ["adapter.gguf", "trio.toml", "tuning.json"]
+    assert sorted(path.name for path in folder.glob("mine/*")) == left
+    assert tune(*TRIO, "--resume")[0] == 0
+    assert tune("--small", "small.gguf", "-o", "whole")[0] == 0
+    made, whole = ((folder / name / "adapter.gguf").read_bytes() for name in ("mine", "whole"))
+    assert made == whole
+
+
 LIMITED = """
 import resource, sys
 from edgeproxy.cli import main
