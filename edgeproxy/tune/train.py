@@ -161,7 +161,8 @@ class _Run:
     def run(self) -> Trained:
         """Train until something ends it, and put the best into the network."""
         if self._position.ending is None:
-            self._keep()
+            if not self._is_stopped:
+                self._keep()
             try:
                 self.look()
                 with using_threads(self._way.threads):

@@ -16,6 +16,8 @@ import pytest
 import torch
 
 from edgeproxy.cli import main
+from edgeproxy.errors import EngineError
+from edgeproxy.tune import run as walk
 from edgeproxy.tune.checkpoint import Checkpoint
 from tests.helpers.disks import small_disk
 from tests.helpers.small_models import small_model, write_examples
@@ -272,7 +274,7 @@ def test_ctrl_c_in_a_step_writes_the_best_so_far(folder: Path) -> None:
         ("call:edgeproxy.tune.held_out.total_loss:2", 0),
         ("call:edgeproxy.tune.checkpoint.replacing:2", 130),  # saving the last state
         ("call:edgeproxy.tune.run.write_adapter:1", 130),
-        ("call:edgeproxy.tune.check.predictions:4", 130),  # the comparison after training
+        ("call:edgeproxy.tune.check.predictions:6", 130),  # the comparison after training
     ],
 )
 def test_ctrl_c_amid_work_loses_nothing(moment: str, code: int, folder: Path, tune: Run) -> None:
@@ -289,6 +291,23 @@ def test_ctrl_c_amid_work_loses_nothing(moment: str, code: int, folder: Path, tu
     assert tune("--small", "small.gguf", "-o", "whole")[0] == 0
     made, whole = ((folder / name / "adapter.gguf").read_bytes() for name in ("mine", "whole"))
     assert made == whole
+
+
+def test_what_llama_cpp_refuses_after_training_says_what_is_kept(
+    tune: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where its memory ends while it loads the model."""
+
+    said = "small.gguf: llama.cpp cannot load this model: std::bad_alloc"
+
+    def refused(*_: Any) -> None:
+        raise EngineError(said)
+
+    monkeypatch.setattr(walk, "check_adapter", refused)
+    code, _, err = tune(*TRIO)
+    assert code == 1
+    assert err.splitlines()[-2:] == [KEPT, f"edgeproxy: {said}"]
+    assert [path.name for path in folder.glob("mine/*")] == ["adapter.checkpoint.npz"]
 
 
 LIMITED = """

@@ -5,7 +5,8 @@
 
 WHEN is what the tuning says that it does, or begins so; or call:MODULE.NAME:N, the N-th call of a
 function there. The signal comes once, at the beginning of it. --times does all of `MOMENTS` in turn
-and prints after how many seconds each ended; ARGUMENTS then name a folder that is not there yet.
+and prints after how many seconds the command had ended, and its process, which has PyTorch to leave
+behind; ARGUMENTS then name a folder that is not there yet.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ MOMENTS = (
     *("call:edgeproxy.tune.held_out.total_loss:1", "call:edgeproxy.tune.checkpoint.replacing:1"),
     *("call:edgeproxy.tune.train.backward:5", "call:edgeproxy.tune.held_out.total_loss:2"),
     *("call:edgeproxy.tune.run.write_adapter:1", "comparing with llama.cpp: PyTorch reads"),
-    *("call:edgeproxy.tune.check.predictions:5", "comparing with llama.cpp: it reads and replies"),
+    *("call:edgeproxy.tune.check.predictions:6", "comparing with llama.cpp: it reads and replies"),
 )
 CALL = "call:"
 NOT_REACHED = 99
@@ -48,7 +49,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     code = edgeproxy(arguments)
     if presses and "EDGEPROXY_TEST_TIMES" in os.environ:
-        print(f"{PRESSED}{presses[0]}", file=sys.stderr)
+        print(f"{PRESSED}{presses[0]} {time.monotonic()}", file=sys.stderr)
     sys.exit(code if presses else NOT_REACHED)
 
 
@@ -105,7 +106,8 @@ def _times(arguments: list[str]) -> None:
         ended = time.monotonic()
         last = done.stderr.splitlines()[-1]
         if last.startswith(PRESSED):
-            took = f"{ended - float(last.removeprefix(PRESSED)):6.2f} s"
+            pressed, returned = map(float, last.removeprefix(PRESSED).split())
+            took = f"{returned - pressed:6.2f} s, {ended - pressed:6.2f} s"
         else:
             took = f"not reached: {last}"
         print(f"{took}  exit code {done.returncode:3}  {when}", flush=True)
