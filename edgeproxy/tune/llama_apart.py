@@ -9,6 +9,7 @@ EDGEPROXY_PYTHON, read only.
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -32,6 +33,10 @@ from edgeproxy.tune.llama_child import packed, unpacked
 
 _LOOKS = 0.1
 """Seconds between two looks whether it is to stop."""
+_SOURCE = re.compile(r"\S*[/\\](?=[\w.+-]+:\d+: )")
+"""What stands before the name of a file of its source code, and the line."""
+_LONGEST, _TOLD = 2000, 200
+"""Characters of a line that are looked at, and that are told."""
 _FOLDER = Path(__file__).parents[2]
 # Not the working directory, which may hold modules of anyone's.
 _CODE = (
@@ -40,7 +45,7 @@ _CODE = (
 )
 _REMEDY = (
     "that is mostly a want of memory: close other programs, or allow this one more, and do the "
-    "same again"
+    "same again with --resume"
 )
 
 
@@ -139,15 +144,15 @@ def _run(job: bytes, cancel: Cancel | None) -> tuple[dict[str, Any], dict[str, N
     except OSError as error:
         raise TuningError(
             f"llama.cpp cannot be started to compare with ({reason(error)}); make room in the "
-            "folder for temporary files, or close other programs, and do the same again"
+            "folder for temporary files, or close other programs, and do the same again with "
+            "--resume"
         ) from None
     if child.returncode == 0:
         try:
             return unpacked(found)
         except (ValueError, KeyError, EOFError, zipfile.BadZipFile):
             pass  # cut short, as on a full disk
-    last = [*filter(None, map(str.strip, said.splitlines())), ""]
-    words = "".join(filter(str.isprintable, last[-2 if len(last) > 1 else -1][:200]))
+    words = _last_line(said)
     raise TuningError(
         f"llama.cpp {_how(child.returncode)} while it was compared with PyTorch"
         f"{f' ({words})' if words else ''}; {_REMEDY}"
@@ -163,6 +168,12 @@ def _wait(child: subprocess.Popen[bytes], cancel: Cancel | None) -> None:
                 raise Cancelled("the comparison with llama.cpp was cancelled") from None
         else:
             return
+
+
+def _last_line(said: str) -> str:
+    """The end of what a process complained of, without the folder that llama.cpp was built in."""
+    last = next((line for line in map(str.strip, reversed(said.splitlines())) if line), "")
+    return "".join(filter(str.isprintable, _SOURCE.sub("", last[:_LONGEST])[:_TOLD]))
 
 
 def _how(code: int) -> str:
