@@ -306,7 +306,7 @@ class TrioSpeaker(Speaker[RoleTokens]):
             )
 
     def _watched(self, sampler: Sampler, record: Recorder) -> Callable[[Logits], int]:
-        return record.watched(sampler, self.trio)
+        return record.watched(sampler, self.trio, self.drafter)
 
     def _prepare(self, asked: Asked) -> None:
         self.trio.steering = asked.steering or self.steering
