@@ -34,6 +34,7 @@ LAYERS = (
     "documents",
     "tune",
     "session",
+    "explain",
     "measure",
     "cli",
     "__main__",

@@ -61,7 +61,8 @@ class Speaker(ABC, Generic[Prompt]):
         self.reading = reading
         self._model = model
         self._vocab = vocab
-        self._endings = endings
+        self.endings = endings
+        """The tokens that end a reply, and are left out of its text."""
         self._weights = weights
         self._decode = decode
         self.remote: RemoteModel | None = None
@@ -134,7 +135,7 @@ class Speaker(ABC, Generic[Prompt]):
                 self._watched(sampler, record) if asked.record else sampler,
                 decode=self._decode,
                 max_tokens=asked.max_tokens,
-                endings=self._endings,
+                endings=self.endings,
                 stops=asked.stops,
                 cancel=cancel,
                 has_rows=not draws_itself,
@@ -162,7 +163,7 @@ class Speaker(ABC, Generic[Prompt]):
 
     def spans(self, said: Sequence[int]) -> list[tuple[int, int]]:
         """Of each token of a reply the characters of its text that it is of, [start, end)."""
-        return spans(b"" if t in self._endings else self._vocab.piece(t) for t in said)
+        return spans(b"" if t in self.endings else self._vocab.piece(t) for t in said)
 
     @property
     def spent(self) -> Spent | None:
