@@ -4,6 +4,7 @@
     explaining  a reply that was recorded -> the form
     own_words   how a pair with a tokenizer of its own spells a reply
     verdict     what the figures of a whole reply mean, in words
+    words       tokens, percentages and sentences as a person reads them
     page_file   the form -> one HTML file, of the readable files in page/
 
 A terminal's view of the form is `cli.ui.explained`.

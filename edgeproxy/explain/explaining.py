@@ -29,6 +29,10 @@ RECORD = 10
 """So many of each row's best tokens are kept for a reply that is to be explained."""
 
 
+_SAME = 1e-9
+"""Nats between tokens that are as likely as each other."""
+
+
 def explain(turn: Turn, session: Session) -> Explanation:
     """What each model of `session` said for every token of its reply `turn`, as far as it came.
 
@@ -114,7 +118,7 @@ def _token(
         moved=compared.moved,
         kl=compared.kl,
         changed=compared.changed,
-        brought=all(opinions[name].best[0].token != token for name in ROLES[:3]),
+        brought=not any(_would_say(opinions[name]) for name in ROLES[:3]),
         offset=_offset(of_token, compared.alpha, compared.base_weight),
         guessed=compared.is_partial,
         logprobs={name: opinion.chosen.logprob for name, opinion in opinions.items()},
@@ -124,6 +128,11 @@ def _token(
         far=Far(*compared.far),
         spelled=spelled,
     )
+
+
+def _would_say(opinion: Opinion) -> bool:
+    """Whether the token drawn is the likeliest of a row, or as likely as that."""
+    return opinion.chosen.logprob >= opinion.best[0].logprob - _SAME
 
 
 def _offset(known: Known, alpha: float, weight: float) -> float:

@@ -22,8 +22,10 @@ class OwnWords:
         self._word = b""
 
     def push(self, token: int) -> tuple[Word, ...]:
-        """The own tokens of the word under way and of `token`, one of the base's, after it."""
+        """The own tokens of the word under way with `token`, one of the base's, at its end."""
         words = list(self._spelling.words(self._word + self._base.texts[token]))
+        if len(words) > 1 and words[0] == self._word:
+            del words[0]  # it has ended, and another one begins
         self._word = words[-1] if words else b""
         return tuple(word_of(self._own, each) for word in words for each in self._spelling(word))
 

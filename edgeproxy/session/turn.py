@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
-from edgeproxy.align import Cost
+from edgeproxy.align import Cost, ProjectedModel
 from edgeproxy.core.cancel import Cancel
-from edgeproxy.core.model import Logits
+from edgeproxy.core.model import Logits, Model
 from edgeproxy.decode.compared import Compared, Said, Wide, best_of, compare, log_softmax
 from edgeproxy.decode.drafted import Drafted, Drafter
 from edgeproxy.decode.pieces import FinishReason, Piece
@@ -101,7 +101,11 @@ class Scored(NamedTuple):
 
 
 class Opinion(NamedTuple):
-    """What one row says: its best tokens, the likeliest first, and `chosen`, the token drawn."""
+    """What one row says: its best tokens, the likeliest first, and `chosen`, the token drawn.
+
+    A pair with a tokenizer of its own says of each of the base's tokens how likely the text goes on
+    with it, exactly only of the likeliest (see `align`): these do not sum to 1.
+    """
 
     best: tuple[Scored, ...]
     chosen: Scored
@@ -357,7 +361,8 @@ Ended = Callable[[Turn], None]
 
 def _step(trio: Trio, place: int, token: int, count: int, drafted: bool) -> Step:
     """What the rows at `place` of the trio's last ones say, of which `token` was drawn."""
-    rows = [log_softmax(each[place]) for each in trio.rows]
+    models = (*trio.models, trio)
+    rows = [_said(*each, place) for each in zip(models, trio.rows, strict=True)]
     base, expert, anti_expert, fused = (_opinion(row, token, count) for row in rows)
     whole, mix = trio.mixed_at(place)
     is_guess = np.isneginf(trio.rows.base[place])
@@ -368,6 +373,12 @@ def _step(trio: Trio, place: int, token: int, count: int, drafted: bool) -> Step
     far = max(FARTHEST_ALPHA, asked) * (alpha / asked if asked else 1.0)
     compared = compare(said, mix, token, count, far)
     return Step(base, expert, anti_expert, fused, compared, drafted)
+
+
+def _said(model: Model, rows: Logits, place: int) -> Wide:
+    """One row as log-probabilities; one that was projected is some already, and sums to no 1."""
+    row = rows[place]
+    return row.astype(np.float64) if isinstance(model, ProjectedModel) else log_softmax(row)
 
 
 def _opinion(said: Wide, token: int, count: int) -> Opinion:

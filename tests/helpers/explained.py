@@ -98,8 +98,6 @@ def explained(
 ) -> Explanation:
     """A reply of `words`, explained."""
     session = session_of(trio_of(words, steering))
-    turn = session.reply(
-        [Message("user", question)], record=record, max_tokens=len(words) + 1
-    )
+    turn = session.reply([Message("user", question)], record=record, max_tokens=len(words) + 1)
     list(turn)
     return explain(turn, session)

@@ -132,6 +132,9 @@ function factsOf(data, token) {
   ];
   if (token.drafted) facts.push("drafted, and confirmed by all three");
   if (token.guessed) facts.push("the base's server told a part of its row, the rest is a guess");
+  if (data.models.expert.vocabulary === "different") {
+    facts.push("the pair has other tokens, and is exact about the likeliest only; what it gives sums to no 100%");
+  }
   const said = [`${facts.join("; ")}.`];
   for (const [role, words] of Object.entries(token.spelled ?? {})) {
     if (role === "anti_expert" && same(words, token.spelled.expert)) continue;
