@@ -41,13 +41,15 @@ class Known(NamedTuple):
 
 
 class Edge(NamedTuple):
-    """The rows fused for another alpha: that alpha, its best tokens, and the logarithm of the sum
-    of exp over all tokens, where each model's row is made of log-probabilities.
+    """The rows fused for another alpha: that alpha, its best tokens, and the rest.
+
+    `log_rest` is the logarithm of the sum of exp over the tokens that are not among the known ones,
+    where each model's row is made of log-probabilities; -inf where the mask leaves none.
     """
 
     alpha: float
     best: tuple[int, ...]
-    log_sum: float
+    log_rest: float
 
 
 class Compared(NamedTuple):
@@ -57,7 +59,7 @@ class Compared(NamedTuple):
     - `moved`, `kl`: as above.
     - `changed`: whether the base's likeliest token is another one than the fused row's.
     - `known`: the best tokens of all four rows and of `far`, and the token drawn.
-    - `log_sum`: as `Edge.log_sum`, of the step's own alpha.
+    - `log_rest`, `base_rest`: as `Edge.log_rest`, of the step's own alpha and of alpha 0.
     - `far`: the rows fused for the farthest alpha.
     - `is_partial`: whether the base's row was told in part, and the rest of it guessed.
     """
@@ -68,7 +70,8 @@ class Compared(NamedTuple):
     kl: float
     changed: bool
     known: tuple[Known, ...]
-    log_sum: float
+    log_rest: float
+    base_rest: float
     far: Edge
     is_partial: bool
 
@@ -98,6 +101,7 @@ def compare(said: Said, mix: Mix, token: int, count: int, far_alpha: float) -> C
     alpha, weight = float(mix.alpha), float(mix.base_weight)
     far = _fused(said, mix._replace(alpha=far_alpha))
     best = [best_of(row, count) for row in (base, expert, anti_expert, fused, far)]
+    tokens = sorted({token, *chain.from_iterable(best)})
     known = (
         Known(
             each,
@@ -106,11 +110,14 @@ def compare(said: Said, mix: Mix, token: int, count: int, far_alpha: float) -> C
             float(anti_expert[each]),
             bool(is_guess[each]),
         )
-        for each in sorted({token, *chain.from_iterable(best)})
+        for each in tokens
     )
     likeliest = int(fused.argmax())
     value = weight * base[likeliest]
     value += alpha * (expert[likeliest] - weight * anti_expert[likeliest])
+    is_rest = np.ones(len(base), np.bool_)
+    is_rest[tokens] = False
+    log_sum = float(value - fused[likeliest])
     return Compared(
         alpha,
         weight,
@@ -118,8 +125,9 @@ def compare(said: Said, mix: Mix, token: int, count: int, far_alpha: float) -> C
         max(0.0, float(p[is_possible] @ apart)),
         int(base.argmax()) != likeliest,
         tuple(known),
-        float(value - fused[likeliest]),
-        Edge(far_alpha, tuple(best[4]), _log_sum(far)),
+        log_sum + _log_sum(fused[is_rest]),
+        _log_sum(weight * base[is_rest]),
+        Edge(far_alpha, tuple(best[4]), _log_sum(far[is_rest])),
         bool(is_guess.any()),
     )
 
@@ -136,7 +144,9 @@ def log_softmax(row: Logits) -> Wide:
 
 
 def _log_sum(row: Wide) -> float:
-    largest = float(row.max())
+    largest = float(row.max(initial=-np.inf))
+    if largest == -np.inf:
+        return largest
     return largest + float(np.log(np.exp(row - largest).sum()))
 
 

@@ -124,7 +124,8 @@ def _token(
         logprobs={name: opinion.chosen.logprob for name, opinion in opinions.items()},
         best={name: tuple(map(Guess._make, said.best)) for name, said in opinions.items()},
         known=compared.known,
-        log_sum=compared.log_sum,
+        log_rest=compared.log_rest,
+        base_rest=compared.base_rest,
         far=Far(*compared.far),
         spelled=spelled,
     )

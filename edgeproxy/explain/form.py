@@ -105,7 +105,7 @@ class Far:
 
     alpha: float
     best: tuple[int, ...]
-    log_sum: float
+    log_rest: float
 
 
 @dataclass(frozen=True)
@@ -116,9 +116,9 @@ class Explained:
     last of them; `bytes` are its own, in hexadecimal. `logprobs` are of this token in the four
     rows, `best` the likeliest tokens of each. `offset` is what was added to the base's
     log-probability of it, alpha * (expert - base_weight * anti-expert) + (base_weight - 1) * base,
-    in nats. `known` are the tokens to fuse anew, with `log_sum` and `far` (see `Compared`).
-    `spelled` is how the pair spells the word under way up to this token, where its tokenizer is
-    another one, by role.
+    in nats. `known` are the tokens to fuse anew, with `log_rest`, `base_rest` and `far` (see
+    `Compared`). `spelled` is how the pair spells the word under way up to this token, where its
+    tokenizer is another one, by role.
     """
 
     id: int
@@ -137,7 +137,8 @@ class Explained:
     logprobs: Mapping[str, float]
     best: Mapping[str, tuple[Guess, ...]]
     known: tuple[Known, ...]
-    log_sum: float
+    log_rest: float
+    base_rest: float
     far: Far
     spelled: Mapping[str, tuple[Word, ...]] | None = None
 

@@ -8,8 +8,6 @@
 // exp is convex in alpha (Hölder), so it is never above the line between its own two ends: what is
 // shown as a probability is never too large.
 
-const LEAST = 1e-9; // a rest below what the sums can tell from none
-
 /** What would be said with another alpha: the winner, each kept token's log-probability, how far
  * the choice moved, and whether it is certain that none of the tokens left out would win. */
 export function fuse(data, token, alpha) {
@@ -19,7 +17,7 @@ export function fuse(data, token, alpha) {
   let winner = token.known[0][0];
   for (const [id, value] of values) if (value > values.get(winner)) winner = id;
   const line = lineAt(data, token, at);
-  const logSum = alpha === run ? token.log_sum : logAdd([...values.values(), line.rest]);
+  const logSum = logAdd([...values.values(), line.rest]);
   const logprobs = new Map([...values].map(([id, value]) => [id, value - logSum]));
   return {
     winner,
@@ -59,17 +57,13 @@ function endsOf(data, token) {
   const base = token.best.base;
   const full = base.length;
   const ends = [
-    { alpha: token.alpha, best: token.best.fused.map(([id]) => id), logSum: token.log_sum },
-    { alpha: token.far.alpha, best: token.far.best, logSum: token.far.log_sum },
+    { alpha: token.alpha, best: token.best.fused.map(([id]) => id), rest: token.log_rest },
+    { alpha: token.far.alpha, best: token.far.best, rest: token.far.log_rest },
+    { alpha: 0, best: base.map(([id]) => id), rest: token.base_rest },
   ];
-  // With another weight than 1 the base's row does not sum to 1.
-  if (token.base_weight === 1) {
-    ends.push({ alpha: 0, best: base.map(([id]) => id), logSum: 0 });
-  }
   for (const end of ends) {
     const values = valuesAt(data, token, end.alpha);
-    const kept = logAdd([...values.values()]);
-    end.rest = Math.log(Math.max(1 - Math.exp(kept - end.logSum), LEAST)) + end.logSum;
+    end.rest ??= -Infinity; // nothing is left
     // Fewer than were asked for: the mask has left no others.
     end.worst = end.best.length < full ? -Infinity : values.get(end.best.at(-1)) ?? Infinity;
   }
@@ -83,7 +77,12 @@ function lineAt(data, token, alpha) {
   const low = ends.findLast((end) => end.alpha <= alpha) ?? ends[0];
   const isBetween = low.alpha <= alpha && alpha <= high.alpha;
   const share = high.alpha > low.alpha ? (alpha - low.alpha) / (high.alpha - low.alpha) : 0;
-  const between = (a, b) => (share === 0 ? a : share === 1 ? b : a + share * (b - a));
+  const between = (a, b) => {
+    if (share === 0) return a;
+    if (share === 1) return b;
+    // Where the mask leaves nothing at one end it leaves nothing between.
+    return a === -Infinity || b === -Infinity ? -Infinity : a + share * (b - a);
+  };
   return {
     rest: between(low.rest, high.rest),
     best: isBetween ? between(low.worst, high.worst) : Infinity,
