@@ -28,6 +28,7 @@ from edgeproxy.trios.find import shipped_recipe
 from tests.helpers.explained import explained, session_of, trio_of
 from tests.helpers.fakes import random_trio
 from tests.helpers.rows import figures, log_softmax
+from tests.helpers.served_trios import elsewhere, served_file, write_trio
 
 SCHEMA = Path(edgeproxy.explain.__file__).with_name("schema.json")
 NEAR = 1e-4
@@ -302,3 +303,56 @@ def test_a_pair_with_other_tokens_spells_each_word_as_far_as_it_came() -> None:
         spelled = "".join(each["text"] for each in token["spelled"]["expert"])
         assert spelled == word
     assert any(len(token["spelled"]["expert"]) > 1 for token in found["tokens"])
+
+
+# A base on a server
+
+
+@pytest.mark.parametrize("draft", ["off", "auto"])
+def test_a_server_that_tells_a_part_is_told_and_its_figures_are_estimates(
+    tmp_path: Path, draft: Draft
+) -> None:
+    files = write_trio(tmp_path)
+    with (
+        served_file(files["base"], "vllm", most=20) as served,
+        elsewhere(files, served, "top-k", draft=draft, server={"logprobs": 20}) as session,
+    ):
+        turn = session.reply("Where is it?", max_tokens=8, record=30)
+        list(turn)
+        explanation = explain(turn, session)
+    found = check_form(explanation)
+    assert found["summary"]["guessed"] == len(found["tokens"]) == 8
+    assert "part of the row" in " ".join(found["summary"]["said"])
+    assert found["models"]["base"]["on_server"] is True
+    assert served.url not in json.dumps(found)
+    for token in explanation.tokens:
+        guessed = {known.token for known in token.known if known.is_guess}
+        told = {guess.id for guess in token.best["base"]}
+        assert guessed
+        assert not guessed & told
+        assert 20 <= len(told) <= 23
+
+
+def test_a_server_that_tells_all_gives_the_figures_of_a_base_that_is_here(tmp_path: Path) -> None:
+    files = write_trio(tmp_path)
+    said = []
+    with served_file(files["base"]) as served:
+        for session in (load(**files, n_threads=1), elsewhere(files, served)):
+            with session:
+                turn = session.reply("Where is it?", max_tokens=6, record=5)
+                list(turn)
+                said.append(explain(turn, session))
+    for here, there in zip(said[0].tokens, said[1].tokens, strict=True):
+        assert (there.id, there.changed, there.guessed) == (here.id, here.changed, False)
+        for name in ("moved", "kl", "offset"):
+            assert getattr(there, name) == pytest.approx(getattr(here, name), abs=NEAR)
+
+
+def test_a_server_that_draws_itself_is_refused(tmp_path: Path) -> None:
+    files = write_trio(tmp_path)
+    with (
+        served_file(files["base"]) as served,
+        elsewhere(files, served, "bias") as session,
+        pytest.raises(UsageError, match="choose the way rows"),
+    ):
+        session.reply("Where is it?", record=5)

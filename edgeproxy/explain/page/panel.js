@@ -139,9 +139,8 @@ function factsOf(data, token) {
   for (const [role, words] of Object.entries(token.spelled ?? {})) {
     if (role === "anti_expert" && same(words, token.spelled.expert)) continue;
     const who = role === "expert" ? "The pair" : "The anti-expert";
-    said.push(` ${who} spells the word so far `);
+    said.push(` ${who} spells the word so far: `);
     words.forEach((word, n) => said.push(...(n ? [" · "] : []), element("bdi", "word", spoken(word))));
-    said.push(".");
   }
   return said;
 }
