@@ -143,6 +143,7 @@ def test_a_policys_own_weights_are_told_at_each_step(policy: Policy) -> None:
         wanted = figures(base, expert, anti_expert, token.id, *weights)
         assert token.moved == pytest.approx(wanted.moved, abs=NEAR)
         assert token.offset == pytest.approx(wanted.offset, abs=NEAR)
+        assert token.far.alpha == pytest.approx(2.0 * token.alpha)
     assert len({(token.alpha, token.base_weight) for token in explanation.tokens}) > 1
 
 

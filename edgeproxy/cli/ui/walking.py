@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 COLOURS = ("", "bg:#d7d7ff", "bg:#afd7ff", "bg:#87afff", "bg:#5f87ff")
 BLACK = "fg:#000000"
-PANEL_LINES = 20
+LEAST_LINES = 4
+"""Of the reply, however low the terminal is."""
 KEYS = "left, right: token by token   up, down: where the pair changed it   home, end   q: leave"
 
 
@@ -94,7 +95,7 @@ def walk(explanation: Explanation) -> None:
     """
     from prompt_toolkit.application import Application
     from prompt_toolkit.key_binding import KeyBindings
-    from prompt_toolkit.layout import HSplit, Layout, Window
+    from prompt_toolkit.layout import Dimension, HSplit, Layout, Window
     from prompt_toolkit.layout.controls import FormattedTextControl
     from prompt_toolkit.output.color_depth import ColorDepth
 
@@ -121,9 +122,13 @@ def walk(explanation: Explanation) -> None:
     said = " ".join(explanation.summary.said)
     layout = HSplit(
         [
-            Window(FormattedTextControl(state.text, focusable=True), wrap_lines=True),
+            Window(
+                FormattedTextControl(state.text, focusable=True),
+                height=Dimension(min=LEAST_LINES),
+                wrap_lines=True,
+            ),
             Window(height=1, char="─"),
-            Window(FormattedTextControl(panel), height=PANEL_LINES, dont_extend_height=True),
+            Window(FormattedTextControl(panel), dont_extend_height=True),
             Window(FormattedTextControl(said), dont_extend_height=True, wrap_lines=True),
             Window(FormattedTextControl(KEYS), height=1, style="reverse"),
         ]
