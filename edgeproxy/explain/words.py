@@ -37,6 +37,15 @@ def percent(logprob: float) -> str:
     return f"{p:.1f}%" if p >= 0.1 else "<0.1%"
 
 
+def is_masked(explanation: Explanation, token: Explained, of: int) -> bool:
+    """Whether the plausibility mask left out `of`, one of the token's known ones."""
+    plausibility = explanation.settings.plausibility
+    if not plausibility or token.alpha == 0.0:
+        return False
+    expert = next(known.expert for known in token.known if known.token == of)
+    return expert < token.best["expert"][0].logprob + math.log(plausibility)
+
+
 def sentence(explanation: Explanation, token: Explained) -> str:
     """What the base alone would have said, and what it is with the pair."""
     words = explanation.words
@@ -53,6 +62,8 @@ def sentence(explanation: Explanation, token: Explained) -> str:
         said += f"with the pair {quoted(fused)} ({percent(now)})."
     if token.id != fused:
         said += f" Drawn was {quoted(token.id)} ({percent(token.logprobs['fused'])})."
+    if is_masked(explanation, token, base):
+        said += f" The mask left {quoted(base)} out, as the expert finds it implausible."
     if token.brought:
         said += " None of the three alone would have said it."
     return said

@@ -17,6 +17,7 @@ from edgeproxy.cli import main
 from edgeproxy.cli.ui.explained import coloured, marked, table_of, write_explained
 from edgeproxy.cli.ui.walking import Walk, check_walk
 from edgeproxy.cli.ui.widths import fitted, width_of
+from edgeproxy.decode.steering import Steering
 from edgeproxy.errors import UsageError
 from edgeproxy.explain import Explanation
 from edgeproxy.explain.form import Word
@@ -108,6 +109,18 @@ def test_a_table_says_what_the_base_would_have_said(explanation: Explanation) ->
     assert lines[1] == sentence(explanation, explanation.tokens[place])
     assert lines[2].split() == ["base", "expert", "anti-expert", "together"]
     assert sum(line.count(">") for line in lines[3:8]) >= 2
+
+
+def test_what_the_mask_left_out_is_told() -> None:
+    for plausibility, is_told in ((0.2, True), (0.0, False)):
+        masked = explained(WORDS, steering=Steering(plausibility=plausibility))
+        for token in masked.tokens:
+            base = token.best["base"][0].id
+            is_left_out = len(token.best["fused"]) < 10 and base not in {
+                guess.id for guess in token.best["fused"]
+            }
+            assert ("The mask left" in sentence(masked, token)) == (is_told and is_left_out)
+        assert any("The mask" in sentence(masked, token) for token in masked.tokens) == is_told
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 
 from edgeproxy.decode.steering import Steering
 from edgeproxy.explain import Explanation, page_of
+from edgeproxy.explain.words import sentence
 from tests.helpers.browsing import DARK, DOWN, END, HOME, LEFT, LIGHT, RIGHT, TAB, UP, Browser
 from tests.helpers.explained import explained, trio_of
 from tests.helpers.rows import log_softmax
@@ -303,3 +304,15 @@ def test_paper_has_the_text_and_footnotes(shown: Shown) -> None:
         assert explanation.words[token.best["base"][0].id].text.strip() in note
     paper = shown.browser.run("return getComputedStyle(document.body).backgroundColor")
     assert paper == "rgb(255, 255, 255)"
+
+
+def test_the_page_and_the_terminal_say_the_same(chromium: Browser, tmp_path: Path) -> None:
+    words: list[str | bytes] = ["The", " capital", "\n", " <b>", "é".encode()[:1], " is"]
+    explanation = explained(words, steering=Steering(plausibility=0.2))
+    (tmp_path / "page.html").write_bytes(page_of(explanation).encode())
+    chromium.look()
+    chromium.open(tmp_path / "page.html")
+    for place, token in enumerate(explanation.tokens):
+        chromium.run("document.querySelectorAll('.strip i')[arguments[0]].click()", place)
+        said = chromium.run("return document.querySelector('.panel .said').textContent")
+        assert said == sentence(explanation, token).replace('"', "")

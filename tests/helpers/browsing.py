@@ -11,10 +11,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
-from selenium.webdriver.common.keys import Keys
-
 FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -42,6 +38,9 @@ class Browser:
     """One window, of any size and scheme. Use it as a context manager."""
 
     def __init__(self, program: str, driver: str, profile: Path) -> None:
+        from selenium import webdriver  # a third of a second, and few tests look at pages
+        from selenium.webdriver.chrome.service import Service
+
         options = webdriver.ChromeOptions()
         options.binary_location = program
         for flag in (*FLAGS, f"--user-data-dir={profile}"):
@@ -117,6 +116,6 @@ class Browser:
         ]
 
 
-TAB = Keys.TAB
-RIGHT, LEFT, UP, DOWN = Keys.ARROW_RIGHT, Keys.ARROW_LEFT, Keys.ARROW_UP, Keys.ARROW_DOWN
-HOME, END = Keys.HOME, Keys.END
+# As the WebDriver protocol has them.
+TAB, END, HOME = "\ue004", "\ue010", "\ue011"
+LEFT, UP, RIGHT, DOWN = "\ue012", "\ue013", "\ue014", "\ue015"

@@ -50,6 +50,14 @@ export function quoted(word) {
   return element("strong", "quoted", element("bdi", "", spoken(word, true)));
 }
 
+/** Whether the plausibility mask left a kept token out. */
+export function isMasked(data, token, id) {
+  const { plausibility } = data.settings;
+  if (!plausibility || token.alpha === 0) return false;
+  const [, , expert] = token.known.find(([known]) => known === id);
+  return expert < token.best.expert[0][1] + Math.log(plausibility);
+}
+
 /** "Base would have said X (41%); with the pair Y (63%)", as elements. */
 export function sentence(data, token) {
   const word = (id) => quoted(data.words[id]);
@@ -61,6 +69,9 @@ export function sentence(data, token) {
       : ["The base alone would have said ", word(best), ` (${percent(likely)}); with the pair `, word(together), ` (${percent(now)}).`];
   if (token.id !== together) {
     said.push(" Drawn was ", word(token.id), ` (${percent(token.logprobs.fused)}).`);
+  }
+  if (isMasked(data, token, best)) {
+    said.push(" The mask left ", word(best), " out, as the expert finds it implausible.");
   }
   if (token.brought) said.push(" None of the three alone would have said it.");
   return said;
