@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from edgeproxy.decode.sample import Sampling as Sampling
     from edgeproxy.decode.steering import Steering as Steering
     from edgeproxy.errors import EdgeproxyError as EdgeproxyError
+    from edgeproxy.grammar.grammar import Grammar as Grammar
     from edgeproxy.prompts.formats import Message as Message
     from edgeproxy.session.conversation import Conversation as Conversation
     from edgeproxy.session.load import load as load
@@ -32,6 +33,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "Conversation": "edgeproxy.session.conversation",
     "EdgeproxyError": "edgeproxy.errors",
+    "Grammar": "edgeproxy.grammar.grammar",
     "Message": "edgeproxy.prompts.formats",
     "Piece": "edgeproxy.decode.pieces",
     "Recipe": "edgeproxy.trios.find",
@@ -45,6 +47,7 @@ _PUBLIC = {
 __all__ = [
     "Conversation",
     "EdgeproxyError",
+    "Grammar",
     "Message",
     "Piece",
     "Recipe",

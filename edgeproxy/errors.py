@@ -2,7 +2,8 @@
 
     EdgeproxyError            what went wrong, with what, and what to do
     ├── UsageError            an argument or option is impossible
-    │   └── PromptError       a prompt is empty, not text, or too large to tokenise
+    │   ├── PromptError       a prompt is empty, not text, or too large to tokenise
+    │   └── GrammarError      no reply can be held to a JSON schema or a grammar
     ├── ModelFileError        a model file is missing, damaged, or not what it claims
     ├── ManifestError         a trio.toml is missing or wrong
     ├── StoreError            an installed trio or the store is damaged, or cannot be changed
@@ -10,6 +11,8 @@
     ├── BundleError           a bundle is damaged or not what it claims, or cannot be made
     ├── DocumentError         a document, or an index of documents, cannot be read
     │   └── UnreadableError   one document cannot: damaged, encrypted, too large, not text
+    ├── HistoryError          the history of conversations cannot be read or written to
+    │   └── RemovedError      a session was removed while a chat had it
     ├── VocabularyError       two vocabularies cannot be combined
     ├── TuningError           tuning is impossible here, failed, or made no sound adapter
     ├── OutOfMemoryError      a trio, or tuning, takes more memory than is free
@@ -41,6 +44,10 @@ class UsageError(EdgeproxyError, ValueError):
 
 class PromptError(UsageError):
     """A prompt is empty, is not valid Unicode text, or is too large to tokenise."""
+
+
+class GrammarError(UsageError):
+    """A JSON schema or grammar is damaged or too large, or no reply can be held to it."""
 
 
 class ModelFileError(EdgeproxyError):
@@ -79,6 +86,14 @@ class UnreadableError(DocumentError):
         super().__init__(f"{path}: {what}")
         self.path = str(path)
         self.what = what
+
+
+class HistoryError(EdgeproxyError):
+    """The history of conversations cannot be read or written, or has no such session."""
+
+
+class RemovedError(HistoryError):
+    """A session that a chat was writing to has been removed meanwhile."""
 
 
 class VocabularyError(EdgeproxyError):

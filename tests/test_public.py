@@ -13,6 +13,7 @@ import edgeproxy
 PUBLIC = [
     "Conversation",
     "EdgeproxyError",
+    "Grammar",
     "Message",
     "Piece",
     "Recipe",

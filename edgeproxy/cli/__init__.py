@@ -44,6 +44,7 @@ VERBS = {
     "bench": "Measure how fast a trio is on this machine.",
     "doctor": "Tell what this machine can run, what is slow, and what to do.",
     "index": "Make documents ready to be found, and search them.",
+    "sessions": "Conversations that were kept: list, show, search, export, remove.",
     "bundle": "Carry trios to a machine without a network.",
 }
 

@@ -299,7 +299,7 @@ class _Work:
             **asdict(self.steering),
             **report(self.questions, replies),
             "seconds": round(seconds, 3),
-            **self._documents(session),
+            **self._documents(replies, session),
             **self._spent(session),
         }
 
@@ -309,13 +309,15 @@ class _Work:
             return {}
         return {"spent": asdict(session.spent) | {"money": session.spent.money}}
 
-    def _documents(self, session: Session | None) -> dict[str, Any]:
+    def _documents(
+        self, replies: Mapping[str, Sequence[str]], session: Session | None
+    ) -> dict[str, Any]:
         """Who read which documents, and how often the passages found hold the answer."""
         if session is None or session.reading is None:
             return {}
-        from edgeproxy.measure.finding import recall
+        from edgeproxy.measure.finding import found_of
 
         asked, reading = session.recipe.documents, session.reading
         index = asked.index if asked is not None else ""
-        found = recall(self.questions, reading)
+        found = found_of(self.questions, replies, reading)
         return {"documents": {"index": index, "to": reading.readers, "found": found}}

@@ -18,6 +18,8 @@ from edgeproxy.cli.ui.opening import opened
 from edgeproxy.cli.ui.options import (
     Models,
     Reply,
+    Wanted,
+    grammar_options,
     json_option,
     model_options,
     reply_options,
@@ -53,6 +55,7 @@ NO_COLOR, such a token is written [said|other]. Ctrl-C explains what was said so
 @system_option
 @model_options()
 @reply_options(max_tokens=256)
+@grammar_options
 @click.option(
     "--best",
     type=click.IntRange(5, MOST),
@@ -75,6 +78,7 @@ def command(
     system: str | None,
     models: Models,
     reply: Reply,
+    wanted: Wanted,
     best: int,
     table: bool,
     walk: bool,
@@ -90,6 +94,7 @@ def command(
     text = read_standard_input() if prompt == "-" else prompt
     messages = [Message("system", system)] if system else []
     messages.append(Message("user", text))
+    grammar = wanted.read()
     with opened(models) as ready:
         session = ready.session
         speaker = session.trio_speaker  # refuses one model that answers alone
@@ -100,6 +105,7 @@ def command(
             replace(sampling, seed=seed),
             reply.max_tokens,
             record=min(best, len(session.trio.vocab)),
+            grammar=grammar,
         )
         _read(turn)
         explanation = explain(turn, session)

@@ -410,7 +410,8 @@ def _in_words(report: Report, made: Made | None = None) -> str:
     text += f"{report.same:,} as before; {report.passages:,} passages"
     text += f", {in_units(report.read)} read" if report.read else ""
     text += f", {made.vectors:,} vectors made" if made and made.vectors else ""
-    text += f"; {report.others:,} other files passed over" if report.others else ""
+    if report.others:
+        text += f"; {report.others:,} other file{'s' * (report.others != 1)} passed over"
     return text + (f"; {len(report.problems):,} could not be read" if report.problems else "")
 
 

@@ -49,7 +49,7 @@ Examples:
 
 A REVISION is a commit's 40 digits. #sha256=DIGITS after it says what the file has to be;
 without it --trust-first takes the hub's word, and records it. FORMAT is plain, chatml,
-zephyr, llama3, gemma, or gguf: the template in the file.
+zephyr, llama2, llama3, gemma, phi3, mistral, or gguf: the template in the file.
 
 \b
 HF_TOKEN opens what needs an account; HF_ENDPOINT, HF_HOME and HF_HUB_OFFLINE are heeded.

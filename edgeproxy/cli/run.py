@@ -17,7 +17,9 @@ from edgeproxy.cli.ui.options import (
     CUT_AT_LENGTH,
     Models,
     Reply,
+    Wanted,
     cite_option,
+    grammar_options,
     json_option,
     model_options,
     reply_options,
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
 Examples:
   edgeproxy run "What is the capital of Mongolia?"
   echo "Tell me about Chad." | edgeproxy run - --alpha 1.5
+  edgeproxy run "Name three rivers of Asia." --json-schema rivers.json
   edgeproxy run --base big.gguf --expert chat.gguf --anti-expert raw.gguf "Hello" --json
 
 \b
@@ -61,6 +64,7 @@ them, and which of them each part of the reply was taken from; with --cite in it
 @cache_option
 @model_options()
 @reply_options(max_tokens=256)
+@grammar_options
 @cite_option
 @json_option
 @stats_option
@@ -70,6 +74,7 @@ def command(
     cache: Path | None,
     models: Models,
     reply: Reply,
+    wanted: Wanted,
     cite: bool,
     as_json: bool,
     stats: bool,
@@ -87,13 +92,17 @@ def command(
     reply.sampling()  # refuses impossible values before the models are loaded
     check_cache(system, cache)
     check_cite(cite, models)
+    grammar = wanted.read()
     with opened(models) as ready:
         session = ready.session
         sampling = reply.sampling(session.sampling)
         seed = draw_seed() if sampling.seed is None else sampling.seed
         cached = fill_cache(session, system, cache)
         turn = session.reply(
-            messages, sampling=replace(sampling, seed=seed), max_tokens=reply.max_tokens
+            messages,
+            sampling=replace(sampling, seed=seed),
+            grammar=grammar,
+            max_tokens=reply.max_tokens,
         )
         said: list[Piece] = []
         with on_interrupt(turn.cancel):

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgeproxy.cli.ui.options import DEFAULT_TRIO, json_option
+from edgeproxy.cli.ui.input import only_text
+from edgeproxy.cli.ui.options import DEFAULT_TRIO, json_option, system_option
 from edgeproxy.cli.ui.output import columns, write_json, write_lines
+from edgeproxy.errors import UsageError
 
 if TYPE_CHECKING:
     from edgeproxy.core.vocab import Vocab
@@ -26,11 +28,21 @@ if TYPE_CHECKING:
 Examples:
   edgeproxy show
   edgeproxy show models/factbook/trio.toml --json
-  edgeproxy show qwen2.5-7b""",
+  edgeproxy show qwen2.5-7b
+  edgeproxy show --prompt "What is the capital of Chad?" --system "Be brief."
+""",
 )
 @click.argument("trio", default=DEFAULT_TRIO)
+@click.option(
+    "--prompt",
+    "question",
+    metavar="TEXT",
+    callback=only_text,
+    help="Tell what each model would read of this message, special tokens marked.",
+)
+@system_option
 @json_option
-def command(trio: str, as_json: bool) -> None:
+def command(trio: str, question: str | None, system: str | None, as_json: bool) -> None:
     """Tell what TRIO (a name, or the path of a trio.toml) is made of.
 
     Files, sizes, architectures, vocabularies and whether they fit, prompt formats and settings.
@@ -41,6 +53,9 @@ def command(trio: str, as_json: bool) -> None:
     from edgeproxy.trios.find import find_recipe
 
     recipe = show_recipe.not_pulled(trio)
+    if question is not None or system is not None:
+        _show_prompts(find_recipe(trio), question, system, as_json)
+        return
     if recipe is not None:
         found, as_text = show_recipe.describe(recipe), show_recipe.as_text
     else:
@@ -49,6 +64,21 @@ def command(trio: str, as_json: bool) -> None:
         write_json(found, indent=2)
     else:
         write_lines(as_text(found))
+
+
+def _show_prompts(recipe: Recipe, question: str | None, system: str | None, as_json: bool) -> None:
+    """Tell what each model reads of a conversation. Raises `UsageError`."""
+    from edgeproxy.cli.ui import prompts_read
+    from edgeproxy.prompts.formats import Message
+
+    if question is None:
+        raise UsageError("--system stands before a message; give one with --prompt")
+    messages = [Message("system", system)] if system else []
+    found = prompts_read.prompts_read(recipe, [*messages, Message("user", question)])
+    if as_json:
+        write_json(found, indent=2)
+    else:
+        write_lines(prompts_read.as_text(found))
 
 
 def describe(recipe: Recipe) -> dict[str, Any]:

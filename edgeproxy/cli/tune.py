@@ -85,8 +85,9 @@ Needs PyTorch and gguf: pip install 'edgeproxy[tune]'""",
 @click.option(
     "--prompt",
     metavar="FORMAT",
-    help="How the tuned model reads a conversation: plain, chatml, zephyr, llama3, gemma, or gguf, "
-    "the template in its file. [default: gguf, else chatml, else plain]",
+    help="How the tuned model reads a conversation: plain, chatml, zephyr, llama2, llama3, "
+    "gemma, phi3, mistral, or gguf, the template in its file. [default: gguf, else chatml, else "
+    "plain]",
 )
 @click.option("--name", metavar="NAME", help="What to call the trio. [default: as FOLDER]")
 @click.option(

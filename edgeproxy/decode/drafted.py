@@ -23,6 +23,7 @@ from edgeproxy.decode.draft_length import LONGEST, DraftLength
 from edgeproxy.decode.stepwise import Evaluates, Steps
 from edgeproxy.decode.trio import RoleTokens, Trio
 from edgeproxy.errors import ContextFullError, UsageError
+from edgeproxy.grammar.constraint import Constraint
 
 Draft = Literal["off", "ngram", "expert", "auto"]
 
@@ -53,6 +54,8 @@ class Drafter:
         self.mode = mode
         self.pace = pace or DraftLength()
         self.done = Drafted()
+        self.ahead: Callable[[], Constraint] | None = None
+        """What holds the draft of the next tokens to a grammar; None where replies keep to none."""
         self._said: list[int] = []
         self._places: dict[tuple[int, ...], int] = {}
         self._draft_read: Sequence[int] = []  # what was drafted for the rows last evaluated
@@ -139,6 +142,8 @@ class Drafter:
             return []
         if self._mode in ("ngram", "auto"):
             found = self._repetition(length)
+            if self.ahead is not None:
+                found = found[: self.ahead().count_valid(found)]
             if found or self._mode == "ngram":
                 return found
         if self._trio.keeps_secrets:
@@ -151,12 +156,15 @@ class Drafter:
 
     def _expert_draft(self, token: int, length: int) -> list[int]:
         draft: list[int] = []
+        ahead = self.ahead() if self.ahead is not None else None
         chance = 1.0
         try:
             while len(draft) < length:
                 started = time.perf_counter()
                 row = self._trio.read_ahead(token)
                 self.pace.ran_ahead(time.perf_counter() - started)
+                if ahead is not None:
+                    row = ahead.allow(row)
                 token = int(row.argmax())
                 sureness = _sureness(row, token)
                 chance *= self.pace.chance(sureness)
@@ -167,6 +175,10 @@ class Drafter:
                 self._sureness.append(sureness)
                 if token in self._trio.vocab.end_of_generation:
                     break
+                if ahead is not None:
+                    ahead.accept(token)
+                    if ahead.is_over:
+                        break
         except ContextFullError:
             pass
         return draft

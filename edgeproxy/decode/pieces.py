@@ -51,11 +51,13 @@ def complete(
     stops: Sequence[str] = (),
     cancel: Cancel | None = None,
     has_rows: bool = True,
+    is_over: Callable[[], bool] = lambda: False,
 ) -> Iterator[Piece]:
     """Yield the reply to `prompt`; the last piece carries the finish reason.
 
     `decode` is the loop: `stepwise`, or one that drafts. `endings` are the token ids that end the
-    reply, left out of its text. Without `has_rows` a row says only which token was drawn. Setting
+    reply, left out of its text; so does `is_over`, asked after each token. Without `has_rows` a row
+    says only which token was drawn. Setting
     `cancel` ends it within a token, also while the prompt is read. Raises `ContextFullError` when
     the prompt itself does not fit and `UsageError` for max_tokens below 1.
     """
@@ -79,6 +81,9 @@ def complete(
             text = stop.push(utf8.push(vocab.piece(token)))
             if stop.stopped:
                 yield Piece(text, token, logprob, "stop")
+                return
+            if is_over():
+                yield Piece(text + rest(), token, logprob, "stop")
                 return
             if count == max_tokens:
                 yield Piece(text + stop.flush(), token, logprob, "length")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, fields
 from itertools import chain
 
@@ -48,6 +48,8 @@ def explain(turn: Turn, session: Session) -> Explanation:
     tokens = tuple(_explained(turn.steps, session))
     named = {each for token in tokens for each in _named(token)}
     steering = asked.steering
+    # The mask is off where a grammar says what may come.
+    plausibility = 0.0 if asked.grammar else steering.plausibility
     return Explanation(
         trio=session.recipe.name,
         models=_models(session),
@@ -57,7 +59,7 @@ def explain(turn: Turn, session: Session) -> Explanation:
         settings=Settings(
             steering.alpha,
             steering.base_weight,
-            steering.plausibility,
+            plausibility,
             steering.policy,
             {each.name: getattr(asked.sampling, each.name) for each in fields(asked.sampling)},
         ),
@@ -118,7 +120,7 @@ def _token(
         moved=compared.moved,
         kl=compared.kl,
         changed=compared.changed,
-        brought=not any(_would_say(opinions[name]) for name in ROLES[:3]),
+        brought=_is_brought(opinions),
         offset=_offset(of_token, compared.alpha, compared.base_weight),
         guessed=compared.is_partial,
         logprobs={name: opinion.chosen.logprob for name, opinion in opinions.items()},
@@ -129,6 +131,12 @@ def _token(
         far=Far(*compared.far),
         spelled=spelled,
     )
+
+
+def _is_brought(opinions: Mapping[str, Opinion]) -> bool:
+    """Whether the fused row would say the token drawn, and none of the three alone."""
+    *alone, fused = (opinions[name] for name in ROLES)
+    return _would_say(fused) and not any(map(_would_say, alone))
 
 
 def _would_say(opinion: Opinion) -> bool:

@@ -82,7 +82,7 @@ class Summary:
     """The figures of the whole reply, and what they mean in words.
 
     `changed` counts tokens where the base's likeliest token is another one than the fused row's,
-    `brought` those drawn that are the likeliest of none of the three; `moved` and `kl` are means.
+    `brought` those that the fused row alone finds likeliest, and none of the three; `moved` and `kl` are means.
     `guessed` counts tokens where a server told a part of the base's row only.
     """
 

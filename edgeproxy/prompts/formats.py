@@ -7,6 +7,7 @@ the tokens, so that no text of a person's can become a turn marker (see `markers
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -33,6 +34,7 @@ __all__ = [
     "encode",
     "make_format",
     "plain",
+    "template_hash",
     "try_format",
 ]
 
@@ -49,12 +51,12 @@ def plain(messages: Sequence[Message]) -> list[Segment]:
 class Turns:
     """A chat template made of fixed text before and after each role's content.
 
-    With `system_joins_user` a system text stands before the next user's, and where none follows in
-    a user's turn of its own.
+    With `system_joins_user` a system text stands in the next user's turn, before the user's own,
+    and where none follows in a user's turn of its own.
     """
 
     before: Mapping[str, str]
-    after: str
+    after: Mapping[str, str]
     opening: str
     needs: tuple[str, ...]
     system_joins_user: bool = False
@@ -62,30 +64,40 @@ class Turns:
     def __call__(self, messages: Sequence[Message]) -> list[Segment]:
         """The segments of a conversation, with the assistant's turn opened at the end."""
         segments: list[Segment] = []
-        systems: list[str] = []
+        systems: list[Message] = []
         for message in messages:
             if message.role == "system" and self.system_joins_user:
-                systems.append(message.content)
-            elif message.role == "user" and systems:
-                segments += self._turn("user", "\n\n".join([*systems, message.content]))
-                systems.clear()
-            else:
-                segments += self._turn(message.role, message.content)
+                systems.append(message)
+                continue
+            joined = systems if message.role == "user" else []
+            segments += self._turn(message.role, [*joined, message])
+            joined.clear()
         if systems:
-            segments += self._turn("user", "\n\n".join(systems))
+            segments += self._turn("user", systems)
         return [*segments, Segment(self.opening, True)]
 
-    def _turn(self, role: RoleName, content: str) -> list[Segment]:
-        return [
-            Segment(self.before[role], True),
-            Segment(content, False),
-            Segment(self.after, True),
-        ]
+    def _turn(self, role: RoleName, messages: Sequence[Message]) -> list[Segment]:
+        """A turn of `role`: the last of `messages`, and before it what joins it."""
+        inside: list[Segment] = []
+        for message in messages:
+            of = message.role
+            joins = of != role
+            inside += [Segment(self.before[of], True)] if joins else []
+            inside.append(Segment(message.content, False))
+            inside += [Segment(self.after[of], True)] if joins else []
+        if messages[-1].role != role:  # nothing stands behind it that it would have to part from
+            inside[-1] = Segment(inside[-1].text.rstrip(), True)
+        turn = [Segment(self.before[role], True), *inside, Segment(self.after[role], True)]
+        return [segment for segment in turn if segment.text]
 
 
-def _same(pattern: str, **names: str) -> Mapping[str, str]:
-    roles = {"system": "system", "user": "user", "assistant": "assistant", **names}
-    return MappingProxyType({role: pattern.format(name) for role, name in roles.items()})
+def _same(pattern: str) -> Mapping[str, str]:
+    """`pattern` with each role's name in it."""
+    return _each(*(pattern.format(role) for role in ("system", "user", "assistant")))
+
+
+def _each(system: str, user: str, assistant: str) -> Mapping[str, str]:
+    return MappingProxyType({"system": system, "user": user, "assistant": assistant})
 
 
 FORMATS: Mapping[str, Format] = MappingProxyType(
@@ -93,28 +105,53 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
         "plain": plain,
         "chatml": Turns(
             before=_same("<|im_start|>{}\n"),
-            after="<|im_end|>\n",
+            after=_same("<|im_end|>\n"),
             opening="<|im_start|>assistant\n",
             needs=("<|im_start|>", "<|im_end|>"),
         ),
         "zephyr": Turns(
-            before=_same("<|{}|>\n"), after="</s>\n", opening="<|assistant|>\n", needs=("</s>",)
+            before=_same("<|{}|>\n"),
+            after=_same("</s>\n"),
+            opening="<|assistant|>\n",
+            needs=("</s>",),
+        ),
+        "llama2": Turns(
+            before=_each("<<SYS>>\n", "<s>[INST] ", " "),
+            after=_each("\n<</SYS>>\n\n", " [/INST]", " </s>"),
+            opening="",
+            needs=("<s>", "</s>"),
+            system_joins_user=True,
         ),
         "llama3": Turns(
             before=_same("<|start_header_id|>{}<|end_header_id|>\n\n"),
-            after="<|eot_id|>",
+            after=_same("<|eot_id|>"),
             opening="<|start_header_id|>assistant<|end_header_id|>\n\n",
             needs=("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
         ),
         "gemma": Turns(
-            before=_same("<start_of_turn>{}\n", assistant="model"),
-            after="<end_of_turn>\n",
+            before=_each("", "<start_of_turn>user\n", "<start_of_turn>model\n"),
+            after=_each("\n\n", "<end_of_turn>\n", "<end_of_turn>\n"),
             opening="<start_of_turn>model\n",
             needs=("<start_of_turn>", "<end_of_turn>"),
             system_joins_user=True,
         ),
+        "phi3": Turns(
+            before=_same("<|{}|>\n"),
+            after=_same("<|end|>\n"),
+            opening="<|assistant|>\n",
+            needs=("<|user|>", "<|assistant|>", "<|end|>"),
+        ),
+        "mistral": Turns(
+            before=_each("", "[INST] ", " "),
+            after=_each("\n\n", "[/INST]", "</s>"),
+            opening="",
+            needs=("[INST]", "[/INST]", "</s>"),
+            system_joins_user=True,
+        ),
     }
 )
+"""Formats by name. Those of model families are as their makers document them; Mistral's is that of
+version 3 of its tokenizer, whose marks are tokens."""
 
 FROM_FILE = "gguf"
 """The name of the format that renders the chat template in the model's own file."""
@@ -179,7 +216,7 @@ def try_format(name: str, vocab: Vocab, whose: str, renderer: Renderer, by_name:
     """
     layout = make_format(name, vocab, whose, renderer)
     if not isinstance(layout, FileTemplate):
-        after = layout.after if isinstance(layout, Turns) else ""
+        after = layout.after["assistant"] if isinstance(layout, Turns) else ""
         return Tried(_ending(after, vocab), takes_system=True)
     try:
         for messages in _TRIALS:
@@ -194,6 +231,13 @@ def try_format(name: str, vocab: Vocab, whose: str, renderer: Renderer, by_name:
     except PromptError:
         return Tried(endings, takes_system=False)
     return Tried(endings, takes_system=True)
+
+
+def template_hash(vocab: Vocab) -> str | None:
+    """The sha256 of the chat template in a model's file; None where it has none."""
+    if not vocab.chat_template:
+        return None
+    return hashlib.sha256(vocab.chat_template.encode()).hexdigest()
 
 
 def _ending(after: str, vocab: Vocab) -> frozenset[int]:

@@ -38,6 +38,7 @@ from edgeproxy.session.servers import check_named, doubts_of, trio_over
 from edgeproxy.session.session import Session
 from edgeproxy.session.speaker import SoloSpeaker, TrioSpeaker
 from edgeproxy.trios.find import LoraChoice, Recipe, Role, choose_recipe, on_server
+from edgeproxy.trios.fitting import template_doubts
 from edgeproxy.trios.manifest import Readers
 
 SOLO_ROLES = ("base", "expert", "anti_expert", "tuned")
@@ -232,7 +233,14 @@ class _Loading:
             matches=dict(zip(("expert", "anti_expert"), matches, strict=True)),
             crew=crew,
             memory=memory,
-            doubts=[*lost, *plan.doubts(), *doubts_of(recipe.base)],
+            doubts=[
+                *lost,
+                *plan.doubts(),
+                *doubts_of(recipe.base),
+                *template_doubts("base", recipe.base, base.vocab),
+                *template_doubts("expert", recipe.expert, expert.vocab),
+                *template_doubts("anti_expert", recipe.anti_expert, anti_expert.vocab),
+            ],
         )
         for name in solo:
             session.solo(name)
@@ -271,7 +279,11 @@ class _Loading:
             matches={},
             crew=crew,
             memory=plan.estimate(),
-            doubts=[*plan.doubts(), *doubts_of(found)],
+            doubts=[
+                *plan.doubts(),
+                *doubts_of(found),
+                *template_doubts(role, found, self.files.weights(role, found).vocab),
+            ],
         )
         for name in solo:
             session.solo(name)

@@ -27,6 +27,7 @@ from edgeproxy.trios.find import Role
 
 if TYPE_CHECKING:
     from edgeproxy.remote.key import Key
+    from edgeproxy.session.turn import Asked
 
 
 def check_named(endpoint: Endpoint) -> Key | None:
@@ -105,17 +106,19 @@ def trio_over(
     )
 
 
-def check_asked(base: RemoteModel, sampling: Sampling, steering: Steering | None, n: int) -> None:
-    """Raise `UsageError` for what a reply cannot ask of a base that draws its own tokens.
-
-    `n` is how many tokens of each row it asks to be recorded.
-    """
+def check_asked(base: RemoteModel, asked: Asked) -> None:
+    """Raise `UsageError` for what a reply cannot ask of a base that draws its own tokens."""
     if base.way != "bias":
         return
-    draws_of(sampling)
-    if steering is not None:
-        check_steering(steering)
-    if n:
+    draws_of(asked.sampling)
+    if asked.steering is not None:
+        check_steering(asked.steering)
+    if asked.grammar is not None:
+        raise UsageError(
+            "a base that draws its own tokens (the way bias) cannot be held to a JSON schema or a "
+            "grammar; choose the way rows"
+        )
+    if asked.record:
         raise UsageError(
             "record is of three models' rows, and a base that draws its own tokens (the way bias) "
             "shows none; choose the way rows"

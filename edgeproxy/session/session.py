@@ -16,13 +16,14 @@ from edgeproxy.decode.sample import Sampling
 from edgeproxy.decode.steering import Alone, Steering
 from edgeproxy.decode.trio import Trio
 from edgeproxy.errors import UsageError
+from edgeproxy.grammar.grammar import Grammar
 from edgeproxy.prompts.formats import Message
 from edgeproxy.remote.spent import Spent
 from edgeproxy.session.alone import AloneSpeaker
 from edgeproxy.session.conversation import Conversation
 from edgeproxy.session.floor import Floor, Holder
 from edgeproxy.session.memory_plan import Estimate
-from edgeproxy.session.messages import Messages
+from edgeproxy.session.messages import Messages, as_messages
 from edgeproxy.session.reading import Reading
 from edgeproxy.session.speaker import DEFAULT_MAX_TOKENS, SoloSpeaker, TrioSpeaker
 from edgeproxy.session.turn import Turn
@@ -165,6 +166,7 @@ class Session:
         alpha: float | None = None,
         plausibility: float | None = None,
         docs_to: Readers | None = None,
+        grammar: Grammar | None = None,
         max_tokens: int = DEFAULT_MAX_TOKENS,
         stops: str | Sequence[str] = (),
         record: int = 0,
@@ -178,15 +180,17 @@ class Session:
         `messages` is text, or `Message`s or dicts of "role" and "content". `sampling` defaults to
         the manifest's temperature, `steering` to the session's, of which `alpha` and `plausibility`
         change these two; `docs_to` says who reads the session's documents for this reply; `stops`
-        is a text or several that end the reply and are left out. With `record` above 0,
-        `Turn.steps` keeps so many of the best tokens of each model's row and of the fused one, for
-        every token.
+        is a text or several that end the reply and are left out. The reply keeps to `grammar`, in
+        place of the mask of `plausibility`, and is whole unless it is cut short. With `record`
+        above 0, `Turn.steps` keeps so many of the best tokens of each model's row and of the fused
+        one, for every token.
 
         One turn at a time has the models. While another thread's has them, asking for a piece
         raises `BusyError`, or waits with `wait`. A turn begun later in the same thread takes them,
         and the older one raises `BusyError`.
 
-        Raises `UsageError` and `PromptError` for impossible arguments.
+        Raises `UsageError` and `PromptError` for impossible arguments; while it is read, also
+        `GrammarError` for a grammar that no reply can be held to.
         """
         return self.speaker.reply(
             messages,
@@ -197,6 +201,7 @@ class Session:
             alpha=alpha,
             plausibility=plausibility,
             docs_to=docs_to,
+            grammar=grammar,
             record=record,
             wait=wait,
         )
@@ -225,6 +230,47 @@ class Session:
         with work.step():
             try:
                 return cache_prompt(Path(path), speaker.trio, prompt, progress)
+            finally:
+                work.let_go()
+
+    def keep_read(
+        self,
+        messages: Messages,
+        path: str | Path,
+        progress: Progress | None = None,
+        *,
+        most: int | None = None,
+    ) -> int:
+        """Keep what the models have read of a conversation in the file at `path`, for `put_back`.
+
+        How many of the base's tokens that are; 0, and no file, where it is none, or where the file
+        would take over `most` bytes. Nothing is evaluated. Raises `OSError`, `BusyError`, and
+        `UsageError` for a file that is something else or where one model was loaded alone.
+        """
+        from edgeproxy.session.prompt_cache import keep_read, opening  # few need it
+
+        speaker = self.trio_speaker
+        prompt = opening(speaker.encode, as_messages(messages))
+        work = Holder(speaker.floor)
+        with work.step():
+            try:
+                return keep_read(Path(path), speaker.trio, prompt, progress, most)
+            finally:
+                work.let_go()
+
+    def put_back(self, path: str | Path, progress: Progress | None = None) -> int:
+        """Have the models hold what the file at `path` keeps; how many of the base's tokens.
+
+        The next reply reads what of its prompt is not among them. 0 where there is no file, or one
+        that is damaged or of other models. Raises as `keep_read`.
+        """
+        from edgeproxy.session.prompt_cache import put_back  # few need it
+
+        speaker = self.trio_speaker
+        work = Holder(speaker.floor)
+        with work.step():
+            try:
+                return put_back(Path(path), speaker.trio, progress)
             finally:
                 work.let_go()
 

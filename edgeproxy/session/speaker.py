@@ -13,6 +13,7 @@ from edgeproxy.core.cancel import Cancel
 from edgeproxy.core.check import whole
 from edgeproxy.core.model import Logits, Model
 from edgeproxy.core.vocab import Vocab
+from edgeproxy.decode.constrained import Constrained
 from edgeproxy.decode.drafted import Drafted, Drafter
 from edgeproxy.decode.pieces import Piece, complete
 from edgeproxy.decode.sample import Sampler, Sampling
@@ -22,6 +23,8 @@ from edgeproxy.decode.stepwise import Decode, Evaluates, Prompt, stepwise
 from edgeproxy.decode.text import spans
 from edgeproxy.decode.trio import RoleTokens, Trio
 from edgeproxy.errors import UsageError
+from edgeproxy.grammar.constraint import Tokens
+from edgeproxy.grammar.grammar import Grammar
 from edgeproxy.llama import Weights
 from edgeproxy.prompts.formats import Format, Message, encode
 from edgeproxy.remote.model import RemoteModel
@@ -35,6 +38,9 @@ from edgeproxy.trios.manifest import Readers
 
 DEFAULT_MAX_TOKENS = 256
 GREEDY = Sampling()
+
+Draw = Callable[[Logits], int]
+"""Chooses a token from a row, shape (n_vocab,)."""
 
 
 class Speaker(ABC, Generic[Prompt]):
@@ -67,6 +73,7 @@ class Speaker(ABC, Generic[Prompt]):
         self._decode = decode
         self.remote: RemoteModel | None = None
         """The model among its own that is on a server."""
+        self._tokens: Tokens | None = None
 
     def reply(
         self,
@@ -79,6 +86,7 @@ class Speaker(ABC, Generic[Prompt]):
         alpha: float | None = None,
         plausibility: float | None = None,
         docs_to: Readers | None = None,
+        grammar: Grammar | None = None,
         record: int = 0,
         wait: bool = False,
         ended: Ended | None = None,
@@ -95,13 +103,16 @@ class Speaker(ABC, Generic[Prompt]):
             self._steered(steering, {"alpha": alpha, "plausibility": plausibility}),
             whole("record", record, 0, len(self._vocab)),
             chosen_readers(self.reading, docs_to),
+            grammar,
         )
         if not isinstance(asked.sampling, Sampling):
             raise UsageError(f"sampling must be a Sampling, not {sampling!r}")
+        if grammar is not None and not isinstance(grammar, Grammar):
+            raise UsageError(f"grammar must be a Grammar, not {grammar!r}")
         self._check(asked)
         who = self._who(asked)
         if who.remote is not None:  # not so where the expert answers for a trio
-            check_asked(who.remote, asked.sampling, asked.steering, asked.record)
+            check_asked(who.remote, asked)
         return Turn(who, asked, wait, ended)
 
     @property
@@ -128,17 +139,20 @@ class Speaker(ABC, Generic[Prompt]):
         rest = self._resume(prompt)
         record.prompt(self._size(prompt), self._size(rest))
         with closing(Sampler(self._vocab, asked.sampling, self._weights)) as sampler:
+            held = self._held(sampler, asked.grammar)
+            draw = held or sampler
             yield from complete(
                 rest,
                 self._model,
                 self._vocab,
-                self._watched(sampler, record) if asked.record else sampler,
+                self._watched(draw, record) if asked.record else draw,
                 decode=self._decode,
                 max_tokens=asked.max_tokens,
                 endings=self.endings,
                 stops=asked.stops,
                 cancel=cancel,
                 has_rows=not draws_itself,
+                is_over=held.is_over if held else lambda: False,
             )
 
     def score(
@@ -209,9 +223,17 @@ class Speaker(ABC, Generic[Prompt]):
     def _prepare(self, asked: Asked) -> None:
         """Set the models to what a reply asked for."""
 
-    def _watched(self, sampler: Sampler, record: Recorder) -> Callable[[Logits], int]:
-        """`sampler`; a speaker that can record has its tokens noted in `record`."""
-        return sampler
+    def _watched(self, draw: Draw, record: Recorder) -> Draw:
+        """`draw`; a speaker that can record has its tokens noted in `record`."""
+        return draw
+
+    def _held(self, draw: Draw, grammar: Grammar | None) -> Constrained | None:
+        """`draw` held to a grammar; None where there is none. Raises `GrammarError`."""
+        if grammar is None:
+            return None
+        if self._tokens is None:
+            self._tokens = Tokens(self._vocab, self.endings)
+        return Constrained(draw, self._tokens.begin(grammar))
 
 
 class TrioSpeaker(Speaker[RoleTokens]):
@@ -306,11 +328,18 @@ class TrioSpeaker(Speaker[RoleTokens]):
                 "record is of three models, and with base_weight 0 the expert alone answers"
             )
 
-    def _watched(self, sampler: Sampler, record: Recorder) -> Callable[[Logits], int]:
-        return record.watched(sampler, self.trio, self.drafter)
+    def _watched(self, draw: Draw, record: Recorder) -> Draw:
+        return record.watched(draw, self.trio, self.drafter)
+
+    def _held(self, draw: Draw, grammar: Grammar | None) -> Constrained | None:
+        held = super()._held(draw, grammar)
+        self.drafter.ahead = held.ahead if held else None
+        return held
 
     def _prepare(self, asked: Asked) -> None:
-        self.trio.steering = asked.steering or self.steering
+        steering = asked.steering or self.steering
+        # The mask could drop all that a grammar allows.
+        self.trio.steering = replace(steering, plausibility=0.0) if asked.grammar else steering
         # What the expert drafts, or finds plausible, would go to the base's server, whether the
         # trio says it or not.
         self.trio.keeps_secrets = self.remote is not None and asked.readers == "expert"

@@ -24,6 +24,7 @@ from edgeproxy.decode.sample import Sampling
 from edgeproxy.decode.steering import Steering
 from edgeproxy.decode.trio import Trio
 from edgeproxy.errors import Cancelled, UsageError
+from edgeproxy.grammar.grammar import Grammar
 from edgeproxy.prompts.formats import Message
 from edgeproxy.remote.spent import Spent
 from edgeproxy.session.floor import Floor, Holder
@@ -42,7 +43,7 @@ class Asked(NamedTuple):
     """What a reply was asked for; `steering` is None where one model alone answers.
 
     `record` is how many of each row's best tokens are kept (see `Turn.steps`), `readers` are those
-    that read passages of documents.
+    that read passages of documents, and `grammar` is what the reply keeps to.
     """
 
     messages: tuple[Message, ...]
@@ -52,6 +53,7 @@ class Asked(NamedTuple):
     steering: Steering | None
     record: int
     readers: Readers = "nobody"
+    grammar: Grammar | None = None
 
 
 class Usage(NamedTuple):

@@ -9,7 +9,7 @@ from edgeproxy.align import check_common, doubts, match
 from edgeproxy.core.vocab import Vocab, from_header
 from edgeproxy.errors import UsageError, VocabularyError
 from edgeproxy.gguf import Header
-from edgeproxy.prompts.formats import FILE_OR_PLAIN, FROM_FILE, try_format
+from edgeproxy.prompts.formats import FILE_OR_PLAIN, FROM_FILE, template_hash, try_format
 from edgeproxy.prompts.renderer import Renderer
 from edgeproxy.trios.manifest import Recipe, Role
 
@@ -38,7 +38,27 @@ def check_trio(
             name: _completed(role, headers[name], vocabs[name], renderer, by_name(name))
             for name, role in recipe.roles.items()
         }
-    return recipe.with_roles(roles), doubts(base, matches)
+    changed = [
+        said
+        for name, role in recipe.roles.items()
+        for said in template_doubts(name, role, vocabs[name])
+    ]
+    return recipe.with_roles(roles), [*doubts(base, matches), *changed]
+
+
+def template_doubts(name: str, role: Role, vocab: Vocab) -> list[str]:
+    """What a person should know of the chat template that the role called `name` reads.
+
+    That is, that the one in its file is another one than its manifest says, if it is.
+    """
+    now = template_hash(vocab)
+    if role.template in (None, now) or role.prompt != FROM_FILE:
+        return []
+    return [
+        f"the chat template in {role.file_name} has the sha256 {now}, and that of the trio's maker "
+        f"had {role.template}: the {name.replace('_', '-')} may read conversations otherwise than "
+        "it did there"
+    ]
 
 
 def _completed(role: Role, header: Header, vocab: Vocab, renderer: Renderer, by_name: str) -> Role:
@@ -52,6 +72,7 @@ def _completed(role: Role, header: Header, vocab: Vocab, renderer: Renderer, by_
     return replace(
         role,
         prompt=prompt,
+        template=template_hash(vocab),
         size=header.file_size,
         approximate_size=None,
         architecture=header.architecture,

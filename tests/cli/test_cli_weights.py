@@ -287,3 +287,19 @@ def _read_until(terminal: int, wanted: bytes, after: bytes = b"") -> bytes:
         assert select.select([terminal], [], [], deadline - time.monotonic())[0], seen
         seen += os.read(terminal, 4096)
     return seen
+
+
+def test_a_reply_keeps_to_a_schema_or_a_grammar(tmp_path: Path) -> None:
+    schema, grammar = tmp_path / "s.json", tmp_path / "g.gbnf"
+    schema.write_text('{"type": "array", "items": {"type": "integer"}, "maxItems": 3}', "utf-8")
+    grammar.write_text('root ::= "yes" | "no"', "utf-8")
+    code, out, err = edgeproxy("run", QUESTION, "--json-schema", str(schema))
+    assert (code, err) == (0, "")
+    assert isinstance(json.loads(out), list)
+    code, out, err = edgeproxy("run", QUESTION, "--grammar", str(grammar))
+    assert (code, err) == (0, "")
+    assert out in ("yes\n", "no\n")
+    both = ("--json-schema", str(schema), "--grammar", str(grammar))
+    refused(2, "run", QUESTION, *both, said="give one")
+    refused(2, "run", QUESTION, "--json-schema", str(grammar), said="this is not JSON")
+    refused(2, "run", QUESTION, "--grammar", str(tmp_path), said="a directory")

@@ -51,6 +51,14 @@ def test_any_of_the_endings_ends_it(ending: int) -> None:
     assert (piece.text, piece.token, piece.finish_reason) == ("", ending, "stop")
 
 
+def test_a_reply_that_is_whole_ends_with_its_last_token() -> None:
+    for length in (1, 3):
+        left = iter(range(length - 1, -1, -1))
+        pieces = reply_of(saying({"Q:": "abcdef"}), is_over=lambda left=left: not next(left))
+        assert (text_of(pieces), len(pieces)) == ("abcdef"[:length], length)
+        assert pieces[-1].finish_reason == "stop"
+
+
 def test_max_tokens_ends_it_with_length() -> None:
     pieces = reply_of(saying({"Q:": "abcdef"}), max_tokens=3)
     assert (text_of(pieces), len(pieces)) == ("abc", 3)

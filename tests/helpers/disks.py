@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections import namedtuple
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,28 @@ def small_disk(folder: Path, size: int) -> Iterator[bool]:
     finally:
         if is_mounted:
             subprocess.run(["umount", str(folder)], check=True)
+
+
+@contextlib.contextmanager
+def folder_to_lock(folder: Path) -> Iterator[Callable[[], bool]]:
+    """Make `folder`; calling what is given makes it read-only, and tells whether that was done.
+
+    Root may write wherever a disk lets it, so that for root the folder is a disk of its own.
+    """
+    with contextlib.ExitStack() as stack:
+        is_root = sys.platform != "win32" and os.geteuid() == 0
+        is_mounted = is_root and stack.enter_context(small_disk(folder, 4_000_000))
+        folder.mkdir(exist_ok=True)
+
+        def lock() -> bool:
+            if is_mounted:
+                subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
+            elif not is_root:
+                folder.chmod(0o500)
+                stack.callback(folder.chmod, 0o700)
+            return not os.access(folder, os.W_OK)
+
+        yield lock
 
 
 def claim_space(patch: pytest.MonkeyPatch) -> None:

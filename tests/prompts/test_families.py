@@ -11,7 +11,7 @@ import jinja2
 import pytest
 
 from edgeproxy.core.vocab import Kind, Vocab
-from edgeproxy.prompts.formats import Message, encode, make_format, try_format
+from edgeproxy.prompts.formats import FORMATS, Message, encode, make_format, try_format
 from edgeproxy.prompts.renderer import Renderer
 from tests.prompts.families import FAMILIES, Family
 
@@ -167,6 +167,41 @@ def test_the_tokens_of_a_real_vocabulary_are_those_of_the_whole_text(
         assert vocab.bos is not None
         tokens = [vocab.bos, *tokens]
     assert encode(make_format("gguf", vocab, name, renderer)(messages), vocab) == tokens
+
+
+BY_NAME = {
+    "chatml": "ChatML",
+    "zephyr": "TinyLlama",
+    "llama2": "Llama 2",
+    "llama3": "Llama 3",
+    "gemma": "Gemma 3",
+    "phi3": "Phi-3",
+    "mistral": "Mistral v3",
+}
+"""Formats by name, and the family whose template writes the same."""
+
+TRIMMED = (
+    [QUESTION],
+    [Message("system", "Be brief."), QUESTION],
+    [QUESTION, Message("assistant", "Four."), Message("user", "a < b|c]?")],
+)
+"""No white space at the ends, which some templates cut off and no format by name does."""
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_a_format_by_name_is_what_its_familys_template_writes(name: str) -> None:
+    family = FAMILIES[BY_NAME[name]]
+    vocab = replace(vocab_of(family), add_bos=family.bos is not None)
+    layout = make_format(name, vocab, "m")
+    for messages in TRIMMED:
+        text = plain_jinja(family, messages, vocab)
+        if name == "zephyr":  # TinyLlama's writes line breaks that the documented form has not
+            text = text.removeprefix("\n").replace("</s>\n\n", "</s>\n")
+        assert encode(layout(messages), vocab) == whole(text, family, vocab)
+
+
+def test_every_format_by_name_is_compared_with_a_family() -> None:
+    assert {*BY_NAME, "plain"} == set(FORMATS)
 
 
 def markers_in(family: Family) -> list[str]:

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import pytest
 
+import edgeproxy
 from edgeproxy.cli.ui.progress import Working
 from edgeproxy.core.vocab import Vocab
 from edgeproxy.errors import ContextFullError
@@ -21,6 +22,7 @@ from edgeproxy.remote.connect import connect
 from edgeproxy.remote.endpoint import Endpoint, ServerChange
 from edgeproxy.remote.predicts import Draws, Predicts
 from edgeproxy.remote.transport import Server
+from tests.helpers.near import assert_same_reply, rows_of
 from tools.servers.compare import try_way, ways
 from tools.servers.environment import set_up_vllm
 from tools.servers.serve import vllm_server
@@ -29,6 +31,9 @@ from tools.servers.weights import write_floats, write_served
 pytestmark = [pytest.mark.weights, pytest.mark.slow]
 
 CTX = 256
+LENGTH = 40
+NEAR_BFLOAT16 = 0.5
+"""Nats by which logits that vLLM computes in bfloat16 may differ from those of llama.cpp."""
 MANIFEST = """\
 name = "smollm2"
 [base]
@@ -114,15 +119,35 @@ def test_a_pair_of_another_tokenizer(
     assert requests == 1
 
 
-@pytest.mark.parametrize("way", ["rows", "rows, the 200 best", "bias"])
+@pytest.mark.parametrize("way", ["rows", "rows, the 200 best"])
 def test_a_pair_of_the_same_vocabulary(
     alike: str, questions: list[Question], served: Served, way: str
 ) -> None:
+    """Replies part from those here only where two tokens are as good as each other."""
     asked = questions[:2] if way == "rows" else questions
-    _, here = said(alike, asked, "here", None)
-    requests, texts = said(alike, asked, way, ways(served.url, {})[way][0])
-    assert sum(a == b for a, b in zip(here, texts, strict=True)) >= len(asked) - 2
-    assert way == "bias" or requests < 1
+    server, count = ways(served.url, {})[way][0], 0
+    with edgeproxy.load(alike) as here, edgeproxy.load(alike, server=server) as there:
+        for question in asked:
+            wanted, found = (
+                [piece.token for piece in session.reply(question.text, max_tokens=LENGTH)]
+                for session in (here, there)
+            )
+            assert None not in found
+            count += len(found)
+            assert_same_reply(
+                cast("list[int]", found),
+                cast("list[int]", wanted),
+                rows_of(here, question.text),
+                NEAR_BFLOAT16,
+            )
+        assert there.spent is not None
+        assert there.spent.requests < count
+
+
+def test_a_bias_says_mostly_the_same(alike: str, questions: list[Question], served: Served) -> None:
+    _, here = said(alike, questions, "here", None)
+    _, texts = said(alike, questions, "bias", ways(served.url, {})["bias"][0])
+    assert sum(a == b for a, b in zip(here, texts, strict=True)) >= 3
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from edgeproxy.decode.steering import BASE_ALONE, EXPERT_ALONE, Steering
 from edgeproxy.errors import (
     UsageError,
 )
+from edgeproxy.grammar.grammar import Grammar
 from edgeproxy.session.load import load
 from edgeproxy.session.session import Session
 from tests.helpers.fakes import fake_vocab, saying
@@ -279,6 +280,19 @@ def test_models_of_a_trio_answer_alone_beside_it(
             assert (len(llama.server.requests) > before) == (role == "base")
 
 
+@pytest.mark.parametrize("way", ["rows", "top-k"])
+def test_a_reply_over_a_server_keeps_to_a_grammar(
+    files: Files, here: Session, llama: Served, way: Any
+) -> None:
+    grammar = Grammar.grammar('root ::= ("a" | "b" | "c"){5}')
+    few: Any = {"server": {"logprobs": 5}} if way == "top-k" else {}
+    with elsewhere(files, llama, way, **few) as session:
+        said = text_of(session, grammar=grammar)
+        assert len(said) == 5
+        assert set(said) <= set("abc")
+        assert way == "top-k" or said == text_of(here, grammar=grammar)
+
+
 # What a base that draws cannot do
 
 
@@ -289,6 +303,7 @@ def test_models_of_a_trio_answer_alone_beside_it(
         ({"sampling": Sampling(dry_multiplier=1.0)}, "knows no penalties.*choose the way rows"),
         ({"sampling": Sampling(presence_penalty=0.1)}, "knows no penalties"),
         ({"record": 3}, "shows none; choose the way rows"),
+        ({"grammar": Grammar.grammar('root ::= "a"')}, "held to a JSON schema.*the way rows"),
         ({"steering": Steering(policy="dynamic")}, "base_weight 1 and policy constant"),
         ({"steering": Steering(base_weight=0.5)}, "base_weight 1 and policy constant"),
     ],

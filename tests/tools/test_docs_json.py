@@ -12,6 +12,7 @@ import click
 import pytest
 
 from edgeproxy.cli import VERBS, edgeproxy, main
+from edgeproxy.history.keeper import Keeper
 from tests.helpers.forked import forks_running
 from tests.helpers.hub_server import hub_running
 from tests.helpers.indexes import write
@@ -20,7 +21,7 @@ from tests.helpers.small_models import small_model, write_examples
 from tools import docs
 
 PAGE = docs.REPOSITORY / "docs" / "json.md"
-OPEN = {"kinds", "environment", "systems", "words"}
+OPEN = {"kinds", "environment", "systems", "settings", "stats", "words"}
 """Objects whose keys are whatever there is; one of their values is compared."""
 
 
@@ -197,6 +198,24 @@ def test_the_examples_of_index_are_what_it_prints(
         ("index show", "index", "show", "work"),
         ("index search", "index", "search", "work", "notice", "period"),
         ("index rm", "index", "rm", "work", "--yes"),
+    ):
+        assert list(differences(examples()[heading], printed(capsys, *line), heading)) == []
+
+
+def test_the_examples_of_sessions_are_what_it_prints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("EDGEPROXY_HOME", str(tmp_path / "home"))
+    models = dict.fromkeys(("base", "expert", "anti_expert"), "5c" * 32)
+    with Keeper("factbook", models, print) as keeper:
+        keeper.say("What is the capital of Mongolia?", {"alpha": 1.0})
+        keeper.answer("Ulaanbaatar.", "stop")
+        keeper.save("letters")
+    for heading, *line in (
+        ("sessions ls", "sessions", "ls"),
+        ("sessions show", "sessions", "show", "letters"),
+        ("sessions search", "sessions", "search", "capital"),
+        ("sessions rm", "sessions", "rm", "letters", "--yes"),
     ):
         assert list(differences(examples()[heading], printed(capsys, *line), heading)) == []
 

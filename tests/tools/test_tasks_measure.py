@@ -115,6 +115,13 @@ def test_a_row_is_tuned_fitted_and_evaluated(measuring: Make, tmp_path: Path) ->
     assert record["found"]["chosen"]["setting"] == HALF
 
 
+def test_a_row_may_have_a_limit_of_its_fit(measuring: Make) -> None:
+    fake = Fake()
+    measuring(fake).rows(choose("gsm8k-qwen"))
+    (fit,) = (arguments for arguments in fake.asked if arguments[0] == "fit")
+    assert fit[fit.index("--minutes") + 1] == "45"
+
+
 def test_what_is_done_is_not_done_again(measuring: Make, tmp_path: Path) -> None:
     row = ROWS["facts-smollm2"]
     measuring(Fake()).row(row)

@@ -153,7 +153,9 @@ class Measuring:
         remove_tree(trio)  # a fit that ended before it was written down has changed it
         _copy(self.folder / row.name / "paper", trio)
         questions = str(self._task(row.task) / "validation.jsonl")
-        self._step(row, "fit", ["fit", str(trio / "trio.toml"), questions, *self._how(row, "fit")])
+        most = [] if row.fit_minutes is None else ["--minutes", str(row.fit_minutes)]
+        how = [*most, *self._how(row, "fit")]
+        self._step(row, "fit", ["fit", str(trio / "trio.toml"), questions, *how])
 
     def _eval(self, row: Row) -> None:
         if read_record(self.folder, row, "eval"):

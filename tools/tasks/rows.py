@@ -21,6 +21,7 @@ class Row:
     - `trio_of`: the row whose adapter is taken instead of tuning one.
     - `is_direct`: the base itself is tuned, into a copy of the trio of `trio_of`.
     - `minutes`: the most that training may take; None leaves it to edgeproxy.
+    - `fit_minutes`: the most that the answers of `fit` may take; None sets no limit.
     - `ctx`: the context in tokens of `fit` and `eval`, for questions and replies of this task.
     """
 
@@ -31,6 +32,7 @@ class Row:
     trio_of: str | None = None
     is_direct: bool = False
     minutes: int | None = None
+    fit_minutes: int | None = None
     ctx: int = 512
 
     @property
@@ -55,7 +57,7 @@ ROWS = {
         Row("facts-qwen", "facts", QWEN_SMALL, QWEN),
         Row("intents-smollm2", "intents", SMOLLM2, QWEN),
         Row("intents-qwen", "intents", QWEN_SMALL, QWEN),
-        Row("gsm8k-qwen", "gsm8k", QWEN_SMALL, QWEN, minutes=60, ctx=1024),
+        Row("gsm8k-qwen", "gsm8k", QWEN_SMALL, QWEN, minutes=60, fit_minutes=45, ctx=1024),
         Row(
             "direct-facts",
             "facts",

@@ -78,13 +78,18 @@ def _steering(found: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _found_in(documents: Mapping[str, Any] | None) -> list[str]:
-    """How often a passage that was found holds the answer."""
+def _found_in(documents: Mapping[str, Any] | None) -> Iterator[str]:
+    """How often a passage that was found holds the answer: to all, and to those answered right."""
     found = documents["found"] if documents else None
     if not documents or not found:
-        return []
-    held = f"{_percent(found['accuracy'])} {_interval(found['interval'])}"
-    return [f"passages found in {documents['index']} hold the answer to {held} of {found['n']}"]
+        return
+    yield f"passages found in {documents['index']} hold the answer to {_share(found['recall'])}"
+    for system, right in found["right"].items():
+        yield f"  of what {_name(system)} has right, to {_share(right)}"
+
+
+def _share(of: Mapping[str, Any]) -> str:
+    return f"{_percent(of['accuracy'])} {_interval(of['interval'])} of {of['n']}"
 
 
 def _compared(comparisons: Sequence[Mapping[str, Any]]) -> Iterator[str]:

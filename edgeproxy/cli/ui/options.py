@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from edgeproxy.decode.drafted import Draft
     from edgeproxy.decode.sample import Sampling
     from edgeproxy.decode.steering import Change, Policy
+    from edgeproxy.grammar.grammar import Grammar
     from edgeproxy.llama import KvType
     from edgeproxy.remote.endpoint import ServerChange
     from edgeproxy.remote.predicts import Way
@@ -123,6 +124,28 @@ class Reply:
         return replace(otherwise or Sampling(), **given)
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What replies keep to: a file with a JSON schema, or one with a grammar."""
+
+    json_schema: Path | None = None
+    grammar: Path | None = None
+
+    def read(self) -> Grammar | None:
+        """What the file says; None where none was given.
+
+        Raises `UsageError` where both were given, and `GrammarError`.
+        """
+        from edgeproxy.errors import UsageError
+        from edgeproxy.grammar.grammar import read_grammar, read_json_schema
+
+        if self.json_schema is not None and self.grammar is not None:
+            raise UsageError("--json-schema and --grammar both say what replies keep to; give one")
+        if self.json_schema is not None:
+            return read_json_schema(self.json_schema)
+        return read_grammar(self.grammar) if self.grammar is not None else None
+
+
 _PATH = click.Path(path_type=Path)
 
 _WEIGHTED = re.compile(r"(.+)=([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)", re.DOTALL)
@@ -191,7 +214,8 @@ _ANSWERING = (
         metavar="ROLE=FORMAT",
         callback=_prompts,
         help="How a model reads the conversation, for each of base, expert, anti-expert, tuned: "
-        "plain, chatml, zephyr, llama3, gemma, or gguf, the template in its file.",
+        "plain, chatml, zephyr, llama2, llama3, gemma, phi3, mistral, or gguf, the template in its "
+        "file.",
     ),
     click.option(
         "--alpha",
@@ -341,6 +365,21 @@ _SAMPLING = (
     ),
 )
 
+_GRAMMAR = (
+    click.option(
+        "--json-schema",
+        type=_PATH,
+        metavar="FILE",
+        help="The reply is a JSON text that keeps to the JSON schema in FILE.",
+    ),
+    click.option(
+        "--grammar",
+        type=_PATH,
+        metavar="FILE",
+        help="The reply keeps to the grammar in FILE: GBNF, as llama.cpp has it, or Lark.",
+    ),
+)
+
 CUT_AT_LENGTH = "(cut off at the longest reply asked for; --max-tokens allows more)"
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -385,6 +424,11 @@ def reply_options(max_tokens: int) -> Callable[[Command], Command]:
         help="The longest reply.",
     )
     return _gather("reply", Reply, (length, *_SAMPLING))
+
+
+def grammar_options(command: Command) -> Command:
+    """Give a verb the flags of what replies keep to; it is called with `wanted`."""
+    return _gather("wanted", Wanted, _GRAMMAR)(command)
 
 
 def sampling_options(command: Command) -> Command:

@@ -18,6 +18,8 @@ from typing import Any, TextIO
 _CONTROLS = [*range(0x20), *range(0x7F, 0xA0)]
 _BIDIRECTIONAL = [0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
 
+_BOLD, _NOT_BOLD = "\x1b[1m", "\x1b[0m"
+
 # Model text keeps its lines and its direction marks, which Arabic and Hebrew need.
 _IN_TEXT = {code: "\ufffd" for code in _CONTROLS if chr(code) not in "\n\t"}
 # In a message, a file's name must be seen for what it is.
@@ -85,6 +87,23 @@ def write_styled(parts: Iterable[Styled]) -> None:
         shown = made_safe(text)
         sys.stdout.write(f"\x1b[{style}m{shown}\x1b[0m" if colours and style and text else shown)
     sys.stdout.flush()
+
+
+def write_marked(text: str, spans: Sequence[tuple[int, int]]) -> None:
+    """Put `text` on standard output, stretches of it in bold type, or between stars without that.
+
+    `spans` are where they begin and end, one behind another.
+    """
+    is_bold = is_terminal(sys.stdout) and not os.environ.get("NO_COLOR")
+    at = 0
+    for start, end in spans:
+        write(text[at:start])
+        if is_bold:
+            sys.stdout.write(f"{_BOLD}{clean(text[start:end])}{_NOT_BOLD}")
+        else:
+            write(f"*{text[start:end]}*")
+        at = end
+    write(text[at:])
 
 
 def write_lines(lines: Sequence[str]) -> None:

@@ -91,10 +91,20 @@ def load(
 
 
 def save(
-    path: Path, trio: Trio, origins: Sequence[Origin], prompt: RoleTokens, progress: Progress
+    path: Path,
+    trio: Trio,
+    origins: Sequence[Origin],
+    prompt: RoleTokens,
+    progress: Progress,
+    most: int | None = None,
 ) -> None:
-    """Keep the trio's states, of just `prompt`. Raises `OSError`; the path is as it was then."""
+    """Keep the trio's states, of just `prompt`. Raises `OSError`; the path is as it was then.
+
+    So it is where they would take over `most` bytes: raises `Unfit`.
+    """
     states = [model.state() for model in trio.saving]
+    if most is not None and sum(map(len, states)) > most:
+        raise Unfit("it would be too large")
     parts = [
         _Part(origin, list(tokens), len(state), hashlib.sha256(state).hexdigest())
         for origin, tokens, state in zip(origins, prompt, states, strict=True)

@@ -55,7 +55,7 @@ RECIPE_KEYS = (
     *("alpha", "base_weight", "plausibility", "policy", "temperature"),
 )
 FILE_KEYS = ("file", "size", "sha256", "repo", "revision", "licence", "approximate_size")
-ROLE_KEYS = (*FILE_KEYS, "prompt", "architecture", "vocabulary", "blocks")
+ROLE_KEYS = (*FILE_KEYS, "prompt", "template", "architecture", "vocabulary", "blocks")
 LORA_KEYS = (*FILE_KEYS, "scale", "name")
 EXPERTS_KEYS = (*FILE_KEYS, "weight", "name")
 SERVER_KEYS = (
@@ -238,6 +238,7 @@ def _role(table: Table, place: Place) -> Role:
     role = Role(
         **_file(table, place),
         prompt=_prompt(table),
+        template=table.match("template", r"[0-9a-f]{64}", "64 hexadecimal digits"),
         architecture=table.match("architecture", r"[\w.-]{1,64}", "an architecture's name"),
         vocabulary=table.count("vocabulary", "a number of tokens"),
         blocks=table.count("blocks"),

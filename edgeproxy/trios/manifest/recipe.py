@@ -91,7 +91,8 @@ class Role:
 
     `file` is what a person calls it, where its path does not say that. `size` is in bytes and
     exact; `approximate_size` is what is known where it is not. `architecture`, `vocabulary` (tokens
-    in the file) and `blocks` are what the file's header has to say.
+    in the file) and `blocks` are what the file's header has to say. `template` is the sha256 of the
+    chat template that the file had when the trio was made.
 
     With an `endpoint` the model is on a server, and the file is its tokenizer: a GGUF of which the
     vocabulary alone is read.
@@ -116,6 +117,7 @@ class Role:
     architecture: str | None = None
     vocabulary: int | None = None
     blocks: int | None = None
+    template: str | None = None
     loras: tuple[Lora, ...] = ()
     endpoint: Endpoint | None = None
 

@@ -55,6 +55,7 @@ def _role(role: Role) -> dict[str, object]:
         "vocabulary": role.vocabulary,
         "blocks": role.blocks,
         "prompt": role.prompt,
+        "template": role.template,
     }
 
 
