@@ -82,8 +82,8 @@ class Summary:
     """The figures of the whole reply, and what they mean in words.
 
     `changed` counts tokens where the base's likeliest token is another one than the fused row's,
-    `brought` those that the fused row alone finds likeliest, and none of the three; `moved` and `kl` are means.
-    `guessed` counts tokens where a server told a part of the base's row only.
+    `brought` those that the fused row finds likeliest and none of the three does, `guessed` those
+    where a server told a part of the base's row only; `moved` and `kl` are means.
     """
 
     tokens: int
