@@ -35,6 +35,7 @@ LAYERS = (
     "documents",
     "tune",
     "session",
+    "explain",
     "history",
     "measure",
     "cli",

@@ -26,6 +26,7 @@ QUICK = ["--max-tokens", "4"]
 LINES: dict[str, list[list[str]]] = {
     "chat": [["chat", *QUICK], ["chat", "--trio", "factbook-phi", *QUICK]],
     "run": [["run", "Hello", *QUICK], ["run", "Hello", "--trio", "nothing-like-it"]],
+    "explain": [["explain", "Hello", *QUICK, "--html", "{folder}/page.html"]],
     "add": [
         ["add", "{base}"],
         ["add", "mine", "--base", "{base}", "--expert", "{base}", "--anti-expert", "{base}"],

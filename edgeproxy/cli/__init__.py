@@ -31,6 +31,7 @@ COMPLETION_VARIABLE = "_EDGEPROXY_COMPLETE"
 VERBS = {
     "chat": "Talk to a trio.",
     "run": "Answer one prompt.",
+    "explain": "Show what each model said for every token of a reply.",
     "tune": "Make an expert out of examples and a small model.",
     "pull": "Fetch a trio's models from a hub, and install it.",
     "add": "Use model files that are here already, where they lie.",
@@ -118,12 +119,12 @@ def _report(error: BaseException) -> int:
         import traceback
 
         traceback.print_exception(error)
-    message, code = explain(error)
+    message, code = complaint(error)
     say(f"edgeproxy: {message}")
     return code
 
 
-def explain(error: BaseException) -> tuple[str, int]:
+def complaint(error: BaseException) -> tuple[str, int]:
     """What to tell a person of `error`, in a line, and the exit code that goes with it."""
     match error:
         case click.UsageError():

@@ -30,6 +30,7 @@ class Conversation:
         sampling: Sampling | None = None,
         max_tokens: int = DEFAULT_MAX_TOKENS,
         *,
+        record: int = 0,
         wait: bool = False,
     ) -> Turn:
         """The turn that answers `text`; see `Session.reply`.
@@ -51,6 +52,8 @@ class Conversation:
             if (said or is_whole) and self.messages is before:
                 self.messages = [*asked, Message("assistant", said)]
 
-        turn = self._speaker.reply(asked, sampling, max_tokens, wait=wait, ended=ended)
+        turn = self._speaker.reply(
+            asked, sampling, max_tokens, record=record, wait=wait, ended=ended
+        )
         self._turn = weakref.ref(turn)
         return turn

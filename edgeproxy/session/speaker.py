@@ -67,7 +67,8 @@ class Speaker(ABC, Generic[Prompt]):
         self.reading = reading
         self._model = model
         self._vocab = vocab
-        self._endings = endings
+        self.endings = endings
+        """The tokens that end a reply, and are left out of its text."""
         self._weights = weights
         self._decode = decode
         self.remote: RemoteModel | None = None
@@ -147,7 +148,7 @@ class Speaker(ABC, Generic[Prompt]):
                 self._watched(draw, record) if asked.record else draw,
                 decode=self._decode,
                 max_tokens=asked.max_tokens,
-                endings=self._endings,
+                endings=self.endings,
                 stops=asked.stops,
                 cancel=cancel,
                 has_rows=not draws_itself,
@@ -176,7 +177,7 @@ class Speaker(ABC, Generic[Prompt]):
 
     def spans(self, said: Sequence[int]) -> list[tuple[int, int]]:
         """Of each token of a reply the characters of its text that it is of, [start, end)."""
-        return spans(b"" if t in self._endings else self._vocab.piece(t) for t in said)
+        return spans(b"" if t in self.endings else self._vocab.piece(t) for t in said)
 
     @property
     def spent(self) -> Spent | None:
@@ -231,7 +232,7 @@ class Speaker(ABC, Generic[Prompt]):
         if grammar is None:
             return None
         if self._tokens is None:
-            self._tokens = Tokens(self._vocab, self._endings)
+            self._tokens = Tokens(self._vocab, self.endings)
         return Constrained(draw, self._tokens.begin(grammar))
 
 
@@ -328,7 +329,7 @@ class TrioSpeaker(Speaker[RoleTokens]):
             )
 
     def _watched(self, draw: Draw, record: Recorder) -> Draw:
-        return record.watched(draw, self.trio)
+        return record.watched(draw, self.trio, self.drafter)
 
     def _held(self, draw: Draw, grammar: Grammar | None) -> Constrained | None:
         held = super()._held(draw, grammar)
