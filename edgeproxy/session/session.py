@@ -24,6 +24,7 @@ from edgeproxy.session.conversation import Conversation
 from edgeproxy.session.floor import Floor, Holder
 from edgeproxy.session.memory_plan import Estimate
 from edgeproxy.session.messages import Messages, as_messages
+from edgeproxy.session.prompt_progress import PromptProgress
 from edgeproxy.session.reading import Reading
 from edgeproxy.session.speaker import DEFAULT_MAX_TOKENS, SoloSpeaker, TrioSpeaker
 from edgeproxy.session.turn import Turn
@@ -181,6 +182,7 @@ class Session:
         stops: str | Sequence[str] = (),
         record: int = 0,
         wait: bool = False,
+        progress: PromptProgress | None = None,
     ) -> Turn:
         """The turn that answers one message, or the last of a whole conversation.
 
@@ -193,7 +195,8 @@ class Session:
         is a text or several that end the reply and are left out. The reply keeps to `grammar`, in
         place of the mask of `plausibility`, and is whole unless it is cut short. With `record`
         above 0, `Turn.steps` keeps so many of the best tokens of each model's row and of the fused
-        one, for every token.
+        one, for every token. `progress` is called, from any thread, with how many of the prompt's
+        unread tokens have been read, and of how many.
 
         One turn at a time has the models. While another thread's has them, asking for a piece
         raises `BusyError`, or waits with `wait`. A turn begun later in the same thread takes them,
@@ -214,6 +217,7 @@ class Session:
             grammar=grammar,
             record=record,
             wait=wait,
+            progress=progress,
         )
 
     chat = reply

@@ -28,6 +28,7 @@ from edgeproxy.grammar.grammar import Grammar
 from edgeproxy.prompts.formats import Message
 from edgeproxy.remote.spent import Spent
 from edgeproxy.session.floor import Floor, Holder
+from edgeproxy.session.prompt_progress import PromptProgress
 from edgeproxy.session.reading import NOTHING, Read
 from edgeproxy.trios.manifest import Readers
 
@@ -146,7 +147,13 @@ class Speaks(Protocol):
     @property
     def spent(self) -> Spent | None: ...  # noqa: D102 - as Speaker's
 
-    def begin(self, asked: Asked, cancel: Cancel, record: Recorder) -> Iterator[Piece]: ...  # noqa: D102
+    def begin(  # noqa: D102 - as Speaker's
+        self,
+        asked: Asked,
+        cancel: Cancel,
+        record: Recorder,
+        progress: PromptProgress | None = None,
+    ) -> Iterator[Piece]: ...
 
     def score(  # noqa: D102 - as Speaker's
         self, asked: Asked, read: Read, said: Sequence[int], cancel: Cancel | None = None
@@ -193,7 +200,12 @@ class Turn(Holder):
     """
 
     def __init__(
-        self, speaker: Speaks, asked: Asked, waits: bool = False, ended: Ended | None = None
+        self,
+        speaker: Speaks,
+        asked: Asked,
+        waits: bool = False,
+        ended: Ended | None = None,
+        progress: PromptProgress | None = None,
     ) -> None:
         super().__init__(speaker.floor, waits)
         self.asked = asked
@@ -201,6 +213,7 @@ class Turn(Holder):
         """Why it ended; None while it has not, and where it failed."""
         self._speaker = speaker
         self._ended = ended
+        self._progress = progress
         self._record = Recorder(asked.record)
         self._pieces: Iterator[Piece] | None = None
         self._is_over = False
@@ -239,7 +252,7 @@ class Turn(Holder):
         if self._pieces is None:
             self._started = self._first = self._last = time.perf_counter()
             self._spent_before = copy(self._speaker.spent)
-            self._pieces = self._speaker.begin(self.asked, self._wish, self._record)
+            self._pieces = self._speaker.begin(self.asked, self._wish, self._record, self._progress)
         piece = next(self._pieces)
         if piece.token is not None:
             self._last = time.perf_counter()
