@@ -55,6 +55,7 @@ LINES: dict[str, list[list[str]]] = {
         ["bundle", "verify", "{bundle}"],
         ["bundle", "install", "{bundle}"],
     ],
+    "completion": [["completion", "bash"], ["completion", "zsh"], ["completion", "fish"]],
     "pull": [],
 }
 """What is tried of each verb; wrong usage must not look anything up either."""

@@ -46,6 +46,7 @@ VERBS = {
     "index": "Make documents ready to be found, and search them.",
     "sessions": "Conversations that were kept: list, show, search, export, remove.",
     "bundle": "Carry trios to a machine without a network.",
+    "completion": "Print what makes a shell complete verbs, options and trios.",
 }
 
 
@@ -57,6 +58,8 @@ class _Verbs(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in VERBS:
+            if ctx.resilient_parsing:
+                return None  # a shell asks what could follow, and is to be told no errors
             ctx.fail(f"There is no verb {cmd_name!r}; there are {', '.join(VERBS)}.")
         command = import_module(f"edgeproxy.cli.{cmd_name}").command
         assert isinstance(command, click.Command)
