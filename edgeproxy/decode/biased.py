@@ -73,6 +73,10 @@ class BiasedTrio(Trio):
             raise EngineError("a base that draws its tokens gives one row at a time")
         return super().eval(tokens)
 
+    def has_changed(self, place: int) -> bool | None:
+        """Always None: what the base itself finds likeliest is never seen."""
+        return None
+
     def _each(self, shares: Sequence[Sequence[int]], rows: int) -> tuple[Heard, Heard, Heard]:
         expert, anti_expert = self._each_of_pair(shares, rows)
         self._look_closer_at_pair(expert.rows, anti_expert.rows)

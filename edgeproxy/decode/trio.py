@@ -204,6 +204,15 @@ class Trio:
                 return place
         raise EngineError("this row is none of those that the trio returned last")
 
+    def has_changed(self, place: int) -> bool | None:
+        """Whether the likeliest token of the fused row at `place` is another one than the base's.
+
+        None where the base's is not known, which is where its server told nothing of that row.
+        """
+        base, fused = self.rows.base[place], self.rows.fused[place]
+        likeliest = int(base.argmax())
+        return None if np.isneginf(base[likeliest]) else likeliest != int(fused.argmax())
+
     def mixed_at(self, place: int) -> tuple[Logits, Mix]:
         """What the base gave to the row at `place`, shape (n_vocab,), and the weights it was given.
 
