@@ -404,14 +404,19 @@ system_option = click.option(
 )
 
 
-def model_options(*, trio_flag: bool = True, steering: bool = True) -> Callable[[Command], Command]:
+def model_options(
+    *, trio_flag: bool = True, steering: bool = True, swept: bool = False
+) -> Callable[[Command], Command]:
     """Give a verb the flags that choose models; it is called with `models`.
 
     Without `trio_flag` the trio comes from an argument of the verb's own, and without `steering` it
-    answers as its manifest or the verb says, documents only named.
+    answers as its manifest or the verb says, documents only named. A verb that has `swept` the
+    steering itself has all but its flags.
     """
     chosen = (_TRIO, *_FILES) if trio_flag else ()
     answering = (*_ANSWERING, *_DOCS) if steering else _DOCS[:1]
+    if swept:
+        answering = (_ANSWERING[0], *_DOCS)
     return _gather("models", Models, (*chosen, *answering, *_SERVER, *_LOADING))
 
 
