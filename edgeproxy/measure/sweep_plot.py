@@ -39,6 +39,9 @@ BANDS = 3
 _SIZE, _DOTS = (6.4, 7.2), 200
 _LEAST_SCALE = 40.0
 """The scale of changed tokens goes to so many percent at least, beyond what is usual."""
+_TICKS = 11
+"""So many values are all written at the axis."""
+_FIRST_MARKER, _ONLY_MARKER, _LAST_MARKER = 7.0, 4.5, 3.0
 _SHORT = 26
 """Three names of fewer letters stand beside each other."""
 _NAMES = {"alpha": "alpha", "base_weight": "base weight", "plausibility": "plausibility"}
@@ -100,7 +103,7 @@ def lines_of(found: Mapping[str, Any]) -> tuple[str, list[Line]]:
         grouped.setdefault(tuple(each[name] for name in others), []).append(each)
     return across, [
         Line(in_words(group[0], others), sorted(group, key=lambda each: float(each[across])))
-        for group in grouped.values()
+        for _, group in sorted(grouped.items())
     ]
 
 
@@ -118,13 +121,17 @@ def draw(found: Mapping[str, Any], path: Path) -> None:
             3, 1, sharex=True, gridspec_kw={"height_ratios": (3, 2, 2)}
         )
         styles = zip(lines, cycle(COLOURS), cycle(MARKERS), cycle(DASHES), strict=False)
-        for line, colour, marker, dash in styles:
+        for number, (line, colour, marker, dash) in enumerate(styles):
             look = {"color": colour, "marker": marker, "linestyle": dash, "label": line.name}
+            # Thinner and thinner, so that lines in one place are all seen.
+            first = _FIRST_MARKER if len(lines) > 1 else _ONLY_MARKER
+            size = max(_LAST_MARKER, first - number)
+            look |= {"markersize": size, "linewidth": size / 3}
             _draw_line(accuracy, across, line, "accuracy", 100.0, look)
             _draw_line(changed, across, line, "changed", 100.0, look)
             _draw_line(speed, across, line, "tokens_per_second", 1.0, look)
             if len(lines) <= BANDS:
-                _draw_interval(accuracy, across, line, colour)
+                _draw_interval(accuracy, across, line, colour, 0.2 / len(lines) ** 0.5)
         for axes, key, scale in (
             (accuracy, "accuracy", 100.0),
             (changed, "changed", 100.0),
@@ -136,7 +143,11 @@ def draw(found: Mapping[str, Any], path: Path) -> None:
                 _mark_own(axes, own[across], scale * own[key])
         n = found["questions"]
         accuracy.set_ylabel("right, %")
-        accuracy.set_ylim(-3, 103)
+        accuracy.set_ylim(-4, 106)
+        accuracy.set_yticks(range(0, 101, 20))
+        if len(found["swept"][across]) <= _TICKS:
+            speed.set_xticks(found["swept"][across])
+            speed.xaxis.set_major_formatter("{x:g}")
         changed.set_ylabel("tokens changed, %")
         most = max((each["changed"] or 0.0 for each in found["settings"]), default=0.0)
         changed.set_ylim(-2, min(103, max(_LEAST_SCALE, 110 * most)))
@@ -153,10 +164,16 @@ def draw(found: Mapping[str, Any], path: Path) -> None:
             xytext=(-2, 0),
             textcoords="offset points",
         )
+        for axes, key in ((changed, "changed"), (speed, "tokens_per_second")):
+            if all(each[key] is None for each in found["settings"]):
+                axes.set_yticks([])
+                axes.text(0.5, 0.6, "not known", transform=axes.transAxes, ha="center", color=GREY)
         speed.set_ylabel("tokens/s")
         speed.set_ylim(0, 1.08 * speed.get_ylim()[1])
         speed.set_xlabel(_NAMES[across])
-        title = f"{found['trio']}: {n} question{'s' * (n != 1)}"
+        # XML has no place for what is not printable.
+        name = "".join(c if c.isprintable() else "?" for c in found["trio"])
+        title = f"{name}: {n} question{'s' * (n != 1)}"
         accuracy.set_title(title, loc="left", fontsize=11, parse_math=False)
         _legend(figure, accuracy, has_bands=len(lines) <= BANDS)
         figure.align_ylabels()
@@ -176,18 +193,16 @@ def _draw_line(
     axes.plot(
         [each[across] for each in known],
         [scale * each[key] for each in known],
-        markersize=4.5,
-        linewidth=1.4,
         **look,
     )
 
 
-def _draw_interval(axes: Axes, across: str, line: Line, colour: str) -> None:
+def _draw_interval(axes: Axes, across: str, line: Line, colour: str, strength: float) -> None:
     """The 95% interval as a band; of a single setting as a bar."""
     at = [each[across] for each in line.settings]
     low, high = ([100 * each["interval"][side] for each in line.settings] for side in (0, 1))
     if len(at) > 1:
-        axes.fill_between(at, low, high, color=colour, alpha=0.15, linewidth=0)
+        axes.fill_between(at, low, high, color=colour, alpha=strength, linewidth=0)
     else:
         axes.vlines(at, low, high, color=colour, alpha=0.5, linewidth=1.2)
 

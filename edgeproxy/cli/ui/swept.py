@@ -83,6 +83,7 @@ def _rest(found: Mapping[str, Any]) -> list[str]:
     lines = [f"{n} question{'s' * (n != 1)}" + (f"; {said}" if said else "")]
     left_out: Sequence[str] = found["left_out"]
     if left_out:
-        were = "settings that are none were" if len(left_out) > 1 else "setting that is none was"
-        lines.append(f"{len(left_out)} {were} left out: {left_out[0]}")
+        count = len(left_out)
+        were = f"{count} combinations were" if count > 1 else "one combination was"
+        lines.append(f"{were} left out: {left_out[0]}")
     return lines
