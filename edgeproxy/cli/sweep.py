@@ -209,7 +209,7 @@ class _Work:
         Raises `Cancelled` where it was interrupted before anything was there.
         """
         from edgeproxy.decode.steering import PAPER
-        from edgeproxy.measure.answering import Answering, Ask, workers
+        from edgeproxy.measure.answering import Answering, Ask
         from edgeproxy.measure.sweep import sweep_report
         from edgeproxy.measure.took import Took
 
@@ -244,7 +244,7 @@ class _Work:
                 by_question=True,
             )
             try:
-                shown(work, workers(self.recipe, self.models.threads), len(replies))
+                shown(work, 1, len(replies))
                 if kept is not None:
                     kept.finish(self.grid.systems)
             except Cancelled:

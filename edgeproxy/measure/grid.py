@@ -67,7 +67,8 @@ def read_values(name: str, text: str) -> tuple[float, ...]:
         _check_count(len(listed), option)
         found = [_number(each, option) for each in listed]
     elif len(parts) == 3:
-        found = _range(*(_number(each, option) for each in parts), option)
+        start, stop, step = (_number(each, option) for each in parts)
+        found = _range(start, stop, step, option)
     else:
         raise UsageError(f"{option}: {_FORM}")
     values = tuple(dict.fromkeys(float(f"{value:.6g}") + 0.0 for value in found))

@@ -122,7 +122,12 @@ def draw(found: Mapping[str, Any], path: Path) -> None:
         )
         styles = zip(lines, cycle(COLOURS), cycle(MARKERS), cycle(DASHES), strict=False)
         for number, (line, colour, marker, dash) in enumerate(styles):
-            look = {"color": colour, "marker": marker, "linestyle": dash, "label": line.name}
+            look: dict[str, Any] = {
+                "color": colour,
+                "marker": marker,
+                "linestyle": dash,
+                "label": line.name,
+            }
             # Thinner and thinner, so that lines in one place are all seen.
             first = _FIRST_MARKER if len(lines) > 1 else _ONLY_MARKER
             size = max(_LAST_MARKER, first - number)

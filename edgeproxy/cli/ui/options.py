@@ -414,7 +414,7 @@ def model_options(
     steering itself has all but its flags.
     """
     chosen = (_TRIO, *_FILES) if trio_flag else ()
-    answering = (*_ANSWERING, *_DOCS) if steering else _DOCS[:1]
+    answering: Sequence[Any] = (*_ANSWERING, *_DOCS) if steering else _DOCS[:1]
     if swept:
         answering = (_ANSWERING[0], *_DOCS)
     return _gather("models", Models, (*chosen, *answering, *_SERVER, *_LOADING))
