@@ -44,8 +44,25 @@ _TICKS = 11
 _FIRST_MARKER, _ONLY_MARKER, _LAST_MARKER = 7.0, 4.5, 3.0
 _SHORT = 26
 """Three names of fewer letters stand beside each other."""
-_NAMES = {"alpha": "alpha", "base_weight": "base weight", "plausibility": "plausibility"}
 
+
+_BAND, _ABOVE = 0.2, 1.08
+"""How strong the band of a line alone is; the room above the fastest."""
+
+
+class Panel(NamedTuple):
+    """What of each setting one of the plots shows, in which unit, and its name."""
+
+    key: str
+    scale: float
+    label: str
+
+
+PANELS = (
+    ACCURACY := Panel("accuracy", 100.0, "right, %"),
+    CHANGED := Panel("changed", 100.0, "tokens changed, %"),
+    SPEED := Panel("tokens_per_second", 1.0, "tokens/s"),
+)
 
 _STYLE: dict[str, Any] = {
     "font.size": 10,
@@ -112,94 +129,42 @@ def draw(found: Mapping[str, Any], path: Path) -> None:
     from matplotlib import style
     from matplotlib.figure import Figure
 
-    across, lines = lines_of(found)
-    own = found["own"]
     with warnings.catch_warnings(), style.context(["default", _STYLE]):
         warnings.simplefilter("ignore")  # of letters in names that its font does not have
         figure = Figure(figsize=_SIZE, layout="constrained")
-        accuracy, changed, speed = figure.subplots(
-            3, 1, sharex=True, gridspec_kw={"height_ratios": (3, 2, 2)}
-        )
-        styles = zip(lines, cycle(COLOURS), cycle(MARKERS), cycle(DASHES), strict=False)
-        for number, (line, colour, marker, dash) in enumerate(styles):
-            look: dict[str, Any] = {
-                "color": colour,
-                "marker": marker,
-                "linestyle": dash,
-                "label": line.name,
-            }
-            # Thinner and thinner, so that lines in one place are all seen.
-            first = _FIRST_MARKER if len(lines) > 1 else _ONLY_MARKER
-            size = max(_LAST_MARKER, first - number)
-            look |= {"markersize": size, "linewidth": size / 3}
-            _draw_line(accuracy, across, line, "accuracy", 100.0, look)
-            _draw_line(changed, across, line, "changed", 100.0, look)
-            _draw_line(speed, across, line, "tokens_per_second", 1.0, look)
-            if len(lines) <= BANDS:
-                _draw_interval(accuracy, across, line, colour, 0.2 / len(lines) ** 0.5)
-        for axes, key, scale in (
-            (accuracy, "accuracy", 100.0),
-            (changed, "changed", 100.0),
-            (speed, "tokens_per_second", 1.0),
-        ):
-            axes.grid(axis="y", color="#dddddd", linewidth=0.6)
-            axes.set_axisbelow(True)
-            if own is not None and own[key] is not None:
-                _mark_own(axes, own[across], scale * own[key])
-        n = found["questions"]
-        accuracy.set_ylabel("right, %")
-        accuracy.set_ylim(-4, 106)
-        accuracy.set_yticks(range(0, 101, 20))
-        if len(found["swept"][across]) <= _TICKS:
-            speed.set_xticks(found["swept"][across])
-            speed.xaxis.set_major_formatter("{x:g}")
-        changed.set_ylabel("tokens changed, %")
-        most = max((each["changed"] or 0.0 for each in found["settings"]), default=0.0)
-        changed.set_ylim(-2, min(103, max(_LEAST_SCALE, 110 * most)))
-        low, high = (100 * share for share in USUAL)
-        changed.axhspan(low, high, color="#cccccc", alpha=0.5, linewidth=0, zorder=0)
-        changed.annotate(
-            f"usual: {USUALLY}",
-            (1, (low + high) / 2),
-            xycoords=("axes fraction", "data"),
-            ha="right",
-            va="center",
-            fontsize=8,
-            color=GREY,
-            xytext=(-2, 0),
-            textcoords="offset points",
-        )
-        for axes, key in ((changed, "changed"), (speed, "tokens_per_second")):
-            if all(each[key] is None for each in found["settings"]):
-                axes.set_yticks([])
-                axes.text(0.5, 0.6, "not known", transform=axes.transAxes, ha="center", color=GREY)
-        speed.set_ylabel("tokens/s")
-        speed.set_ylim(0, 1.08 * speed.get_ylim()[1])
-        speed.set_xlabel(_NAMES[across])
-        # XML has no place for what is not printable.
-        name = "".join(c if c.isprintable() else "?" for c in found["trio"])
-        title = f"{name}: {n} question{'s' * (n != 1)}"
-        accuracy.set_title(title, loc="left", fontsize=11, parse_math=False)
-        _legend(figure, accuracy, has_bands=len(lines) <= BANDS)
+        axes = figure.subplots(3, 1, sharex=True, gridspec_kw={"height_ratios": (3, 2, 2)})
+        panels = dict(zip(PANELS, axes, strict=True))
+        lines = _draw_lines(panels, found)
+        for panel, each in panels.items():
+            _dress(each, panel, found)
+        _scale_accuracy(panels[ACCURACY])
+        _scale_changed(panels[CHANGED], found)
+        panels[SPEED].set_ylim(0, _ABOVE * panels[SPEED].get_ylim()[1])
+        _name_axis(panels[SPEED], found)
+        panels[ACCURACY].set_title(_title(found), loc="left", fontsize=11, parse_math=False)
+        _legend(figure, panels[ACCURACY], lines)
         figure.align_ylabels()
-        try:
-            with replacing(path) as file:
-                kind = path.suffix.lower().removeprefix(".")
-                metadata = {"Date": None} if kind == "svg" else None
-                figure.savefig(file, format=kind, dpi=_DOTS, metadata=metadata)
-        except OSError as error:
-            raise EdgeproxyError(f"{path}: {reason(error)}; the plot was not drawn") from None
+        _save(figure, path)
 
 
-def _draw_line(
-    axes: Axes, across: str, line: Line, key: str, scale: float, look: Mapping[str, Any]
-) -> None:
-    known = [each for each in line.settings if each[key] is not None]
-    axes.plot(
-        [each[across] for each in known],
-        [scale * each[key] for each in known],
-        **look,
-    )
+def _draw_lines(panels: Mapping[Panel, Axes], found: Mapping[str, Any]) -> int:
+    """Draw each line in each panel; how many there are."""
+    across, lines = lines_of(found)
+    first = _FIRST_MARKER if len(lines) > 1 else _ONLY_MARKER
+    styles = zip(lines, cycle(COLOURS), cycle(MARKERS), cycle(DASHES), strict=False)
+    for number, (line, colour, marker, dash) in enumerate(styles):
+        look: dict[str, Any] = {"color": colour, "marker": marker, "linestyle": dash}
+        # Smaller and thinner, so that lines in one place are all seen.
+        size = max(_LAST_MARKER, first - number)
+        look |= {"markersize": size, "linewidth": size / 3, "label": line.name}
+        for panel, axes in panels.items():
+            known = [each for each in line.settings if each[panel.key] is not None]
+            values = [panel.scale * each[panel.key] for each in known]
+            axes.plot([each[across] for each in known], values, **look)
+        if len(lines) <= BANDS:
+            strength = _BAND / len(lines) ** 0.5
+            _draw_interval(panels[ACCURACY], across, line, colour, strength)
+    return len(lines)
 
 
 def _draw_interval(axes: Axes, across: str, line: Line, colour: str, strength: float) -> None:
@@ -212,27 +177,86 @@ def _draw_interval(axes: Axes, across: str, line: Line, colour: str, strength: f
         axes.vlines(at, low, high, color=colour, alpha=0.5, linewidth=1.2)
 
 
-def _mark_own(axes: Axes, at: float, value: float) -> None:
-    axes.plot(
-        [at],
-        [value],
-        marker="o",
-        markersize=11,
-        markerfacecolor="none",
-        markeredgecolor=GREY,
-        markeredgewidth=1.3,
-        linestyle="none",
-        label="the trio's own setting",
+def _dress(axes: Axes, panel: Panel, found: Mapping[str, Any]) -> None:
+    """The panel's name and grid, and a ring around the trio's own setting."""
+    axes.set_ylabel(panel.label)
+    axes.grid(axis="y", color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)
+    own, (across, _) = found["own"], lines_of(found)
+    if own is not None and own[panel.key] is not None:
+        axes.plot(
+            [own[across]],
+            [panel.scale * own[panel.key]],
+            marker="o",
+            markersize=11,
+            markerfacecolor="none",
+            markeredgecolor=GREY,
+            markeredgewidth=1.3,
+            linestyle="none",
+            label="the trio's own setting",
+        )
+    if all(each[panel.key] is None for each in found["settings"]):
+        axes.set_yticks([])
+        axes.text(0.5, 0.6, "not known", transform=axes.transAxes, ha="center", color=GREY)
+
+
+def _scale_accuracy(axes: Axes) -> None:
+    axes.set_ylim(-4, 106)
+    axes.set_yticks(range(0, 101, 20))
+
+
+def _scale_changed(axes: Axes, found: Mapping[str, Any]) -> None:
+    """From 0 to beyond what is usual, which is shaded."""
+    most = max((each["changed"] or 0.0 for each in found["settings"]), default=0.0)
+    axes.set_ylim(-2, min(103, max(_LEAST_SCALE, 110 * most)))
+    low, high = (100 * share for share in USUAL)
+    axes.axhspan(low, high, color="#cccccc", alpha=0.5, linewidth=0, zorder=0)
+    axes.annotate(
+        f"usual: {USUALLY}",
+        (1, (low + high) / 2),
+        xycoords=("axes fraction", "data"),
+        xytext=(-2, 0),
+        textcoords="offset points",
+        ha="right",
+        va="center",
+        fontsize=8,
+        color=GREY,
     )
 
 
-def _legend(figure: Figure, axes: Axes, *, has_bands: bool) -> None:
+def _name_axis(axes: Axes, found: Mapping[str, Any]) -> None:
+    across, _ = lines_of(found)
+    axes.set_xlabel(across.replace("_", " "))
+    if len(found["swept"][across]) <= _TICKS:
+        axes.set_xticks(found["swept"][across])
+        axes.xaxis.set_major_formatter("{x:g}")
+
+
+def _title(found: Mapping[str, Any]) -> str:
+    # XML has no place for what is not printable.
+    name = "".join(c if c.isprintable() else "?" for c in found["trio"])
+    n = found["questions"]
+    return f"{name}: {n} question{'s' * (n != 1)}"
+
+
+def _save(figure: Figure, path: Path) -> None:
+    kind = path.suffix.lower().removeprefix(".")
+    metadata = {"Date": None} if kind == "svg" else None
+    try:
+        with replacing(path) as file:
+            figure.savefig(file, format=kind, dpi=_DOTS, metadata=metadata)
+    except OSError as error:
+        raise EdgeproxyError(f"{path}: {reason(error)}; the plot was not drawn") from None
+
+
+def _legend(figure: Figure, axes: Axes, lines: int) -> None:
     """Below all: what the lines are, the ring, and the bands. A line alone needs no name."""
     from matplotlib.patches import Patch
 
     handles, names = axes.get_legend_handles_labels()
-    if has_bands:
-        handles.append(Patch(color=GREY, alpha=0.2, linewidth=0))
+    if lines <= BANDS:
+        colour = COLOURS[0] if lines == 1 else GREY
+        handles.append(Patch(color=colour, alpha=_BAND, linewidth=0))
         names.append("95% interval")
     named = [pair for pair in zip(handles, names, strict=True) if pair[1]]
     if named:
