@@ -846,8 +846,8 @@ def test_prompt_formats_are_named_for_roles(
     [
         ("chatml", "'chatml': write ROLE=FORMAT, where ROLE is one of base, expert, anti-expert"),
         ("=chatml", "write ROLE=FORMAT"),
-        ("expert", "there are plain, chatml, zephyr, llama3, gemma, gguf"),
-        ("expert=", "there are plain, chatml, zephyr, llama3, gemma, gguf"),
+        ("expert", "there are plain, chatml, zephyr, llama2, llama3, gemma, phi3, mistral, gguf"),
+        ("expert=", "there are plain, chatml, zephyr, llama2, llama3, gemma, phi3, mistral, gguf"),
         ("expert=ChatML", "no prompt format 'ChatML'; there are plain, chatml"),
         ("judge=chatml", "'judge=chatml': write ROLE=FORMAT"),
     ],
