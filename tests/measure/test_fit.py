@@ -14,6 +14,7 @@ from edgeproxy.errors import Cancelled, EdgeproxyError
 from edgeproxy.measure import settings
 from edgeproxy.measure.fit import Answer, Fit, Fitting, Known, Progress
 from edgeproxy.measure.settings import BASE, BY_PAPER, EXPERT, Setting
+from edgeproxy.measure.verdict import verdict
 
 Accuracy = Callable[[Setting], float]
 SEEDS = range(6)
@@ -193,6 +194,21 @@ def test_time_is_kept() -> None:
     ).run()
     assert fit.ending == "time"
     assert fit.answers == 249
+
+
+def test_where_time_is_up_chance_does_not_make_the_cheapest_the_best() -> None:
+    """The proxy is right a little more often, which so few answers cannot prove."""
+    answers = {EXPERT: "r" * 9 + "w" * 21, BASE: "r" * 7 + "w" * 23}
+
+    def ask(setting: Setting, number: int) -> Answer:
+        said = answers.get(setting, "r" * 13 + "w" * 17 if settings.is_proxy(setting) else "")
+        return Answer("right" if said[number % 30] == "r" else "wrong", 1.0)
+
+    times = ticking(1.0)
+    fit = Fitting(ask, is_right, range(100), seconds=400, clock=lambda: next(times)).run()
+    assert fit.ending == "time"
+    assert fit.chosen.name == "proxy"
+    assert "the best so far: The proxy is right in" in verdict(fit)
 
 
 def test_too_little_time_is_said() -> None:
