@@ -307,14 +307,10 @@ def _as_text(found: dict[str, Any]) -> list[str]:
 
 
 def _what_was_written(found: dict[str, Any]) -> list[str]:
-    settings = ("alpha", "base_weight", "plausibility", "policy")
-    said = [f"{key} = {_toml(found['chosen'][key])}" for key in settings]
+    settings = ("alpha", "base_weight", "plausibility")
+    said = [f"{key} = {found['chosen'][key]:g}" for key in settings]
     if "docs_to" in found["chosen"]:
         said.append(f'documents to "{found["chosen"]["docs_to"]}"')
     if found["written"]:
         return [f"written into {found['written']}: {', '.join(said)}, and [fitted]"]
     return [f"not written: {', '.join(said)}"]
-
-
-def _toml(value: object) -> str:
-    return f'"{value}"' if isinstance(value, str) else f"{value:g}"

@@ -7,7 +7,7 @@ of the base's:
     KL    = sum of p * (log p - log q)     nats; Kullback and Leibler, 1951
 
 Of a few tokens what each model said is kept, so that they can be fused anew for another alpha. For
-every alpha between 0, the step's own and a far one, the likeliest token is nearly always among
+every alpha between 0, the steering's own and a far one, the likeliest token is nearly always among
 them: a fused value is linear in alpha, so that no other token can be above both of what bounds the
 best ones at the ends (see `page/fuse.js` of `explain`, which says where it is certain).
 """
@@ -15,6 +15,7 @@ best ones at the ends (see `page/fuse.js` of `explain`, which says where it is c
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import chain
 from typing import NamedTuple
 
@@ -22,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeproxy.core.model import Logits
-from edgeproxy.decode.fuse import Mix, fuse
+from edgeproxy.decode.fuse import fuse
+from edgeproxy.decode.steering import Steering
 
 Wide = NDArray[np.float64]
 
@@ -55,17 +57,14 @@ class Edge(NamedTuple):
 class Compared(NamedTuple):
     """What one step's rows say of each other.
 
-    - `alpha`, `base_weight`: the weights of this step, as a policy may change them.
     - `moved`, `kl`: as above.
     - `changed`: whether the base's likeliest token is another one than the fused row's.
     - `known`: the best tokens of all four rows and of `far`, and the token drawn.
-    - `log_rest`, `base_rest`: as `Edge.log_rest`, of the step's own alpha and of alpha 0.
+    - `log_rest`, `base_rest`: as `Edge.log_rest`, of the steering's alpha and of alpha 0.
     - `far`: the rows fused for the farthest alpha.
     - `is_partial`: whether the base's row was told in part, and the rest of it guessed.
     """
 
-    alpha: float
-    base_weight: float
     moved: float
     kl: float
     changed: bool
@@ -89,8 +88,8 @@ class Said(NamedTuple):
     is_guess: NDArray[np.bool_]
 
 
-def compare(said: Said, mix: Mix, token: int, count: int, far_alpha: float) -> Compared:
-    """Compare the rows that `token` was drawn from, fused with `mix`, whose weights are numbers.
+def compare(said: Said, steering: Steering, token: int, count: int, far_alpha: float) -> Compared:
+    """Compare the rows that `token` was drawn from.
 
     `count` tokens of each row are kept, and of the row fused for `far_alpha`.
     """
@@ -98,8 +97,8 @@ def compare(said: Said, mix: Mix, token: int, count: int, far_alpha: float) -> C
     p, q = np.exp(fused), np.exp(base)
     is_possible = p > 0.0
     apart = fused[is_possible] - base[is_possible]
-    alpha, weight = float(mix.alpha), float(mix.base_weight)
-    far = _fused(said, mix._replace(alpha=far_alpha))
+    alpha, weight = steering.alpha, steering.base_weight
+    far = _fused(said, replace(steering, alpha=far_alpha))
     best = [best_of(row, count) for row in (base, expert, anti_expert, fused, far)]
     tokens = sorted({token, *chain.from_iterable(best)})
     known = (
@@ -119,8 +118,6 @@ def compare(said: Said, mix: Mix, token: int, count: int, far_alpha: float) -> C
     is_rest[tokens] = False
     log_sum = float(value - fused[likeliest])
     return Compared(
-        alpha,
-        weight,
         float(np.abs(p - q).sum() / 2.0),
         max(0.0, float(p[is_possible] @ apart)),
         int(base.argmax()) != likeliest,
@@ -132,9 +129,9 @@ def compare(said: Said, mix: Mix, token: int, count: int, far_alpha: float) -> C
     )
 
 
-def _fused(said: Said, mix: Mix) -> Wide:
+def _fused(said: Said, steering: Steering) -> Wide:
     base, expert, anti_expert = (row.astype(np.float32) for row in said[:3])
-    return fuse(base, expert, anti_expert, mix).astype(np.float64)
+    return fuse(base, expert, anti_expert, steering).astype(np.float64)
 
 
 def log_softmax(row: Logits) -> Wide:

@@ -8,6 +8,7 @@ from itertools import chain
 
 from edgeproxy.core.vocab import Vocab
 from edgeproxy.decode.compared import Known
+from edgeproxy.decode.steering import Steering
 from edgeproxy.decode.text import Utf8
 from edgeproxy.errors import UsageError
 from edgeproxy.explain.form import (
@@ -45,9 +46,9 @@ def explain(turn: Turn, session: Session) -> Explanation:
         raise UsageError(
             f"the reply was not recorded, so it cannot be explained: ask again with record={RECORD}"
         )
-    tokens = tuple(_explained(turn.steps, session))
-    named = {each for token in tokens for each in _named(token)}
     steering = asked.steering
+    tokens = tuple(_explained(turn.steps, session, steering))
+    named = {each for token in tokens for each in _named(token)}
     # The mask is off where a grammar says what may come.
     plausibility = 0.0 if asked.grammar else steering.plausibility
     return Explanation(
@@ -60,7 +61,6 @@ def explain(turn: Turn, session: Session) -> Explanation:
             steering.alpha,
             steering.base_weight,
             plausibility,
-            steering.policy,
             {each.name: getattr(asked.sampling, each.name) for each in fields(asked.sampling)},
         ),
         summary=summary_of(tokens),
@@ -84,7 +84,7 @@ def _models(session: Session) -> dict[str, Model]:
     }
 
 
-def _explained(steps: Iterable[Step], session: Session) -> Iterator[Explained]:
+def _explained(steps: Iterable[Step], session: Session, steering: Steering) -> Iterator[Explained]:
     vocab = session.trio.vocab
     spelling = {
         name: spells
@@ -100,11 +100,15 @@ def _explained(steps: Iterable[Step], session: Session) -> Iterator[Explained]:
         ends = step.token in endings
         text = utf8.flush() if ends else utf8.push(vocab.piece(step.token))
         spelled = {name: spells.push(step.token) for name, spells in spelling.items()}
-        yield _token(step, text, vocab, spelled or None)
+        yield _token(step, steering, text, vocab, spelled or None)
 
 
 def _token(
-    step: Step, text: str, vocab: Vocab, spelled: dict[str, tuple[Word, ...]] | None
+    step: Step,
+    steering: Steering,
+    text: str,
+    vocab: Vocab,
+    spelled: dict[str, tuple[Word, ...]] | None,
 ) -> Explained:
     compared, token = step.compared, step.token
     opinions: dict[str, Opinion] = {name: getattr(step, name) for name in ROLES}
@@ -115,13 +119,11 @@ def _token(
         bytes=vocab.tokens[token].hex(),
         special=word_of(vocab, token).special,
         drafted=step.drafted,
-        alpha=compared.alpha,
-        base_weight=compared.base_weight,
         moved=compared.moved,
         kl=compared.kl,
         changed=compared.changed,
         brought=_is_brought(opinions),
-        offset=_offset(of_token, compared.alpha, compared.base_weight),
+        offset=_offset(of_token, steering),
         guessed=compared.is_partial,
         logprobs={name: opinion.chosen.logprob for name, opinion in opinions.items()},
         best={name: tuple(map(Guess._make, said.best)) for name, said in opinions.items()},
@@ -144,8 +146,9 @@ def _would_say(opinion: Opinion) -> bool:
     return opinion.chosen.logprob >= opinion.best[0].logprob - _SAME
 
 
-def _offset(known: Known, alpha: float, weight: float) -> float:
+def _offset(known: Known, steering: Steering) -> float:
     """What the base's log-probability became, less what it was, before the sum is made 1 again."""
+    alpha, weight = steering.alpha, steering.base_weight
     return alpha * (known.expert - weight * known.anti_expert) + (weight - 1.0) * known.base
 
 

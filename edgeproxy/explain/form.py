@@ -73,7 +73,6 @@ class Settings:
     alpha: float
     base_weight: float
     plausibility: float
-    policy: str
     sampling: Mapping[str, Any]
 
 
@@ -116,9 +115,9 @@ class Explained:
     last of them; `bytes` are its own, in hexadecimal. `logprobs` are of this token in the four
     rows, `best` the likeliest tokens of each. `offset` is what was added to the base's
     log-probability of it, alpha * (expert - base_weight * anti-expert) + (base_weight - 1) * base,
-    in nats. `known` are the tokens to fuse anew, with `log_rest`, `base_rest` and `far` (see
-    `Compared`). `spelled` is how the pair spells the word under way up to this token, where its
-    tokenizer is another one, by role.
+    in nats, with the weights of the settings. `known` are the tokens to fuse anew, with `log_rest`,
+    `base_rest` and `far` (see `Compared`). `spelled` is how the pair spells the word under way up
+    to this token, where its tokenizer is another one, by role.
     """
 
     id: int
@@ -126,8 +125,6 @@ class Explained:
     bytes: str
     special: bool
     drafted: bool
-    alpha: float
-    base_weight: float
     moved: float
     kl: float
     changed: bool

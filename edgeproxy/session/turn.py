@@ -379,14 +379,11 @@ def _step(trio: Trio, place: int, token: int, count: int, drafted: bool) -> Step
     models = (*trio.models, trio)
     rows = [_said(*each, place) for each in zip(models, trio.rows, strict=True)]
     base, expert, anti_expert, fused = (_opinion(row, token, count) for row in rows)
-    whole, mix = trio.mixed_at(place)
     is_guess = np.isneginf(trio.rows.base[place])
-    of_base = log_softmax(whole) if is_guess.any() else rows[0]
+    of_base = log_softmax(trio.whole_base_at(place)) if is_guess.any() else rows[0]
     said = Said(of_base, rows[1], rows[2], rows[3], is_guess)
-    asked, alpha = trio.steering.alpha, float(mix.alpha)
-    # A policy has changed the alpha that was asked for, and would change another one alike.
-    far = max(FARTHEST_ALPHA, asked) * (alpha / asked if asked else 1.0)
-    compared = compare(said, mix, token, count, far)
+    far = max(FARTHEST_ALPHA, trio.steering.alpha)
+    compared = compare(said, trio.steering, token, count, far)
     return Step(base, expert, anti_expert, fused, compared, drafted)
 
 

@@ -76,7 +76,6 @@ class Loaded:
                     alpha=steering.alpha,
                     base_weight=steering.base_weight,
                     plausibility=steering.plausibility,
-                    policy=steering.policy,
                 )
             )
             raise

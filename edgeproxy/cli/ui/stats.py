@@ -60,8 +60,6 @@ def steering_in_words(steering: Steering) -> str:
     parts = [f"alpha {steering.alpha:g}"]
     if steering.base_weight != 1.0:
         parts.append(f"base weight {steering.base_weight:g}")
-    if steering.policy != "constant":
-        parts.append(f"policy {steering.policy}")
     return ", ".join(parts)
 
 

@@ -12,11 +12,10 @@
  * the choice moved, and whether it is certain that none of the tokens left out would win. */
 export function fuse(data, token, alpha) {
   const run = data.settings.alpha;
-  const at = alpha * factorOf(data, token);
-  const values = valuesAt(data, token, at);
+  const values = valuesAt(data, token, alpha);
   let winner = token.known[0][0];
   for (const [id, value] of values) if (value > values.get(winner)) winner = id;
-  const line = lineAt(data, token, at);
+  const line = lineAt(data, token, alpha);
   const logSum = logAdd([...values.values(), line.rest]);
   const logprobs = new Map([...values].map(([id, value]) => [id, value - logSum]));
   return {
@@ -32,14 +31,8 @@ export function levelOf(data, moved) {
   return data.levels.filter((level) => moved >= level).length;
 }
 
-/** What a policy made of the alpha asked for, and would make of another one. */
-function factorOf(data, token) {
-  return data.settings.alpha ? token.alpha / data.settings.alpha : 1;
-}
-
 function valuesAt(data, token, alpha) {
-  const { plausibility } = data.settings;
-  const w = token.base_weight;
+  const { base_weight: w, plausibility } = data.settings;
   const least =
     plausibility > 0 && alpha !== 0
       ? token.best.expert[0][1] + Math.log(plausibility)
@@ -57,7 +50,7 @@ function endsOf(data, token) {
   const base = token.best.base;
   const full = base.length;
   const ends = [
-    { alpha: token.alpha, best: token.best.fused.map(([id]) => id), rest: token.log_rest },
+    { alpha: data.settings.alpha, best: token.best.fused.map(([id]) => id), rest: token.log_rest },
     { alpha: token.far.alpha, best: token.far.best, rest: token.far.log_rest },
     { alpha: 0, best: base.map(([id]) => id), rest: token.base_rest },
   ];
