@@ -160,7 +160,8 @@ def _fit(
     order = list(range(len(asked)))
     random.Random(seed).shuffle(order)
     # Whatever the manifest says by now, all three models are needed.
-    with opened(models, replace(recipe, steering=PAPER), ALONE) as ready:
+    all_three = replace(PAPER, expert_ends=recipe.steering.expert_ends)
+    with opened(models, replace(recipe, steering=all_three), ALONE) as ready:
         answers = SessionAnswers(ready.session, asked, Ask(Sampling(), max_tokens))
         fitting = Fitting(
             answers,

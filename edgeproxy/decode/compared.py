@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeproxy.core.model import Logits
+from edgeproxy.decode.ending import end_by
 from edgeproxy.decode.fuse import Mix, fuse
 
 Wide = NDArray[np.float64]
@@ -62,6 +63,8 @@ class Compared(NamedTuple):
     - `log_rest`, `base_rest`: as `Edge.log_rest`, of the step's own alpha and of alpha 0.
     - `far`: the rows fused for the farthest alpha.
     - `is_partial`: whether the base's row was told in part, and the rest of it guessed.
+    - `end_odds`: log-odds of the end by the expert, where it alone says so (see `ending`); the sums
+      of the rest are then of tokens that are no end, bar `base_rest`.
     """
 
     alpha: float
@@ -74,6 +77,7 @@ class Compared(NamedTuple):
     base_rest: float
     far: Edge
     is_partial: bool
+    end_odds: float | None = None
 
 
 class Said(NamedTuple):
@@ -89,7 +93,16 @@ class Said(NamedTuple):
     is_guess: NDArray[np.bool_]
 
 
-def compare(said: Said, mix: Mix, token: int, count: int, far_alpha: float) -> Compared:
+class Ending(NamedTuple):
+    """The tokens that end a reply, and the expert's log-odds of that, which it alone decides."""
+
+    tokens: NDArray[np.int64]
+    odds: float
+
+
+def compare(
+    said: Said, mix: Mix, token: int, count: int, far_alpha: float, ending: Ending | None = None
+) -> Compared:
     """Compare the rows that `token` was drawn from, fused with `mix`, whose weights are numbers.
 
     `count` tokens of each row are kept, and of the row fused for `far_alpha`.
@@ -99,7 +112,7 @@ def compare(said: Said, mix: Mix, token: int, count: int, far_alpha: float) -> C
     is_possible = p > 0.0
     apart = fused[is_possible] - base[is_possible]
     alpha, weight = float(mix.alpha), float(mix.base_weight)
-    far = _fused(said, mix._replace(alpha=far_alpha))
+    far = _fused(said, mix._replace(alpha=far_alpha), ending)
     best = [best_of(row, count) for row in (base, expert, anti_expert, fused, far)]
     tokens = sorted({token, *chain.from_iterable(best)})
     known = (
@@ -112,7 +125,10 @@ def compare(said: Said, mix: Mix, token: int, count: int, far_alpha: float) -> C
         )
         for each in tokens
     )
-    likeliest = int(fused.argmax())
+    is_end = np.zeros(len(base), np.bool_)
+    if ending is not None:
+        is_end[ending.tokens] = True
+    likeliest = int(np.where(is_end, -np.inf, fused).argmax())  # of those that the equation is for
     value = weight * base[likeliest]
     value += alpha * (expert[likeliest] - weight * anti_expert[likeliest])
     is_rest = np.ones(len(base), np.bool_)
@@ -123,18 +139,23 @@ def compare(said: Said, mix: Mix, token: int, count: int, far_alpha: float) -> C
         weight,
         float(np.abs(p - q).sum() / 2.0),
         max(0.0, float(p[is_possible] @ apart)),
-        int(base.argmax()) != likeliest,
+        int(base.argmax()) != int(fused.argmax()),
         tuple(known),
-        log_sum + _log_sum(fused[is_rest]),
+        log_sum + _log_sum(fused[is_rest & ~is_end]),
         _log_sum(weight * base[is_rest]),
-        Edge(far_alpha, tuple(best[4]), _log_sum(far[is_rest])),
+        Edge(far_alpha, tuple(best[4]), _log_sum(far[is_rest & ~is_end])),
         bool(is_guess.any()),
+        None if ending is None else ending.odds,
     )
 
 
-def _fused(said: Said, mix: Mix) -> Wide:
-    base, expert, anti_expert = (row.astype(np.float32) for row in said[:3])
-    return fuse(base, expert, anti_expert, mix).astype(np.float64)
+def _fused(said: Said, mix: Mix, ending: Ending | None) -> Wide:
+    base, expert, anti_expert = (row.astype(np.float32)[None] for row in said[:3])
+    fused = fuse(base, expert, anti_expert, mix)
+    if ending is not None:
+        end_by(fused, np.full((1, 1), ending.odds, np.float32), ending.tokens)
+    wide: Wide = fused[0].astype(np.float64)
+    return wide
 
 
 def log_softmax(row: Logits) -> Wide:

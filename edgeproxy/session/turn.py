@@ -17,7 +17,7 @@ import numpy as np
 from edgeproxy.align import Cost, ProjectedModel
 from edgeproxy.core.cancel import Cancel
 from edgeproxy.core.model import Logits, Model
-from edgeproxy.decode.compared import Compared, Said, Wide, best_of, compare, log_softmax
+from edgeproxy.decode.compared import Compared, Ending, Said, Wide, best_of, compare, log_softmax
 from edgeproxy.decode.drafted import Drafted, Drafter
 from edgeproxy.decode.pieces import FinishReason, Piece
 from edgeproxy.decode.sample import Sampling
@@ -386,7 +386,9 @@ def _step(trio: Trio, place: int, token: int, count: int, drafted: bool) -> Step
     asked, alpha = trio.steering.alpha, float(mix.alpha)
     # A policy has changed the alpha that was asked for, and would change another one alike.
     far = max(FARTHEST_ALPHA, asked) * (alpha / asked if asked else 1.0)
-    compared = compare(said, mix, token, count, far)
+    odds = trio.end_odds
+    ending = None if odds is None else Ending(trio.endings, float(odds[place, 0]))
+    compared = compare(said, mix, token, count, far, ending)
     return Step(base, expert, anti_expert, fused, compared, drafted)
 
 

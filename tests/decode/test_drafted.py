@@ -118,6 +118,7 @@ def test_the_same_tokens_from_the_same_rows(mode: Draft, sampling: Sampling, mak
 STEERINGS = [
     Steering(0.7, 0.5, 0.02),
     Steering(base_weight=0.1),
+    Steering(0.9, plausibility=0.02, expert_ends=True),
     *(Steering(1.2, 0.9, 0.01, policy) for policy in get_args(Policy)),
 ]
 

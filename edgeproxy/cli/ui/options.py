@@ -48,6 +48,7 @@ class Models:
     base_weight: float | None = None
     plausibility: float | None = None
     policy: Policy | None = None
+    expert_ends: bool | None = None
     docs: str | None = None
     docs_to: Readers | None = None
     base_url: str | None = None
@@ -96,6 +97,7 @@ class Models:
             "base_weight": self.base_weight,
             "plausibility": self.plausibility,
             "policy": self.policy,
+            "expert_ends": self.expert_ends,
         }
 
 
@@ -249,6 +251,12 @@ _ANSWERING = (
         help="How the weights change from step to step: not at all; the base's with how little "
         "tuning changed (unchanged) or how unsure the expert is (unsure); alpha with how far the "
         "pair differs (dynamic); or the expert alone where the base is unsure (nudge).",
+    ),
+    click.option(
+        "--expert-ends/--no-expert-ends",
+        default=None,
+        help="Whether the expert alone says where a reply ends: for a base that reads no turns "
+        "(plain), with a pair that both read a chat template.",
     ),
 )
 """How the models of a trio answer: what its manifest may say too."""

@@ -62,6 +62,8 @@ def steering_in_words(steering: Steering) -> str:
         parts.append(f"base weight {steering.base_weight:g}")
     if steering.policy != "constant":
         parts.append(f"policy {steering.policy}")
+    if steering.expert_ends:
+        parts.append("the expert ends replies")
     return ", ".join(parts)
 
 

@@ -57,7 +57,7 @@ MAX_BYTES = 1 << 20
 RECIPE_KEYS = (
     *("name", "description", "licence", "verified", "memory"),
     *(*ROLES, "experts", "tuned", "fitted", "documents"),
-    *("alpha", "base_weight", "plausibility", "policy", "temperature"),
+    *("alpha", "base_weight", "plausibility", "policy", "expert_ends", "temperature"),
 )
 FILE_KEYS = ("file", "size", "sha256", "repo", "revision", "licence", "approximate_size")
 ROLE_KEYS = (*FILE_KEYS, "prompt", "template", "architecture", "vocabulary", "blocks")
@@ -157,6 +157,7 @@ def _steering(table: Table) -> Steering:
             base_weight=table.number("base_weight", PAPER.base_weight, float),
             plausibility=table.number("plausibility", PAPER.plausibility, float),
             policy=cast(Policy, table.string("policy", PAPER.policy)),
+            expert_ends=table.flag("expert_ends", PAPER.expert_ends),
         )
     except UsageError as error:
         table.fail(str(error))

@@ -40,6 +40,7 @@ def _settings(recipe: Recipe) -> dict[str, object]:
         "base_weight": None if steering.base_weight == 1.0 else steering.base_weight,
         "plausibility": steering.plausibility,
         "policy": None if steering.policy == "constant" else steering.policy,
+        "expert_ends": steering.expert_ends or None,
         "temperature": recipe.temperature,
     }
 
