@@ -77,6 +77,7 @@ class Loaded:
                     base_weight=steering.base_weight,
                     plausibility=steering.plausibility,
                     policy=steering.policy,
+                    expert_ends=steering.expert_ends,
                 )
             )
             raise
