@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeproxy.core.model import Logits
+from edgeproxy.decode.ending import end_by
 from edgeproxy.decode.fuse import fuse
 from edgeproxy.decode.steering import Steering
 
@@ -63,6 +64,8 @@ class Compared(NamedTuple):
     - `log_rest`, `base_rest`: as `Edge.log_rest`, of the steering's alpha and of alpha 0.
     - `far`: the rows fused for the farthest alpha.
     - `is_partial`: whether the base's row was told in part, and the rest of it guessed.
+    - `end_odds`: log-odds of the end by the expert, where it alone says so (see `ending`); the sums
+      of the rest are then of tokens that are no end, bar `base_rest`.
     """
 
     moved: float
@@ -73,6 +76,7 @@ class Compared(NamedTuple):
     base_rest: float
     far: Edge
     is_partial: bool
+    end_odds: float | None = None
 
 
 class Said(NamedTuple):
@@ -88,7 +92,21 @@ class Said(NamedTuple):
     is_guess: NDArray[np.bool_]
 
 
-def compare(said: Said, steering: Steering, token: int, count: int, far_alpha: float) -> Compared:
+class Ending(NamedTuple):
+    """The tokens that end a reply, and the expert's log-odds of that, which it alone decides."""
+
+    tokens: NDArray[np.int64]
+    odds: float
+
+
+def compare(
+    said: Said,
+    steering: Steering,
+    token: int,
+    count: int,
+    far_alpha: float,
+    ending: Ending | None = None,
+) -> Compared:
     """Compare the rows that `token` was drawn from.
 
     `count` tokens of each row are kept, and of the row fused for `far_alpha`.
@@ -98,7 +116,7 @@ def compare(said: Said, steering: Steering, token: int, count: int, far_alpha: f
     is_possible = p > 0.0
     apart = fused[is_possible] - base[is_possible]
     alpha, weight = steering.alpha, steering.base_weight
-    far = _fused(said, replace(steering, alpha=far_alpha))
+    far = _fused(said, replace(steering, alpha=far_alpha), ending)
     best = [best_of(row, count) for row in (base, expert, anti_expert, fused, far)]
     tokens = sorted({token, *chain.from_iterable(best)})
     known = (
@@ -111,7 +129,10 @@ def compare(said: Said, steering: Steering, token: int, count: int, far_alpha: f
         )
         for each in tokens
     )
-    likeliest = int(fused.argmax())
+    is_end = np.zeros(len(base), np.bool_)
+    if ending is not None:
+        is_end[ending.tokens] = True
+    likeliest = int(np.where(is_end, -np.inf, fused).argmax())  # of those that the equation is for
     value = weight * base[likeliest]
     value += alpha * (expert[likeliest] - weight * anti_expert[likeliest])
     is_rest = np.ones(len(base), np.bool_)
@@ -120,18 +141,23 @@ def compare(said: Said, steering: Steering, token: int, count: int, far_alpha: f
     return Compared(
         float(np.abs(p - q).sum() / 2.0),
         max(0.0, float(p[is_possible] @ apart)),
-        int(base.argmax()) != likeliest,
+        int(base.argmax()) != int(fused.argmax()),
         tuple(known),
-        log_sum + _log_sum(fused[is_rest]),
+        log_sum + _log_sum(fused[is_rest & ~is_end]),
         _log_sum(weight * base[is_rest]),
-        Edge(far_alpha, tuple(best[4]), _log_sum(far[is_rest])),
+        Edge(far_alpha, tuple(best[4]), _log_sum(far[is_rest & ~is_end])),
         bool(is_guess.any()),
+        None if ending is None else ending.odds,
     )
 
 
-def _fused(said: Said, steering: Steering) -> Wide:
-    base, expert, anti_expert = (row.astype(np.float32) for row in said[:3])
-    return fuse(base, expert, anti_expert, steering).astype(np.float64)
+def _fused(said: Said, steering: Steering, ending: Ending | None) -> Wide:
+    base, expert, anti_expert = (row.astype(np.float32)[None] for row in said[:3])
+    fused = fuse(base, expert, anti_expert, steering)
+    if ending is not None:
+        end_by(fused, np.full((1, 1), ending.odds, np.float32), ending.tokens)
+    wide: Wide = fused[0].astype(np.float64)
+    return wide
 
 
 def log_softmax(row: Logits) -> Wide:

@@ -26,6 +26,7 @@ class Change(TypedDict, total=False):
     alpha: float | None
     base_weight: float | None
     plausibility: float | None
+    expert_ends: bool | None
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ class Steering:
 
     `alpha`, any finite number, is the weight of the pair's opinion; `base_weight`, 0 to 1, that of
     what base and anti-expert say; `plausibility`, 0 (off) to 1, drops tokens that the expert gives
-    less than so many times its best one's probability.
+    less than so many times its best one's probability. With `expert_ends` the expert alone says
+    where a reply ends (see `ending`).
 
     With `base_weight` below 1 the expert counts for itself: an alpha of 0 or less would choose what
     it finds least likely. With `base_weight` 0 it is the expert alone, which has no use for an
@@ -45,12 +47,15 @@ class Steering:
     alpha: float = 1.0
     base_weight: float = 1.0
     plausibility: float = 0.0
+    expert_ends: bool = False
 
     def __post_init__(self) -> None:
         if not is_number(self.alpha) or not math.isfinite(self.alpha):
             raise UsageError(f"alpha must be a finite number, not {self.alpha!r}; the paper uses 1")
         _check_share("base_weight", self.base_weight, "0 (the expert alone) and 1 (the paper)")
         _check_share("plausibility", self.plausibility, "0 (off) and 1")
+        if not isinstance(self.expert_ends, bool):
+            raise UsageError(f"expert_ends must be true or false, not {self.expert_ends!r}")
         if self.base_weight == 0.0 and self.alpha != 1.0:
             raise UsageError(
                 "base_weight 0 is the expert alone: it goes with alpha 1, "

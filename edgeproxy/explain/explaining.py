@@ -61,10 +61,12 @@ def explain(turn: Turn, session: Session) -> Explanation:
             steering.alpha,
             steering.base_weight,
             plausibility,
+            steering.expert_ends,
             {each.name: getattr(asked.sampling, each.name) for each in fields(asked.sampling)},
         ),
         summary=summary_of(tokens),
         words={token: word_of(vocab, token) for token in sorted(named)},
+        endings=tuple(session.trio.endings.tolist()),
         tokens=tokens,
     )
 
@@ -100,7 +102,7 @@ def _explained(steps: Iterable[Step], session: Session, steering: Steering) -> I
         ends = step.token in endings
         text = utf8.flush() if ends else utf8.push(vocab.piece(step.token))
         spelled = {name: spells.push(step.token) for name, spells in spelling.items()}
-        yield _token(step, steering, text, vocab, spelled or None)
+        yield _token(step, steering, text, vocab, spelled or None, ends)
 
 
 def _token(
@@ -109,6 +111,7 @@ def _token(
     text: str,
     vocab: Vocab,
     spelled: dict[str, tuple[Word, ...]] | None,
+    ends: bool,
 ) -> Explained:
     compared, token = step.compared, step.token
     opinions: dict[str, Opinion] = {name: getattr(step, name) for name in ROLES}
@@ -123,7 +126,7 @@ def _token(
         kl=compared.kl,
         changed=compared.changed,
         brought=_is_brought(opinions),
-        offset=_offset(of_token, steering),
+        offset=_offset(step, of_token, steering, ends),
         guessed=compared.is_partial,
         logprobs={name: opinion.chosen.logprob for name, opinion in opinions.items()},
         best={name: tuple(map(Guess._make, said.best)) for name, said in opinions.items()},
@@ -131,6 +134,7 @@ def _token(
         log_rest=compared.log_rest,
         base_rest=compared.base_rest,
         far=Far(*compared.far),
+        end_odds=compared.end_odds,
         spelled=spelled,
     )
 
@@ -146,9 +150,14 @@ def _would_say(opinion: Opinion) -> bool:
     return opinion.chosen.logprob >= opinion.best[0].logprob - _SAME
 
 
-def _offset(known: Known, steering: Steering) -> float:
-    """What the base's log-probability became, less what it was, before the sum is made 1 again."""
+def _offset(step: Step, known: Known, steering: Steering, ends: bool) -> float:
+    """What the base's log-probability became, less what it was, before the sum is made 1 again.
+
+    Of an end that the expert alone decides on, after that.
+    """
     alpha, weight = steering.alpha, steering.base_weight
+    if ends and step.compared.end_odds is not None:
+        return step.fused.chosen.logprob - step.base.chosen.logprob
     return alpha * (known.expert - weight * known.anti_expert) + (weight - 1.0) * known.base
 
 

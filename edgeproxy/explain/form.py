@@ -73,6 +73,7 @@ class Settings:
     alpha: float
     base_weight: float
     plausibility: float
+    expert_ends: bool
     sampling: Mapping[str, Any]
 
 
@@ -116,8 +117,9 @@ class Explained:
     rows, `best` the likeliest tokens of each. `offset` is what was added to the base's
     log-probability of it, alpha * (expert - base_weight * anti-expert) + (base_weight - 1) * base,
     in nats, with the weights of the settings. `known` are the tokens to fuse anew, with `log_rest`,
-    `base_rest` and `far` (see `Compared`). `spelled` is how the pair spells the word under way up
-    to this token, where its tokenizer is another one, by role.
+    `base_rest` and `far` (see `Compared`), and `end_odds` the expert's of the end, where it alone
+    says so. `spelled` is how the pair spells the word under way up to this token, where its
+    tokenizer is another one, by role.
     """
 
     id: int
@@ -137,6 +139,7 @@ class Explained:
     log_rest: float
     base_rest: float
     far: Far
+    end_odds: float | None = None
     spelled: Mapping[str, tuple[Word, ...]] | None = None
 
     @property
@@ -147,7 +150,10 @@ class Explained:
 
 @dataclass(frozen=True)
 class Explanation:
-    """A reply, explained. `words` has every token that is named anywhere in it, by id."""
+    """A reply, explained. `words` has every token that is named anywhere in it, by id.
+
+    `endings` are the tokens that end a reply.
+    """
 
     trio: str
     models: Mapping[str, Model]
@@ -157,6 +163,7 @@ class Explanation:
     settings: Settings
     summary: Summary
     words: Mapping[int, Word]
+    endings: tuple[int, ...]
     tokens: tuple[Explained, ...]
 
 

@@ -28,7 +28,7 @@ USUAL_AT_ONCE, MOST_AT_ONCE = 4, 64
 """So many questions are asked at once of a server that does not say how many it takes; at most."""
 
 _NUMBERS = ("alpha", "base_weight", "plausibility")
-_FIELDS = tuple(field.name for field in fields(Steering))
+_FIELDS = tuple(field.name for field in fields(Steering) if field.name != "expert_ends")
 _DOCS = "docs"
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from edgeproxy.align import Cost, ProjectedModel
 from edgeproxy.core.cancel import Cancel
 from edgeproxy.core.model import Logits, Model
-from edgeproxy.decode.compared import Compared, Said, Wide, best_of, compare, log_softmax
+from edgeproxy.decode.compared import Compared, Ending, Said, Wide, best_of, compare, log_softmax
 from edgeproxy.decode.drafted import Drafted, Drafter
 from edgeproxy.decode.pieces import FinishReason, Piece
 from edgeproxy.decode.sample import Sampling
@@ -383,7 +383,9 @@ def _step(trio: Trio, place: int, token: int, count: int, drafted: bool) -> Step
     of_base = log_softmax(trio.whole_base_at(place)) if is_guess.any() else rows[0]
     said = Said(of_base, rows[1], rows[2], rows[3], is_guess)
     far = max(FARTHEST_ALPHA, trio.steering.alpha)
-    compared = compare(said, trio.steering, token, count, far)
+    odds = trio.end_odds
+    ending = None if odds is None else Ending(trio.endings, float(odds[place, 0]))
+    compared = compare(said, trio.steering, token, count, far, ending)
     return Step(base, expert, anti_expert, fused, compared, drafted)
 
 

@@ -308,6 +308,7 @@ def test_run_json(run: Run) -> None:
         "alpha",
         "base_weight",
         "plausibility",
+        "expert_ends",
         "seed",
         "trio",
     ]
@@ -718,6 +719,7 @@ def test_eval_json(run: Run, trio: Path, questions: Path, tmp_path: Path) -> Non
         "alpha",
         "base_weight",
         "plausibility",
+        "expert_ends",
         "questions",
         "systems",
         "gap_closed",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -120,6 +121,7 @@ STEERINGS = [
     Steering(0.7, 0.5, 0.02),
     Steering(base_weight=0.1),
     Steering(1.2, 0.9, 0.01),
+    Steering(0.9, plausibility=0.02, expert_ends=True),
 ]
 
 
@@ -161,9 +163,7 @@ def test_a_pair_with_tokens_of_its_own_drafts_the_same(mode: Draft, steering: St
         )
         index = np.where(KEEPS, np.arange(len(VOCAB)), -1).astype(np.int32)
         one, other = (MappedModel(model, VOCAB, index, KEEPS) for model in (expert, anti))
-        trio = Hearing(base, one, other, steering)
-        trio._asks_own = True
-        return trio
+        return Hearing(base, one, other, replace(steering, expert_ends=True))
 
     wanted = said(make(), SAMPLINGS["temperature"], None)
     trio = make()

@@ -205,7 +205,7 @@ def test_where_time_is_up_chance_does_not_make_the_cheapest_the_best() -> None:
         return Answer("right" if said[number % 30] == "r" else "wrong", 1.0)
 
     times = ticking(1.0)
-    fit = Fitting(ask, is_right, range(100), seconds=400, clock=lambda: next(times)).run()
+    fit = Fitting(ask, is_right, range(100), seconds=200, clock=lambda: next(times)).run()
     assert fit.ending == "time"
     assert fit.chosen.name == "proxy"
     assert "the best so far: The proxy is right in" in verdict(fit)

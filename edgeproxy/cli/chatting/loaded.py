@@ -76,6 +76,7 @@ class Loaded:
                     alpha=steering.alpha,
                     base_weight=steering.base_weight,
                     plausibility=steering.plausibility,
+                    expert_ends=steering.expert_ends,
                 )
             )
             raise

@@ -125,6 +125,11 @@ def _steered(key: str, what: str) -> Setting:
     return Setting(what, lambda t: shown_value(getattr(t.session.steering, key)), put)
 
 
+def _put_expert_ends(talk: Talk, value: str) -> None:
+    usual = talk.session.recipe.steering.expert_ends
+    steer(talk, "expert_ends", usual if value == DEFAULT else switch("expert-ends", value))
+
+
 def _put_max_tokens(talk: Talk, value: str) -> None:
     given = whole_number("max-tokens", value)
     talk.settings.max_tokens = whole("max-tokens", given, 1)
@@ -166,6 +171,12 @@ SETTINGS: dict[str, Setting] = {
     ),
     "plausibility": _steered(
         "plausibility", "drop tokens that the expert gives less than so many times its best; 0 off"
+    ),
+    "expert-ends": Setting(
+        "whether the expert alone says where a reply ends",
+        lambda talk: shown_value(talk.session.steering.expert_ends),
+        _put_expert_ends,
+        ON_OFF,
     ),
     "temperature": _sampled("temperature", "0 takes the most probable token, more draws wilder"),
     "top-k": _sampled("top_k", "draw among so many of the best; 0 is off"),

@@ -47,6 +47,7 @@ class Models:
     alpha: float | None = None
     base_weight: float | None = None
     plausibility: float | None = None
+    expert_ends: bool | None = None
     docs: str | None = None
     docs_to: Readers | None = None
     base_url: str | None = None
@@ -94,6 +95,7 @@ class Models:
             "alpha": self.alpha,
             "base_weight": self.base_weight,
             "plausibility": self.plausibility,
+            "expert_ends": self.expert_ends,
         }
 
 
@@ -240,6 +242,12 @@ _ANSWERING = (
         metavar="BETA",
         help="Drop tokens that the expert gives less than BETA of its best one's probability; "
         "0 is off.",
+    ),
+    click.option(
+        "--expert-ends/--no-expert-ends",
+        default=None,
+        help="Whether the expert alone says where a reply ends: for a base that reads no turns "
+        "(plain), with a pair that both read a chat template.",
     ),
 )
 """How the models of a trio answer: what its manifest may say too."""

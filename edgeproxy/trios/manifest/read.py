@@ -57,7 +57,7 @@ MAX_BYTES = 1 << 20
 RECIPE_KEYS = (
     *("name", "description", "licence", "verified", "memory"),
     *(*ROLES, "experts", "tuned", "fitted", "documents"),
-    *("alpha", "base_weight", "plausibility", "temperature"),
+    *("alpha", "base_weight", "plausibility", "expert_ends", "temperature"),
 )
 GONE_KEYS = ("policy",)
 """Keys that earlier versions wrote, and that change nothing any more."""
@@ -164,6 +164,7 @@ def _steering(table: Table) -> Steering:
             alpha=table.number("alpha", PAPER.alpha, float),
             base_weight=table.number("base_weight", PAPER.base_weight, float),
             plausibility=table.number("plausibility", PAPER.plausibility, float),
+            expert_ends=table.flag("expert_ends", PAPER.expert_ends),
         )
     except UsageError as error:
         table.fail(str(error))

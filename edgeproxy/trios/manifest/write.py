@@ -39,6 +39,7 @@ def _settings(recipe: Recipe) -> dict[str, object]:
         # Left out where it is the paper's, which manifests of earlier versions say no more of.
         "base_weight": None if steering.base_weight == 1.0 else steering.base_weight,
         "plausibility": steering.plausibility,
+        "expert_ends": steering.expert_ends or None,
         "temperature": recipe.temperature,
     }
 
