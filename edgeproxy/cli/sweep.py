@@ -150,7 +150,7 @@ def command(
     swept = {name: read_values(name, text) for name, text in given.items() if text is not None}
     asked = read_questions(questions, limit, judge)
     recipe = chosen_recipe(models, max_cost, parallel)
-    grid = make_grid(recipe.steering, swept)
+    grid = make_grid(recipe.steering.changed(models.steering), swept)
     if plot is not None:
         from edgeproxy.measure.sweep_plot import check_plot
 
@@ -217,7 +217,8 @@ class _Work:
         took: dict[Asked, Took] = dict(kept.took) if kept is not None else {}
         ending, seconds = "finished", 0.0
         # Whatever the manifest leaves the say to, all three models are needed.
-        with opened(self.models, replace(self.recipe, steering=PAPER)) as ready:
+        all_three = replace(PAPER, expert_ends=self.grid.own.expert_ends)
+        with opened(self.models, replace(self.recipe, steering=all_three)) as ready:
             session, started = ready.session, time.perf_counter()
             session.steering = self.grid.own
 

@@ -370,6 +370,8 @@ class TrioSpeaker(Speaker[RoleTokens]):
             )
 
     def _noted(self, draw: Draw, record: Recorder, *, is_recorded: bool) -> Draw:
+        if self.remote is not None and self.remote.way == "bias":
+            return draw  # what the base itself finds likeliest is never seen
         counted = record.counted(draw, self.trio)
         return record.watched(counted, self.trio, self.drafter) if is_recorded else counted
 

@@ -12,6 +12,7 @@ import pytest
 
 from edgeproxy.cli import main
 from edgeproxy.cli.ui.stats import changed_in_words
+from edgeproxy.decode.compared import has_changed
 from edgeproxy.decode.drafted import Draft
 from edgeproxy.decode.sample import Sampling
 from edgeproxy.decode.trio import Trio
@@ -116,8 +117,7 @@ def test_a_row_of_which_nothing_is_told_does_not_count() -> None:
         told.fill(-np.inf)
         if known is not None:
             told[0, known] = -3.0
-        trio.rows = trio.rows._replace(base=told)
-        assert trio.has_changed(0) is wanted
+        assert has_changed(told[0], trio.rows.fused[0]) is wanted
 
 
 def of(changed: Changed | None) -> Iterator[str]:

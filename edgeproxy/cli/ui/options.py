@@ -20,7 +20,7 @@ from edgeproxy.cli.ui.input import only_text
 if TYPE_CHECKING:
     from edgeproxy.decode.drafted import Draft
     from edgeproxy.decode.sample import Sampling
-    from edgeproxy.decode.steering import Change, Policy
+    from edgeproxy.decode.steering import Change
     from edgeproxy.grammar.grammar import Grammar
     from edgeproxy.llama import KvType
     from edgeproxy.remote.endpoint import ServerChange
@@ -47,7 +47,7 @@ class Models:
     alpha: float | None = None
     base_weight: float | None = None
     plausibility: float | None = None
-    policy: Policy | None = None
+    expert_ends: bool | None = None
     docs: str | None = None
     docs_to: Readers | None = None
     base_url: str | None = None
@@ -95,7 +95,7 @@ class Models:
             "alpha": self.alpha,
             "base_weight": self.base_weight,
             "plausibility": self.plausibility,
-            "policy": self.policy,
+            "expert_ends": self.expert_ends,
         }
 
 
@@ -213,17 +213,24 @@ def _prompts(_context: click.Context, option: click.Parameter, given: Sequence[s
     return chosen
 
 
+_PROMPT = click.option(
+    "--prompt",
+    "prompts",
+    multiple=True,
+    metavar="ROLE=FORMAT",
+    callback=_prompts,
+    help="How a model reads the conversation, for each of base, expert, anti-expert, tuned: "
+    "plain, chatml, zephyr, llama2, llama3, gemma, phi3, mistral, or gguf, the template in its "
+    "file.",
+)
+_ENDS = click.option(
+    "--expert-ends/--no-expert-ends",
+    default=None,
+    help="Whether the expert alone says where a reply ends: for a base that reads no turns "
+    "(plain), with a pair that both read a chat template.",
+)
 _ANSWERING = (
-    click.option(
-        "--prompt",
-        "prompts",
-        multiple=True,
-        metavar="ROLE=FORMAT",
-        callback=_prompts,
-        help="How a model reads the conversation, for each of base, expert, anti-expert, tuned: "
-        "plain, chatml, zephyr, llama2, llama3, gemma, phi3, mistral, or gguf, the template in its "
-        "file.",
-    ),
+    _PROMPT,
     click.option(
         "--alpha",
         type=float,
@@ -243,13 +250,7 @@ _ANSWERING = (
         help="Drop tokens that the expert gives less than BETA of its best one's probability; "
         "0 is off.",
     ),
-    click.option(
-        "--policy",
-        type=click.Choice(("constant", "unchanged", "unsure", "dynamic", "nudge")),
-        help="How the weights change from step to step: not at all; the base's with how little "
-        "tuning changed (unchanged) or how unsure the expert is (unsure); alpha with how far the "
-        "pair differs (dynamic); or the expert alone where the base is unsure (nudge).",
-    ),
+    _ENDS,
 )
 """How the models of a trio answer: what its manifest may say too."""
 
@@ -411,12 +412,12 @@ def model_options(
 
     Without `trio_flag` the trio comes from an argument of the verb's own, and without `steering` it
     answers as its manifest or the verb says, documents only named. A verb that has `swept` the
-    steering itself has all but its flags.
+    steering's numbers itself has all but these.
     """
     chosen = (_TRIO, *_FILES) if trio_flag else ()
     answering: Sequence[Any] = (*_ANSWERING, *_DOCS) if steering else _DOCS[:1]
     if swept:
-        answering = (_ANSWERING[0], *_DOCS)
+        answering = (_PROMPT, _ENDS, *_DOCS)
     return _gather("models", Models, (*chosen, *answering, *_SERVER, *_LOADING))
 
 

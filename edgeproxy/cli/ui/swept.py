@@ -77,8 +77,8 @@ def _rest(found: Mapping[str, Any]) -> list[str]:
         name for name in ("alpha", "base_weight", "plausibility") if name not in found["swept"]
     ]
     said = in_words(found, fixed)
-    if found["policy"] != "constant":
-        said += f"{', ' if said else ''}policy {found['policy']}"
+    if found["expert_ends"]:
+        said += f"{', ' if said else ''}the expert ends replies"
     n = found["questions"]
     lines = [f"{n} question{'s' * (n != 1)}" + (f"; {said}" if said else "")]
     left_out: Sequence[str] = found["left_out"]
