@@ -15,6 +15,7 @@ from edgeproxy.cli.ui.stats import changed_in_words
 from edgeproxy.decode.compared import has_changed
 from edgeproxy.decode.drafted import Draft
 from edgeproxy.decode.sample import Sampling
+from edgeproxy.decode.steering import Steering
 from edgeproxy.decode.trio import Trio
 from edgeproxy.explain import explain
 from edgeproxy.grammar.grammar import Grammar
@@ -31,11 +32,15 @@ def changed_of(turn: Turn) -> Changed | None:
 
 @pytest.mark.parametrize("draft", ["off", "expert", "auto"])
 @pytest.mark.parametrize("alpha", [0.3, 1.0])
+@pytest.mark.parametrize("expert_ends", [False, True])
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
-def test_it_is_what_explain_counts(draft: Draft, alpha: float, temperature: float) -> None:
+def test_it_is_what_explain_counts(
+    draft: Draft, alpha: float, temperature: float, expert_ends: bool
+) -> None:
     session = session_of(random_trio(), draft)
     sampling = Sampling(temperature, seed=3)
-    asked: dict[str, Any] = {"alpha": alpha, "sampling": sampling, "max_tokens": 40}
+    steering = Steering(alpha, expert_ends=expert_ends)
+    asked: dict[str, Any] = {"steering": steering, "sampling": sampling, "max_tokens": 40}
     recorded = session.reply("Hello", record=3, **asked)
     changed = changed_of(recorded)
     summary = explain(recorded, session).summary
