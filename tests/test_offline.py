@@ -39,6 +39,7 @@ LINES: dict[str, list[list[str]]] = {
     "verify": [["verify"]],
     "rm": [["rm", "factbook", "--yes"]],
     "eval": [["eval", "factbook", "{questions}", "--limit", "2"]],
+    "sweep": [["sweep", "factbook", "{questions}", "--limit", "1", "--alpha", "0,1"]],
     "fit": [["fit", "factbook", "{questions}", "--limit", "2", "--dry-run"]],
     "bench": [["bench", "--repeats", "1", "--max-tokens", "4"]],
     "doctor": [["doctor"]],

@@ -40,6 +40,7 @@ VERBS = {
     "verify": "Read every byte of the models again and compare the hashes.",
     "rm": "Remove installed trios.",
     "eval": "Measure how often a trio and its models are right.",
+    "sweep": "Try many settings of a trio: how often right, how much is changed, how fast.",
     "fit": "Find how a trio's models serve best together, the expert alone included.",
     "bench": "Measure how fast a trio is on this machine.",
     "doctor": "Tell what this machine can run, what is slow, and what to do.",

@@ -14,11 +14,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeproxy.cli.ui.completing import complete_trio
-from edgeproxy.cli.ui.evaluating import kept_replies, shown
+from edgeproxy.cli.ui.evaluating import (
+    check_cost,
+    chosen_recipe,
+    kept_replies,
+    lanes_at_once,
+    shown,
+)
 from edgeproxy.cli.ui.measured import as_text
 from edgeproxy.cli.ui.opening import opened
 from edgeproxy.cli.ui.options import (
-    DEFAULT_TRIO,
     Models,
     Reply,
     json_option,
@@ -40,7 +45,6 @@ from edgeproxy.measure.systems import (
     readers_of,
     role_of,
 )
-from edgeproxy.units import in_units
 
 if TYPE_CHECKING:
     from edgeproxy.align import Cost
@@ -171,17 +175,7 @@ def command(
     asked = read_questions(questions, limit, judge)
     if general is not None:
         asked += [replace(question, is_general=True) for question in read_questions(general)]
-    from edgeproxy.session.reading import chosen_documents
-    from edgeproxy.trios.find import find_recipe, on_server
-
-    recipe = find_recipe(models.trio or DEFAULT_TRIO)
-    documents = chosen_documents(recipe.documents, models.docs, models.docs_to)
-    base = on_server(recipe.base, models.server)
-    recipe = replace(recipe, documents=documents, base=base)
-    if max_cost is not None and not (base.endpoint and base.endpoint.has_prices):
-        raise UsageError("--max-cost needs price_in and price_out in the manifest's [base]")
-    if parallel is not None and not base.endpoint:
-        raise UsageError("--parallel is for a base on a server, and all models here are files")
+    recipe = chosen_recipe(models, max_cost, parallel)
     steering = recipe.steering.changed(models.steering)
     chosen = choose_systems(systems, recipe, steering)
     if general is not None and "base" not in chosen:
@@ -274,16 +268,13 @@ class _Work:
             def heard(system: str, number: int, text: str) -> None:
                 if kept is not None:
                     kept.add(system, number, text)
-                if self.max_cost and session.spent and session.spent.money >= self.max_cost:
-                    raise UsageError(
-                        f"the server has cost {session.spent.money:.4f}, and --max-cost is "
-                        f"{self.max_cost:g}; with --replies and a higher one, --resume goes on"
-                    )
+                check_cost(session, self.max_cost)
 
             ask = Ask(
                 self.reply.sampling(), self.longest, lambda turn: costs.append(turn.stats.pair)
             )
-            at_once = self._at_once(session, [role_of(system) for system, _ in missing])
+            needs_trio = PROXY in (role_of(system) for system, _ in missing)
+            at_once = lanes_at_once(session, self.models, self.parallel, needs_trio=needs_trio)
             work = Answering(session, self.systems, self.questions, ask, known, heard, at_once)
             answered = shown(work, workers(self.recipe, self.models.threads), len(known))
             seconds = time.perf_counter() - started
@@ -300,19 +291,6 @@ class _Work:
                 who = ALONE[alone] if alone else pair_in_words(session, costs)
                 say(", ".join([*parts, who, *spent_by(session)]))
         return found
-
-    def _at_once(self, session: Session, roles: Sequence[str]) -> int | None:
-        """How many questions the base's server is asked at once; what that takes here is said."""
-        from edgeproxy.core.memory_free import free_memory
-        from edgeproxy.measure.lanes import lanes_of
-
-        free = None if self.models.force else free_memory()
-        count = lanes_of(session, self.parallel, free, needs_trio=PROXY in roles)
-        each = session.memory.another
-        if count is not None and count > 1 and PROXY in roles and each:
-            more = in_units((count - 1) * each)
-            say(f"{count} questions at once, which take {more} more memory", dim=True)
-        return count
 
     def judged_again(self, path: Path) -> dict[str, Any]:
         """Judge the replies in a file that an evaluation has written, and write it anew."""

@@ -56,8 +56,9 @@ Examples:
 \b
 --json prints one object: text, finish_reason (stop, length, context or cancelled), tokens (id,
 text and logprob each; the token that ended the reply has no text), usage, alpha,
-base_weight, plausibility, seed, trio; with --docs also documents: the passages, who read
-them, and which of them each part of the reply was taken from; with --cite in it also left_out.""",
+base_weight, plausibility, seed, trio, changed (of how many tokens the pair changed the likeliest
+choice); with --docs also documents: the passages, who read them, and which of them each part of the
+reply was taken from; with --cite in it also left_out.""",
 )
 @click.argument("prompt", callback=only_text)
 @system_option
@@ -161,9 +162,16 @@ def _as_json(pieces: list[Piece], turn: Turn, session: Session, seed: int) -> di
         **asdict(session.steering),
         "seed": seed,
         "trio": session.recipe.name,
+        "changed": _changed(turn),
         **({} if session.reading is None else {"documents": documents_as_json(turn)}),
         **_of_server(turn),
     }
+
+
+def _changed(turn: Turn) -> dict[str, Any] | None:
+    """In how many tokens the pair changed the likeliest choice; None where that is not known."""
+    changed = turn.stats.changed
+    return None if changed is None else changed._asdict() | {"share": changed.share}
 
 
 def _of_server(turn: Turn) -> dict[str, Any]:

@@ -99,6 +99,15 @@ class Ending(NamedTuple):
     odds: float
 
 
+def has_changed(base: Logits, fused: Logits) -> bool | None:
+    """Whether the likeliest token of the fused row is another one than the base's.
+
+    Both of shape (n_vocab,). None where a server has told nothing of the base's row.
+    """
+    likeliest = int(base.argmax())
+    return None if np.isneginf(base[likeliest]) else likeliest != int(fused.argmax())
+
+
 def compare(
     said: Said,
     steering: Steering,

@@ -14,6 +14,9 @@ from edgeproxy.explain.form import Explained, Summary
 USUAL = (0.13, 0.25)
 WARNING = 0.20
 
+USUALLY = f"{100 * USUAL[0]:.0f} to {USUAL[1]:.0%}"
+"""The usual share, in words."""
+
 FEW = 20
 """The share of fewer tokens says little."""
 
@@ -44,7 +47,7 @@ def _sentences(count: int, changed: int, brought: int, guessed: int) -> list[str
         return ["Nothing was said, so there is nothing to explain."]
     said = [
         f"The pair changed {changed:,} of {_tokens(count)} ({changed / count:.0%}): "
-        f"{_meaning(changed / count, count)}."
+        f"{meaning(changed / count, count)}."
     ]
     if brought:
         were = "was" if brought == 1 else "were"
@@ -57,16 +60,20 @@ def _sentences(count: int, changed: int, brought: int, guessed: int) -> list[str
     return said
 
 
-def _meaning(share: float, count: int) -> str:
+def meaning(share: float, count: int) -> str:
+    """What it says of a reply of `count` tokens that a pair changed this share of them."""
     if count < FEW:
-        return "of so few tokens that says little; 13 to 25% is usual over longer replies"
+        return f"of so few tokens that says little; {USUALLY} is usual over longer replies"
     if share < USUAL[0]:
-        return "less than the usual 13 to 25%, it steers little here"
+        return f"less than the usual {USUALLY}, it steers little here"
     if share <= WARNING:
-        return "13 to 25% is usual"
+        return f"{USUALLY} is usual"
     if share <= USUAL[1]:
-        return "13 to 25% is usual, and from 20% on the pair may replace the base, not steer it"
-    return "more than the usual 13 to 25%, so the pair replaces the base rather than steers it"
+        return (
+            f"{USUALLY} is usual, and from {WARNING:.0%} on the pair may replace the base, not "
+            "steer it"
+        )
+    return f"more than the usual {USUALLY}, so the pair replaces the base rather than steers it"
 
 
 def _tokens(count: int) -> str:

@@ -32,7 +32,7 @@ from edgeproxy.measure.systems import (
 )
 from edgeproxy.session.session import Session
 from edgeproxy.session.speaker import Speaker
-from edgeproxy.session.turn import Ended
+from edgeproxy.session.turn import Ended, Stats
 from edgeproxy.trios.find import Recipe
 from edgeproxy.trios.manifest import Readers
 
@@ -74,10 +74,12 @@ class Ask:
         is_stopping: Callable[[], bool],
         steering: Steering | None = None,
         docs_to: Readers | None = None,
+        ended: Ended | None = None,
     ) -> str:
         """The reply, steered by `steering` and with documents read by `docs_to` where given.
 
-        Raises `Cancelled` once `is_stopping`, and where the reply is cancelled.
+        `ended` is called in the place of the `ended` of all. Raises `Cancelled` once `is_stopping`,
+        and where the reply is cancelled.
         """
         judge = JUDGES[question.judge]
         longest = question.max_tokens if self.max_tokens is None else self.max_tokens
@@ -87,7 +89,7 @@ class Ask:
             longest,
             steering=steering,
             docs_to=docs_to,
-            ended=self.ended,
+            ended=ended or self.ended,
         ) as turn:
             # Who stops has said so before turns are cancelled, so one begun since is seen here.
             if is_stopping():
@@ -107,7 +109,9 @@ class Answering:
     outside of the task are asked of those alone that may have lost what they knew. A base on a
     server is asked `at_once` questions at the same time; None asks one for each system.
     `heard` is called with each new reply: its system, the question's number and the text, from any
-    thread, one at a time.
+    thread, one at a time. Where `took` is given, it is called before that with what the reply has
+    taken. With `by_question` a question is asked of all systems of a role before the next one is,
+    so that its prompt is read once where they read the same.
     """
 
     def __init__(
@@ -119,6 +123,8 @@ class Answering:
         known: Known = NONE,
         heard: Callable[[str, int, str], None] = lambda _system, _number, _text: None,
         at_once: int | None = None,
+        took: Callable[[str, int, Stats], None] | None = None,
+        by_question: bool = False,
     ) -> None:
         self._session = session
         self._systems = systems
@@ -127,6 +133,8 @@ class Answering:
         self._replies = dict(known)
         self._heard = heard
         self._at_once = at_once
+        self._took = took
+        self._by_question = by_question
         self._one_at_a_time = threading.Lock()
         self._is_stopping = False
 
@@ -182,8 +190,16 @@ class Answering:
 
     def _in_lanes(self, systems: Sequence[str]) -> list[Asked]:
         """What a server is asked, the slowest first."""
-        ordered = [s for role in _BY_COST for s in systems if role_of(s) == role]
-        return [(system, number) for system in ordered for number in self._missing(system)]
+        return self._ordered([s for role in _BY_COST for s in systems if role_of(s) == role])
+
+    def _ordered(self, systems: Sequence[str]) -> list[Asked]:
+        """What is still to be asked of these systems, in order."""
+        if not self._by_question:
+            return [(system, number) for system in systems for number in self._missing(system)]
+        asked = [(n, at) for at, each in enumerate(systems) for n in self._missing(each)]
+        # Another one begins each time: who does reads the prompt.
+        asked.sort(key=lambda pair: (pair[0], (pair[1] - pair[0]) % len(systems)))
+        return [(systems[at], number) for number, at in asked]
 
     def _missing(self, system: str) -> list[int]:
         asked = numbers_asked(system, self._questions)
@@ -195,17 +211,19 @@ class Answering:
         return self._session.speaker if role == PROXY else self._session.solo(role)
 
     def _answer(self, systems: Sequence[str], speaker: Speaker[Any]) -> None:
-        for system in systems:
-            for number in self._missing(system):
-                self._answer_one(speaker, system, number)
+        for system, number in self._ordered(systems):
+            self._answer_one(speaker, system, number)
 
     def _answer_one(self, speaker: Speaker[Any], system: str, number: int) -> None:
+        took, steering = self._took, self._session.steering
         text = self._reply_of(
             speaker,
             self._questions[number],
             lambda: self._is_stopping,
-            steering_of(system, self._session.steering),
+            # Speakers made for lanes may have begun with another one.
+            steering_of(system, steering) or (steering if role_of(system) == PROXY else None),
             readers_of(system),
+            None if took is None else lambda turn: took(system, number, turn.stats),
         )
         with self._one_at_a_time:
             self._replies[system, number] = text

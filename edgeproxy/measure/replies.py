@@ -26,6 +26,7 @@ from edgeproxy.measure.answering import numbers_asked
 from edgeproxy.measure.evaluate import Question
 from edgeproxy.measure.judging import JUDGES
 from edgeproxy.measure.reply_lines import as_line, reply_line, write_replies
+from edgeproxy.measure.took import Took, read_took
 from edgeproxy.trios.find import Lora, Recipe, Role
 
 Run = Mapping[str, Any]
@@ -51,6 +52,8 @@ class Replies:
         self._questions = questions
         self._lock = threading.Lock()
         self.known: dict[tuple[str, int], str] = {}
+        self.took: dict[tuple[str, int], Took] = {}
+        """What those of the known replies took that were added with it."""
         _check_target(self.target)
         try:
             if self.part.exists():
@@ -92,6 +95,11 @@ class Replies:
             if system not in run["systems"]:
                 raise self._foreign(number)
             self.known[system, at] = text
+            if "took" in line:
+                took = read_took(line["took"])
+                if took is None:
+                    raise self._foreign(number)
+                self.took[system, at] = took
         os.truncate(self.part, data.rfind(b"\n") + 1)
 
     def _parsed(self, line: bytes, number: int) -> dict[str, Any]:
@@ -108,15 +116,20 @@ class Replies:
             f"{self.part}:{number}: this line is no evaluation's; name another file, {_ANEW}"
         )
 
-    def add(self, system: str, number: int, text: str) -> None:
-        """Keep a reply; from any thread. Raises `EdgeproxyError` where the disk refuses."""
+    def add(self, system: str, number: int, text: str, took: Took | None = None) -> None:
+        """Keep a reply, and what it took; from any thread.
+
+        Raises `EdgeproxyError` where the disk refuses.
+        """
         with self._lock:
             try:
-                line = reply_line(self._questions[number], system, text)
+                line = reply_line(self._questions[number], system, text, took)
                 self._write({"number": number, **line})
             except OSError as error:
                 raise EdgeproxyError(f"{self.part}: {reason(error)}") from None
             self.known[system, number] = text
+            if took is not None:
+                self.took[system, number] = took
 
     def finish(self, systems: Iterable[str]) -> None:
         """Put all replies, which must be there, into the target. Raises `EdgeproxyError`."""
@@ -129,12 +142,14 @@ class Replies:
                     system: [self.known[system, n] for n in numbers_asked(system, self._questions)]
                     for system in systems
                 },
+                self.took,
             )
             self._file.close()
             self.part.unlink()
         except OSError as error:
             raise EdgeproxyError(f"{self.target}: {reason(error)}") from None
         self.known.clear()
+        self.took.clear()
 
     def close(self) -> int:
         """Let go of the file; how many replies are in it, to go on from. None leave no file."""

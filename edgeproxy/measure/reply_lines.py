@@ -8,15 +8,21 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from edgeproxy.errors import UsageError
 from edgeproxy.files import reason, replacing
 from edgeproxy.measure.answering import numbers_asked
 from edgeproxy.measure.evaluate import Question
+from edgeproxy.measure.took import Took
+
+NOTHING: Mapping[tuple[str, int], Took] = MappingProxyType({})
 
 
-def reply_line(question: Question, system: str, text: str) -> dict[str, Any]:
+def reply_line(
+    question: Question, system: str, text: str, took: Took | None = None
+) -> dict[str, Any]:
     """A reply as its line has it, judged; what does not apply to its question is not there."""
     verdict = question.verdict(text)
     line: dict[str, Any] = {
@@ -34,18 +40,24 @@ def reply_line(question: Question, system: str, text: str) -> dict[str, Any]:
         line["said"] = question.is_said_in(text)
     if question.is_general:
         line["general"] = True
+    if took is not None:
+        line["took"] = took.as_json()
     return line
 
 
 def write_replies(
-    path: Path, questions: Sequence[Question], replies: Mapping[str, Sequence[str]]
+    path: Path,
+    questions: Sequence[Question],
+    replies: Mapping[str, Sequence[str]],
+    took: Mapping[tuple[str, int], Took] = NOTHING,
 ) -> None:
     """Put the replies of each system to what it was asked into a file, in one step.
 
+    `took` is what some of them took, by system and the number of the question.
     Raises `OSError` where the disk refuses.
     """
     lines = [
-        reply_line(questions[number], system, text)
+        reply_line(questions[number], system, text, took.get((system, number)))
         for system, texts in replies.items()
         for number, text in zip(numbers_asked(system, questions), texts, strict=True)
     ]

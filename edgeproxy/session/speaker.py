@@ -160,7 +160,7 @@ class Speaker(ABC, Generic[Prompt]):
                 rest,
                 self._model,
                 self._vocab,
-                self._watched(draw, record) if asked.record else draw,
+                self._noted(draw, record, is_recorded=asked.record > 0),
                 decode=self._decode,
                 max_tokens=asked.max_tokens,
                 endings=self.endings,
@@ -258,8 +258,8 @@ class Speaker(ABC, Generic[Prompt]):
     def _prepare(self, asked: Asked) -> None:
         """Set the models to what a reply asked for."""
 
-    def _watched(self, draw: Draw, record: Recorder) -> Draw:
-        """`draw`; a speaker that can record has its tokens noted in `record`."""
+    def _noted(self, draw: Draw, record: Recorder, *, is_recorded: bool) -> Draw:
+        """`draw`; a trio has noted in `record` what its rows say of each token."""
         return draw
 
     def _held(self, draw: Draw, grammar: Grammar | None) -> Constrained | None:
@@ -369,8 +369,11 @@ class TrioSpeaker(Speaker[RoleTokens]):
                 "record is of three models, and with base_weight 0 the expert alone answers"
             )
 
-    def _watched(self, draw: Draw, record: Recorder) -> Draw:
-        return record.watched(draw, self.trio, self.drafter)
+    def _noted(self, draw: Draw, record: Recorder, *, is_recorded: bool) -> Draw:
+        if self.remote is not None and self.remote.way == "bias":
+            return draw  # what the base itself finds likeliest is never seen
+        counted = record.counted(draw, self.trio)
+        return record.watched(counted, self.trio, self.drafter) if is_recorded else counted
 
     def _held(self, draw: Draw, grammar: Grammar | None) -> Constrained | None:
         held = super()._held(draw, grammar)

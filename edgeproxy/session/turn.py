@@ -17,7 +17,16 @@ import numpy as np
 from edgeproxy.align import Cost, ProjectedModel
 from edgeproxy.core.cancel import Cancel
 from edgeproxy.core.model import Logits, Model
-from edgeproxy.decode.compared import Compared, Ending, Said, Wide, best_of, compare, log_softmax
+from edgeproxy.decode.compared import (
+    Compared,
+    Ending,
+    Said,
+    Wide,
+    best_of,
+    compare,
+    has_changed,
+    log_softmax,
+)
 from edgeproxy.decode.drafted import Drafted, Drafter
 from edgeproxy.decode.pieces import FinishReason, Piece
 from edgeproxy.decode.sample import Sampling
@@ -68,10 +77,27 @@ class Usage(NamedTuple):
     completion: int = 0
 
 
+class Changed(NamedTuple):
+    """In how many tokens the fused row's likeliest one is another than the base's, `of` how many.
+
+    Tokens do not count where the base's likeliest is not known.
+    """
+
+    tokens: int
+    of: int
+
+    @property
+    def share(self) -> float:
+        """The share of tokens that the pair has changed."""
+        return self.tokens / self.of
+
+
 @dataclass(frozen=True)
 class Stats:
     """What a reply took: seconds to its first token and in all, and how it was drafted.
 
+    `changed` is how much the pair changed; None where one model answers, where nothing was said,
+    and where a server draws the tokens, so that nobody sees what the base itself would say.
     `pair` is what reading it has cost a pair with a tokenizer of its own; `drafted` is None where
     nothing drafts. `spent` is what asking a base on a server has cost; None where it is here.
     """
@@ -82,6 +108,7 @@ class Stats:
     drafted: Drafted | None = None
     pair: Cost | None = None
     spent: Spent | None = None
+    changed: Changed | None = None
 
     @property
     def tokens_per_second(self) -> float | None:
@@ -170,10 +197,30 @@ class Recorder:
         self.read = NOTHING
         self.usage = Usage()
         self.steps: list[Step] = []
+        self._changed = self._compared = 0
+
+    @property
+    def changed(self) -> Changed | None:
+        """As `Stats.changed`."""
+        return Changed(self._changed, self._compared) if self._compared else None
 
     def prompt(self, tokens: int, unread: int) -> None:
         """A prompt of so many tokens is read, of which so many had not been read."""
         self.usage = Usage(tokens, tokens - unread)
+
+    def counted(self, sample: Callable[[Logits], int], trio: Trio) -> Callable[[Logits], int]:
+        """`sample`, of each of its tokens noted whether the pair changed the likeliest one."""
+
+        def noted(row: Logits) -> int:
+            token = sample(row)
+            rows = trio.rows_of(row)
+            is_changed = has_changed(rows.base, rows.fused)
+            if is_changed is not None:
+                self._compared += 1
+                self._changed += is_changed
+            return token
+
+        return noted
 
     def watched(
         self, sample: Callable[[Logits], int], trio: Trio, drafter: Drafter
@@ -286,6 +333,7 @@ class Turn(Holder):
             self._drafted if self._is_over else self._of_drafts(),
             self._cost if self._is_over else self._speaker.cost,
             self._spent if self._is_over else self._of_server(),
+            self._record.changed,
         )
 
     @property

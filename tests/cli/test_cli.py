@@ -311,6 +311,7 @@ def test_run_json(run: Run) -> None:
         "expert_ends",
         "seed",
         "trio",
+        "changed",
     ]
     assert found["text"] == "Hello." == "".join(token["text"] for token in found["tokens"])
     assert found["finish_reason"] == "stop"
@@ -321,6 +322,7 @@ def test_run_json(run: Run) -> None:
         "logprob": pytest.approx(0, abs=1e-3),
     }
     assert found["usage"] == {"prompt_tokens": 3, "completion_tokens": 7, "total_tokens": 10}
+    assert found["changed"] == {"tokens": 0, "of": 7, "share": 0.0}
 
 
 def test_run_json_draws_a_seed(run: Run) -> None:
@@ -350,7 +352,9 @@ def test_stats_are_one_line(run: Run) -> None:
     assert err.count("\n") == 1
     assert all(part in err for part in ("7 tokens", "tokens/s", "first token", "loaded in"))
     assert ", pair: same vocabulary, drafts: auto, " in err
-    assert err.endswith(", threads: 1 for the base, 1 for the pair\n")
+    assert ", threads: 1 for the base, 1 for the pair, " in err
+    little = "of so few tokens that says little; 13 to 25% is usual over longer replies"
+    assert err.endswith(f", the pair changed 0% of the tokens ({little})\n")
 
 
 @pytest.mark.parametrize(

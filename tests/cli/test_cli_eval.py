@@ -17,6 +17,7 @@ from edgeproxy.cli import main
 from edgeproxy.errors import EdgeproxyError, EngineError, OutOfMemoryError
 from edgeproxy.measure import replies as replies_module
 from edgeproxy.measure.replies import Replies
+from edgeproxy.measure.took import Took
 from edgeproxy.session import load as loader
 from tests.helpers.fake_sessions import FakeSession
 from tests.helpers.fakes import FakeModel, fake_vocab, saying, script
@@ -197,9 +198,9 @@ def test_only_the_models_that_have_still_to_answer_are_loaded(
 
     # As if it had been cut short after the base's two replies.
     class Full(Replies):
-        def add(self, system: str, number: int, text: str) -> None:
+        def add(self, system: str, number: int, text: str, took: Took | None = None) -> None:
             if system == "base":
-                super().add(system, number, text)
+                super().add(system, number, text, took)
 
         def finish(self, systems: Iterable[str]) -> None:
             raise EdgeproxyError("the disk is full")

@@ -161,3 +161,41 @@ def test_impossible_numbers_at_once(run: Run, count: str) -> None:
     code, out, err = run("--parallel", count)
     assert (code, out) == (2, "")
     assert "--parallel" in err
+
+
+def test_a_sweep_asks_as_many_at_once_and_finds_the_same(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Lanes begin with the steering that was loaded; each reply has that of its setting."""
+    manifest = folder / "trio.toml"
+    manifest.write_text(f"alpha = 0.5\n{manifest.read_text()}")
+    files = (str(manifest), str(folder / "questions"))
+    usual = ("--threads", "1", "--max-tokens", "5", "--alpha", "0,0.5,2", "--json")
+    found, texts = [], []
+    for count in ("1", "3"):
+        path = folder / f"swept{count}"
+        options = ("--parallel", count, "--replies", str(path))
+        assert main(["sweep", *files, *usual, *options]) == 0
+        out, err = capsys.readouterr()
+        assert ("3 questions at once, which take " in err) == (count == "3")
+        found.append(json.loads(out))
+        texts.append([json.loads(line)["reply"] for line in lines(path)])
+    assert texts[0] == texts[1]
+    assert len(set(texts[0])) > COUNT
+    assert found[0]["spent"]["money"] > 0
+    for one, other in zip(found[0]["settings"], found[1]["settings"], strict=True):
+        assert one["changed"] == other["changed"]
+        assert one["tokens"] == other["tokens"] == 5.0
+    assert found[0]["settings"][0]["changed"] == 0.0 < found[0]["settings"][2]["changed"]
+
+
+def test_a_sweep_ends_where_it_has_cost_enough(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = (str(folder / "trio.toml"), str(folder / "questions"), "--alpha", "0,1")
+    options = ("--threads", "1", "--max-tokens", "5", "--replies", str(folder / "swept"))
+    assert main(["sweep", *files, *options, "--parallel", "1", "--max-cost", "1"]) == 2
+    err = capsys.readouterr().err
+    assert "1 of 16 replies are kept" in err
+    assert "--max-cost is 1; with --replies and a higher one, --resume goes on" in err
+    assert main(["sweep", *files, *options, "--resume"]) == 0

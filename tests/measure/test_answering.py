@@ -23,6 +23,7 @@ from edgeproxy.prompts.formats import plain
 from edgeproxy.session.memory_plan import Estimate
 from edgeproxy.session.session import Session
 from edgeproxy.session.speaker import SoloSpeaker, TrioSpeaker
+from edgeproxy.session.turn import Stats
 from edgeproxy.trios.find import Recipe, Role
 from tests.helpers.fakes import LIKELY, FakeModel, constant, fake_vocab, saying
 
@@ -203,3 +204,47 @@ def test_a_reply_ends_as_its_judge_wants() -> None:
     session = session_of(base=saying(said))
     (texts,) = Answering(session, ("base",), questions, Ask(Sampling())).run(1).values()
     assert texts == ['So:\n{"a": 1}', "one\ntwo", "one"]
+
+
+def test_a_question_can_be_asked_of_all_variants_before_the_next_one() -> None:
+    """Each begins with another one, and the prompt is read once."""
+    systems = ("proxy", "proxy/alpha=0.5", "proxy/alpha=1")
+    session = session_of()
+    heard: list[tuple[str, int]] = []
+    took: list[tuple[str, int, int]] = []
+
+    def note(system: str, number: int, text: str) -> None:
+        assert took[-1] == (system, number, len(f"\n{text}\n"))
+        heard.append((system, number))
+
+    def note_took(system: str, number: int, stats: Stats) -> None:
+        took.append((system, number, stats.tokens))
+
+    known = {("proxy/alpha=0.5", 2): "known"}
+    work = Answering(
+        session, systems, QUESTIONS, ASK, known, note, took=note_took, by_question=True
+    )
+    found = work.run(1)
+    plain, half, one = systems
+    assert heard == [
+        *((plain, 0), (half, 0), (one, 0)),
+        *((half, 1), (one, 1), (plain, 1)),
+        *((one, 2), (plain, 2)),
+        *((plain, 3), (half, 3), (one, 3)),
+    ]
+    assert found[half] == ["proxy 0", "proxy 1", "known", "proxy 3"]
+    base = session.trio.base
+    assert isinstance(base, FakeModel)
+    assert sum(ord("?") in tokens for tokens in base.evals) == len(QUESTIONS)
+
+
+def test_the_trio_s_own_setting_is_the_session_s() -> None:
+    """Also where the speaker began with another one, as one that is made for a lane may."""
+    session = session_of(saying(answers("proxy")))
+    trio = Trio(saying(answers("base")), saying(answers("proxy")), saying({}), Steering(3.0))
+    vocab = trio.vocab
+    drafter = Drafter(trio, "off")
+    other = TrioSpeaker(trio, (plain,) * 3, (vocab,) * 3, vocab.end_of_generation, drafter=drafter)
+    work = Answering(session, ("proxy",), QUESTIONS[:1], ASK)
+    work._answer_one(other, "proxy", 0)
+    assert work._replies == {("proxy", 0): "base 0"}

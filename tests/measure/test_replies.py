@@ -20,6 +20,8 @@ from edgeproxy.measure import replies as module
 from edgeproxy.measure import reply_lines
 from edgeproxy.measure.evaluate import Question
 from edgeproxy.measure.replies import Replies, run_of
+from edgeproxy.measure.took import Took
+from edgeproxy.session.turn import Changed
 from edgeproxy.trios.find import Lora, Recipe, Role
 
 QUESTIONS = [Question("Capital?", ("Lima", "Quito"), "city"), Question("Größe?", ("3",))]
@@ -306,3 +308,31 @@ def test_a_run_is_what_replies_depend_on(tmp_path: Path) -> None:
     assert run(alpha=1.0) == first
     os.utime(tmp_path / "pair", (1, 1))
     assert module._differing(first, run(alpha=1.0)) == "other anti_expert, other expert"
+
+
+def test_what_replies_took_is_kept_with_them(target: Path) -> None:
+    took = Took(7, 12.5, Changed(2, 7))
+    replies = opened(target)
+    replies.add("proxy", 0, "It is Lima.", took)
+    replies.add("proxy", 1, "3")
+    replies.close()
+    with contextlib.closing(opened(target, resume=True)) as again:
+        assert again.took == {("proxy", 0): took}
+        assert set(again.known) == {("proxy", 0), ("proxy", 1)}
+        for number, text in enumerate(("no", "4")):
+            again.add("base", number, text, took._replace(changed=None))
+        again.finish(SYSTEMS)
+    found = [line.get("took") for line in lines(target)]
+    assert found == [took._replace(changed=None).as_json()] * 2 + [took.as_json(), None]
+
+
+def test_a_line_that_took_nothing_sensible_is_named(target: Path) -> None:
+    replies = opened(target)
+    replies.add("proxy", 0, "It is Lima.", Took(7, 12.5, Changed(2, 7)))
+    replies.close()
+    part = replies.part
+    part.write_bytes(part.read_bytes().replace(b"[2, 7]", b"[9, 7]"))
+    before = part.read_bytes()
+    with pytest.raises(UsageError, match=r"\.part:2: this line is no evaluation's"):
+        opened(target, resume=True)
+    assert part.read_bytes() == before

@@ -110,6 +110,7 @@ def printed(capsys: pytest.CaptureFixture[str], *arguments: object) -> Any:
         ("run", ["run", "Hello", "--max-tokens", "2"]),
         ("explain", ["explain", "Hello", "--max-tokens", "2"]),
         ("eval", ["eval", "factbook", "{questions}", "--limit", "1"]),
+        ("sweep", ["sweep", "factbook", "{questions}", "--limit", "1", "--alpha", "0,1"]),
         ("fit", ["fit", "factbook", "{questions}", "--limit", "2", "--dry-run"]),
         ("bench", ["bench", "--repeats", "1", "--max-tokens", "2"]),
         ("show, of a recipe that has not been pulled", ["show", "qwen2.5-7b"]),

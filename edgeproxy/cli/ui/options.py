@@ -213,17 +213,24 @@ def _prompts(_context: click.Context, option: click.Parameter, given: Sequence[s
     return chosen
 
 
+_PROMPT = click.option(
+    "--prompt",
+    "prompts",
+    multiple=True,
+    metavar="ROLE=FORMAT",
+    callback=_prompts,
+    help="How a model reads the conversation, for each of base, expert, anti-expert, tuned: "
+    "plain, chatml, zephyr, llama2, llama3, gemma, phi3, mistral, or gguf, the template in its "
+    "file.",
+)
+_ENDS = click.option(
+    "--expert-ends/--no-expert-ends",
+    default=None,
+    help="Whether the expert alone says where a reply ends: for a base that reads no turns "
+    "(plain), with a pair that both read a chat template.",
+)
 _ANSWERING = (
-    click.option(
-        "--prompt",
-        "prompts",
-        multiple=True,
-        metavar="ROLE=FORMAT",
-        callback=_prompts,
-        help="How a model reads the conversation, for each of base, expert, anti-expert, tuned: "
-        "plain, chatml, zephyr, llama2, llama3, gemma, phi3, mistral, or gguf, the template in its "
-        "file.",
-    ),
+    _PROMPT,
     click.option(
         "--alpha",
         type=float,
@@ -243,12 +250,7 @@ _ANSWERING = (
         help="Drop tokens that the expert gives less than BETA of its best one's probability; "
         "0 is off.",
     ),
-    click.option(
-        "--expert-ends/--no-expert-ends",
-        default=None,
-        help="Whether the expert alone says where a reply ends: for a base that reads no turns "
-        "(plain), with a pair that both read a chat template.",
-    ),
+    _ENDS,
 )
 """How the models of a trio answer: what its manifest may say too."""
 
@@ -403,14 +405,19 @@ system_option = click.option(
 )
 
 
-def model_options(*, trio_flag: bool = True, steering: bool = True) -> Callable[[Command], Command]:
+def model_options(
+    *, trio_flag: bool = True, steering: bool = True, swept: bool = False
+) -> Callable[[Command], Command]:
     """Give a verb the flags that choose models; it is called with `models`.
 
     Without `trio_flag` the trio comes from an argument of the verb's own, and without `steering` it
-    answers as its manifest or the verb says, documents only named.
+    answers as its manifest or the verb says, documents only named. A verb that has `swept` the
+    steering's numbers itself has all but these.
     """
     chosen = (_TRIO, *_FILES) if trio_flag else ()
-    answering = (*_ANSWERING, *_DOCS) if steering else _DOCS[:1]
+    answering: Sequence[Any] = (*_ANSWERING, *_DOCS) if steering else _DOCS[:1]
+    if swept:
+        answering = (_PROMPT, _ENDS, *_DOCS)
     return _gather("models", Models, (*chosen, *answering, *_SERVER, *_LOADING))
 
 

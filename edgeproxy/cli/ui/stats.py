@@ -27,7 +27,7 @@ def stats_line(session: Session, turn: Turn, load_seconds: float, more: Sequence
     if session.alone or session.steering.alone == "expert":
         return ", ".join([*parts, steering_in_words(session.steering), *of_server(session, turn)])
     parts += [pair_in_words(session, [stats.pair]), drafts_in_words(session, turn)]
-    parts.append(threads_in_words(session))
+    parts += [threads_in_words(session), *changed_in_words(turn)]
     return ", ".join(parts + of_server(session, turn))
 
 
@@ -85,6 +85,17 @@ def _forgetful(session: Session) -> str:
     """The roles whose models forget all or nothing."""
     roles = zip(session.recipe.roles, session.trio.models, strict=True)
     return ", ".join(name.replace("_", "-") for name, model in roles if not model.can_rewind)
+
+
+def changed_in_words(turn: Turn) -> list[str]:
+    """How much of a reply the pair changed, and what that says; nothing where it is not known."""
+    changed = turn.stats.changed
+    if changed is None:
+        return []
+    from edgeproxy.explain.verdict import meaning
+
+    said = meaning(changed.share, changed.of)
+    return [f"the pair changed {changed.share:.0%} of the tokens ({said})"]
 
 
 def threads_in_words(session: Session) -> str:
