@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
-from edgeproxy.cli.chatting import changing, comparing, looking, turning
+from edgeproxy.cli.chatting import changing, comparing, explaining, looking, sessions, turning
 from edgeproxy.cli.chatting.settings import ON_OFF, SETTINGS
 from edgeproxy.cli.ui.output import say
 from edgeproxy.decode.steering import Policy
@@ -19,7 +19,7 @@ from edgeproxy.trios.manifest import Readers
 if TYPE_CHECKING:
     from edgeproxy.cli.chatting.talk import Talk
 
-Values = Literal["path", "trio", "setting", "topic"] | Sequence[str]
+Values = Literal["path", "trio", "setting", "topic", "session", "way"] | Sequence[str]
 """What may stand behind a command: some kind of name, or one of these words."""
 
 
@@ -64,7 +64,8 @@ def _explain(talk: Talk, topic: str) -> None:
         if command.more:
             say(command.more)
     if setting is not None:
-        values = f" ({', '.join(setting.values)})" if setting.values else ""
+        words = () if setting.values == "path" else setting.values
+        values = f" ({', '.join(words)})" if words else ""
         say(f"/set {name} VALUE: {setting.what}{values}; it is {setting.shown(talk)}")
 
 
@@ -100,6 +101,14 @@ COMMANDS: dict[str, Command] = {
         comparing.compare,
         more="In 100 columns or more they stand side by side. The conversation stays as it is.",
     ),
+    "/explain": Command(
+        "/explain [WAY]",
+        "show how the pair moved the last reply; WAY is table, walk, or FILE.html for a page",
+        explaining.explain,
+        "way",
+        more="A reply that was not recorded is given once more, with the same seed; /set record on "
+        "records each one. The conversation stays as it is.",
+    ),
     "/set": Command(
         "/set NAME VALUE",
         "change a setting; /set lists them, /set NAME default takes one back",
@@ -127,6 +136,24 @@ COMMANDS: dict[str, Command] = {
         turning.edit,
         more="Without TEXT the message is in the line editor; N is its number in /show, and "
         "without it the last one is meant. /undo goes back to what was said before.",
+    ),
+    "/save": Command(
+        "/save [NAME]",
+        "give the conversation a name; it is saved by itself, unless --no-save was given",
+        sessions.save,
+        more="With --no-save, or from a pipe, it is saved from now on, with all that was said.",
+    ),
+    "/load": Command(
+        "/load [NAME]",
+        "go on with another conversation, or with the latest; /sessions lists them",
+        sessions.load,
+        "session",
+        more="NAME is a name, an id, or the beginning of either. The settings stay as they are.",
+    ),
+    "/sessions": Command(
+        "/sessions [WORDS]",
+        "list the latest conversations, or find messages that hold all the words",
+        sessions.sessions,
     ),
     "/file": Command(
         "/file PATH",

@@ -18,7 +18,6 @@ from edgeproxy.cli.chatting.bottom import bottom_line
 from edgeproxy.cli.chatting.commands import COMMANDS, obey
 from edgeproxy.cli.chatting.comparing import beside, wrapped
 from edgeproxy.cli.chatting.completing import completions
-from edgeproxy.cli.chatting.keeping import Keeper
 from edgeproxy.cli.chatting.line_history import LineHistory, line_history
 from edgeproxy.cli.chatting.printing import Rendered, can_render
 from edgeproxy.cli.chatting.quoting import is_open, without_quotes
@@ -26,7 +25,6 @@ from edgeproxy.cli.chatting.reading import PromptReading
 from edgeproxy.cli.chatting.settings import SETTINGS
 from edgeproxy.cli.chatting.talk import Attached, Talk
 from edgeproxy.errors import PromptError
-from edgeproxy.prompts.formats import Message
 from edgeproxy.session.conversation import Conversation
 from edgeproxy.session.overflow import Room
 from edgeproxy.session.session import Session
@@ -50,9 +48,9 @@ class FakeLoaded:
         self.session = FakeSession(models, draft="expert", **asked)
 
 
-def talk_of(keeper: Keeper | None = None, **how: Any) -> Talk:
+def talk_of(**how: Any) -> Talk:
     loaded: Any = FakeLoaded(**how)
-    return Talk(loaded, Settings(64), is_interactive=True, keeper=keeper)
+    return Talk(loaded, Settings(64), is_interactive=True)
 
 
 # Quotes
@@ -173,7 +171,7 @@ def words(line: str) -> list[str]:
 
 def test_commands_settings_values_and_names_are_completed() -> None:
     assert words("/") == list(COMMANDS)
-    assert words("/s") == ["/set", "/show", "/system", "/stats"]
+    assert words("/s") == ["/set", "/show", "/system", "/save", "/sessions", "/stats"]
     assert words("/set top") == ["top-k", "top-p"]
     assert words("/set ") == list(SETTINGS)
     assert words("/set policy un") == ["unchanged", "unsure"]
@@ -351,37 +349,6 @@ def test_markdown_is_not_rendered_without_rich_nor_without_a_terminal(
     assert can_render()
     monkeypatch.setattr(screen, "isatty", lambda: False)
     assert not can_render()
-
-
-# The seam of those who keep conversations
-
-
-class Noting:
-    """A `Keeper` that notes what it is told."""
-
-    def __init__(self) -> None:
-        self.seen: list[list[Message]] = []
-        self.heard: list[tuple[int, str]] = []
-
-    def asked(self, conversation: Conversation, text: str) -> None:
-        self.heard.append((len(conversation.messages), text))
-
-    def changed(self, conversation: Conversation, settings: Settings, session: Session) -> None:
-        self.seen.append(list(conversation.messages))
-
-
-def test_a_keeper_hears_of_every_change() -> None:
-    keeper = Noting()
-    talk = talk_of(keeper)
-    talk.say("Hi")
-    talk.again()
-    talk.edit(1, "Hi")
-    assert [len(messages) for messages in keeper.seen] == [2, 2, 2]
-    obey(talk, "/undo")
-    obey(talk, "/reset")
-    assert keeper.seen[-1] == []
-    assert len(keeper.seen) == 5
-    assert keeper.heard == [(0, "Hi"), (2, "Hi")]
 
 
 # Room
