@@ -52,11 +52,11 @@ def show(talk: Talk, _value: str) -> None:
 def _kept(talk: Talk) -> str:
     """Whether the conversation is saved, and what it is called."""
     keeper = talk.keeping.keeper
-    called = " ".join(filter(None, (keeper.name, keeper.id and f"({keeper.id})")))
+    called = f"{keeper.name} ({keeper.id})" if keeper.name and keeper.id else keeper.id
     if not keeper.is_on:
         return "not saved; /save keeps it"
     if not keeper.is_saving:
-        return f"{called} cannot be saved".strip()
+        return "it cannot be saved at present"
     return called or "saved from its first message on"
 
 

@@ -29,7 +29,8 @@ def save(talk: Talk, value: str) -> None:
         return
     since = "" if was_kept else ", and from now on it is saved by itself"
     called = session.name or session.id
-    say(f"saved as {called}{since}; edgeproxy chat --session {shlex.quote(called)}", dim=True)
+    how = f"edgeproxy chat --session {shlex.quote(called)}"
+    say(f"saved as {called}{since}; {how} goes on with it", dim=True)
 
 
 def load(talk: Talk, value: str) -> None:

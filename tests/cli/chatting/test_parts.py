@@ -9,7 +9,7 @@ import stat
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -27,7 +27,6 @@ from edgeproxy.cli.chatting.talk import Attached, Talk
 from edgeproxy.errors import PromptError
 from edgeproxy.session.conversation import Conversation
 from edgeproxy.session.overflow import Room
-from edgeproxy.session.session import Session
 from edgeproxy.session.speaker import TrioSpeaker
 from edgeproxy.trios.find import shipped_names
 from tests.cli.test_cli import Typist
@@ -388,14 +387,16 @@ def test_a_conversation_that_cannot_be_measured_is_kept(monkeypatch: pytest.Monk
 
 
 class Pressing:
-    """A `Keeper` whose work is interrupted, as by a key that came late."""
+    """In the place of a `Keeping`: its work is interrupted, as by a key that came late."""
 
     def __init__(self, *presses: bool) -> None:
         self.presses = list(presses)
 
-    def asked(self, conversation: Conversation, text: str) -> None: ...
+    def asked(self, *_: object) -> None: ...
 
-    def changed(self, conversation: Conversation, settings: Settings, session: Session) -> None:
+    def answered(self, *_: object) -> None: ...
+
+    def changed(self, _: Conversation) -> None:
         if self.presses and self.presses.pop(0):
             raise KeyboardInterrupt
 
@@ -404,7 +405,8 @@ class Pressing:
 def test_a_key_between_a_reply_and_the_prompt_does_not_end_the_chat(
     presses: tuple[bool, ...], leaves: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    talk = talk_of(Pressing(*presses))
+    talk = talk_of()
+    talk.keeping = cast(Any, Pressing(*presses))
     if leaves:
         with pytest.raises(KeyboardInterrupt):
             talk.run(Typist("Hi", KeyboardInterrupt), obey)
