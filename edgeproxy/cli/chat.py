@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -148,10 +147,7 @@ def command(
 
 def _tell_how_to_go_on(talk: Talk, models: Models) -> None:
     """A line for a person who leaves a conversation that was kept."""
-    keeper = talk.keeping.keeper
-    if not talk.is_interactive or keeper.id is None or not keeper.is_saving:
-        return
-    with_files = models.name is None
-    how = f"--session {shlex.quote(keeper.name)}" if keeper.name else "--continue"
-    same = " and the same models" if with_files else ""
-    say(f"to go on with this conversation: edgeproxy chat {how}{same}", dim=True)
+    how = talk.keeping.how_to_go_on() if talk.is_interactive else None
+    if how is not None:
+        same = " and the same models" if models.name is None else ""
+        say(f"to go on with this conversation: edgeproxy chat {how}{same}", dim=True)

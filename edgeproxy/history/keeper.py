@@ -238,7 +238,8 @@ class Keeper:
         """The conversation is now this one, whatever it was before.
 
         Of its messages those that are kept already, also in a branch that was left, are found again
-        by their role and text; the others are kept as they are given.
+        by their role and text; the others are kept as they are given. Where all was taken back, the
+        session stays as it was until something else is said.
         """
         at: _Step | None = None
         branch: list[_Step] = []
@@ -246,8 +247,8 @@ class Keeper:
             at = self._found(at, said, len(branch)) or self._step(said, at)
             branch.append(at)
         self._branch = branch
-        asked = any(step.said.role == "user" for step in branch)
-        self._keep(begins=asked)
+        if any(step.said.role == "user" for step in branch):
+            self._keep()
 
     def _found(self, parent: _Step | None, said: Said, place: int) -> _Step | None:
         """The message after `parent` that is as `said`: of the branch in use, or the latest one."""

@@ -5,6 +5,8 @@ May touch: the history's file, and those of what models have read of long conver
 
 from __future__ import annotations
 
+import shlex
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -125,6 +127,19 @@ class Keeping:
         """Another trio answers from now on."""
         self.keeper.use(session.recipe.name, hashes(session))
         self._read = None
+
+    def how_to_go_on(self) -> str | None:
+        """The option of `edgeproxy chat` that goes on with this one; None where nothing is kept."""
+        keeper = self.keeper
+        if keeper.id is None or not keeper.is_saving:
+            return None
+        if keeper.name:
+            return f"--session {shlex.quote(keeper.name)}"
+        with suppress(HistoryError):
+            latest = keeper.history.latest()
+            if latest is not None and latest.id == keeper.id:
+                return "--continue"
+        return f"--session {keeper.id}"
 
     # What the models have read
 
