@@ -150,6 +150,8 @@ class Keeper:
         for entry in loaded.answered:
             self._append(entry.said).id = entry.id
         self._head = self._branch[-1] if self._branch else None
+        for entry in loaded.entries[len(loaded.answered) :]:  # found again where it is said again
+            self._step(entry.said, self._head).id = entry.id
         return loaded
 
     def find(self, name: str) -> SessionInfo | None:

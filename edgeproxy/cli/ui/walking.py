@@ -25,7 +25,7 @@ COLOURS = ("", "bg:#d7d7ff", "bg:#afd7ff", "bg:#87afff", "bg:#5f87ff")
 BLACK = "fg:#000000"
 LEAST_LINES = 4
 """Of the reply, however low the terminal is."""
-KEYS = "left, right: token by token   up, down: where the pair changed it   home, end   q: leave"
+KEYS = "q: leave   left, right: a token   up, down: one that was changed   home, end"
 
 
 def check_walk(way: str = "--walk", otherwise: str = "--table") -> None:
