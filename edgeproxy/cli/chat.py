@@ -138,6 +138,7 @@ def command(
             say(f"{talk.in_words()}. /help tells the commands; Ctrl-D leaves.", dim=True)
             if resumed is not None:
                 say_resumed(talk, resumed)
+                talk.warn_of_room()
         try:
             return talk.run(line_reader(talk, is_plain=plain, remembers=not no_save), obey)
         finally:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from edgeproxy.cli.chatting.asked import ASKED
+from edgeproxy.cli.chatting.keeping import hashes
 from edgeproxy.cli.chatting.settings import SAMPLED, SETTINGS
 from edgeproxy.cli.ui.completing import trio_names
 from edgeproxy.cli.ui.output import say
@@ -137,10 +138,7 @@ def say_resumed(talk: Talk, loaded: Loaded) -> None:
     begun = f"the last of {day(said[-1].created)}" if said else f"begun on {day(session.created)}"
     called = f"{session.name} ({session.id})" if session.name else session.id
     say(f"{called}: {count}, {begun}", dim=True)
-    with_now = talk.session.recipe.name
-    last = loaded.settings.get("trio", session.trio)
-    if last != with_now:
-        say(f"(it was with {last}, and {with_now} answers now)", dim=True)
+    _say_other_models(talk, loaded)
     shown = said[-2 * _TURNS :]
     if len(shown) < len(said):
         say("...", dim=True)
@@ -152,6 +150,20 @@ def say_resumed(talk: Talk, loaded: Loaded) -> None:
     elif loaded.unanswered is not None:
         say("(your last message has no reply, and can be sent again:)", dim=True)
         _say_text(loaded.unanswered, "> ")
+
+
+def _say_other_models(talk: Talk, loaded: Loaded) -> None:
+    """Tell where others answer than until now."""
+    now, models = talk.session.recipe.name, hashes(talk.session)
+    last = loaded.settings.get("trio", loaded.session.trio)
+    before = loaded.settings.get("models", loaded.session.models)
+    if last != now:
+        say(f"(it was with {last}, and {now} answers now)", dim=True)
+    elif isinstance(before, Mapping):
+        changed = [role for role, sha256 in models.items() if before.get(role, sha256) != sha256]
+        if changed:
+            names = " and ".join(role.replace("_", "-") for role in changed)
+            say(f"({names} of {now} changed since)", dim=True)
 
 
 def _say_text(text: str, mark: str) -> None:

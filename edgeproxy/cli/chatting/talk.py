@@ -255,7 +255,7 @@ class Talk:
             say_left_out(turn)
         if self._stats is not None:
             say(stats_line(self.session, turn, self.loaded.load_seconds, self._stats), dim=True)
-        self._warn_of_room()
+        self.warn_of_room()
         if presses > 1:
             self._leaves = True
             raise KeyboardInterrupt
@@ -320,7 +320,7 @@ class Talk:
                 dim=True,
             )
 
-    def _warn_of_room(self) -> None:
+    def warn_of_room(self) -> None:
         """Tell once that the context will soon be full."""
         room = self.room
         if not self.is_interactive or not (room.is_near or room.may_not_fit):

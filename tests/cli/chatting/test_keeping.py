@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sqlite3
 import sys
 from pathlib import Path
@@ -416,6 +417,56 @@ def test_the_line_at_the_end_names_what_goes_on(person: Run) -> None:
     assert "and the same models" not in err
 
 
+def test_other_models_are_told(person: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Keeper("fake", {"base": "ab" * 32}, print) as keeper:
+        keeper.say("Hi")
+        keeper.answer("Hello.", "stop")
+        keeper.save("a")
+    monkeypatch.setattr(resuming, "hashes", lambda _: {"base": "cd" * 32, "expert": "ef" * 32})
+    assert "(base of fake changed since)\n" in person("--continue")[2]
+    monkeypatch.setattr(resuming, "hashes", lambda _: {"base": "ab" * 32})
+    assert "changed since" not in person("--continue")[2]
+    with Keeper("other", {}, print) as keeper:
+        keeper.say("Hi")
+        keeper.answer("Hello.", "stop")
+        keeper.save("b")
+    assert "(it was with other, and fake answers now)\n" in person(typed=("/load b",))[2]
+
+
+def test_a_conversation_that_is_too_long_for_the_context_is_told(
+    person: Run, models: list[FakeModel]
+) -> None:
+    with Keeper("fake", {}, print) as keeper:
+        keeper.say("x" * 50)
+        keeper.answer("Hello.", "stop")
+    models[:] = [saying(REPLIES, n_ctx=40) for _ in range(3)]
+    err = person("--continue", typed=("Hi", "/undo", "Hi"))[2]
+    assert "of the context's 40 tokens are used" in err
+    assert "do not fit the context" in err
+    assert texts() == ["Hi", "Hello."]
+
+
+@pytest.mark.weights
+def test_what_was_read_of_a_long_conversation_is_not_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "long.txt").write_text("The capital of Mongolia is Ulaanbaatar. " * 130)
+    how = ["chat", "--session", "a", "--ctx", "4096", "--max-tokens", "5"]
+
+    def piped(*asked: str) -> str:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines(*asked))))
+        assert main(how) == 0
+        return capsys.readouterr().err
+
+    piped(f"/file {tmp_path / 'long.txt'}", "Capital?")
+    err = piped("And Chad?", "/show")
+    found = re.search(r"last reply +([\d,]+) tokens of prompt, ([\d,]+) of them known", err)
+    assert found is not None
+    prompt, known = (int(each.replace(",", "")) for each in found.groups())
+    assert known > 1000
+    assert prompt - known < 40
+
+
 # Disks
 
 
@@ -541,8 +592,8 @@ def test_a_reply_that_was_cut_is_explained_as_far_as_it_came(run: Run) -> None:
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
     (tmp_path / "yes.gbnf").write_text('root ::= "yes" | "no"')
-    schema = {"type": "object", "properties": {"a": {"enum": [1]}}, "required": ["a"]}
-    schema["additionalProperties"] = False
+    schema: dict[str, Any] = {"type": "object", "properties": {"a": {"enum": [1]}}}
+    schema |= {"required": ["a"], "additionalProperties": False}
     (tmp_path / "a.json").write_text(json.dumps(schema))
     (tmp_path / "broken").write_text("root ::= (")
     return tmp_path
