@@ -17,11 +17,11 @@ from edgeproxy.errors import Cancelled, HistoryError
 from edgeproxy.history.keeper import Keeper
 from edgeproxy.history.records import Content, Loaded, Said
 from edgeproxy.history.states import FOLDER, States
+from edgeproxy.prompts.formats import Message
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edgeproxy.prompts.formats import Message
     from edgeproxy.session.conversation import Conversation
     from edgeproxy.session.session import Session
     from edgeproxy.session.turn import Turn
@@ -91,6 +91,8 @@ class Keeping:
         self._settings = {**settings, DROPPED: len(conversation.dropped)}
         start = 1 if conversation.system is not None else 0
         whole = [*before[:start], *conversation.dropped, *before[start:]]
+        if conversation.whole[: len(whole) + 1] == [*whole, Message("user", text)]:
+            return  # it is kept, and its reply is the one in use until another has come
         said = [Said(message.role, message.content) for message in whole]
         self.keeper.become([*said, Said("user", text, self._settings)])
 

@@ -58,7 +58,7 @@ class Beginning:
             return None
         loaded = keeping.resume(talk.conversation, self.session)
         _check_system(loaded, system, talk.conversation.system)
-        if loaded.session.trio == talk.session.recipe.name or "trio" in loaded.settings:
+        if loaded.settings.get("trio", loaded.session.trio) == talk.session.recipe.name:
             _take_up(talk, loaded.settings, given)
         keeping.put_back(talk.session, talk.conversation)
         talk.changed()
