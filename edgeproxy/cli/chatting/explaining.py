@@ -5,14 +5,17 @@ May touch: the page that it is told to write.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgeproxy.cli.ui.explained import write_explained
 from edgeproxy.cli.ui.interrupt import on_interrupt
 from edgeproxy.cli.ui.output import StatusLine, say
 from edgeproxy.cli.ui.page_written import check_page, write_page
 from edgeproxy.cli.ui.walking import check_walk, walk
+from edgeproxy.decode.sample import Sampling
 from edgeproxy.errors import UsageError
 from edgeproxy.explain import RECORD
 from edgeproxy.explain import explain as explained
@@ -71,7 +74,8 @@ def _recorded(talk: Talk) -> Turn:
     else:
         before = talk.conversation.before(len(talk.conversation.questions))
         messages = talk.conversation.messages[: len(before) + 1]
-        turn = speaker.reply(messages, talk.drawn(), **{**talk.how(), "record": record})
+        how = {"sampling": talk.drawn(), **talk.how(), **_as_kept(talk), "record": record}
+        turn = speaker.reply(messages, **how)
     say(
         "(the reply was not recorded, so it is given once more; /set record on records each one)",
         dim=True,
@@ -81,6 +85,22 @@ def _recorded(talk: Talk) -> Turn:
     if turn.text != wanted and turn.finish_reason != "cancelled":
         say("(it came out otherwise this time, and that is explained)", dim=True)
     return turn
+
+
+def _as_kept(talk: Talk) -> dict[str, Any]:
+    """How the last reply was made, and how long it is, where it is one that was kept."""
+    said = talk.keeping.last_kept(talk.conversation)
+    kept = said.settings if said is not None else {}
+    usage = said.stats.get("usage") if said is not None else None
+    how: dict[str, Any] = {}
+    with suppress(
+        UsageError, TypeError, ValueError, KeyError, AttributeError
+    ):  # of a newer edgeproxy, or of nobody's
+        bias = {int(token): much for token, much in kept["sampling"]["logit_bias"].items()}
+        how["sampling"] = Sampling(**{**kept["sampling"], "logit_bias": bias})
+    if isinstance(usage, Mapping) and type(usage.get("completion")) is int:
+        how["max_tokens"] = max(usage["completion"], 1)
+    return how
 
 
 def _check(talk: Talk, steering: Steering | None) -> None:

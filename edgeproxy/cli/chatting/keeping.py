@@ -50,6 +50,7 @@ class Keeping:
         self._settings: Content = {}
         self._left: list[_Left] = []
         self._read: Sequence[Message] | None = None
+        self._resumed: tuple[Sequence[Message], Said] | None = None
 
     def __enter__(self) -> Keeping:
         return self
@@ -78,7 +79,15 @@ class Keeping:
         if not (end < len(messages) and messages[end].role == "user"):
             end = start
         conversation.restore([*messages[:start], *messages[end:]], messages[start:end])
+        answered = loaded.answered
+        self._resumed = (conversation.messages, answered[-1].said) if answered else None
         return loaded
+
+    def last_kept(self, conversation: Conversation) -> Said | None:
+        """The last reply as it was kept, while a conversation is as it was when it went on."""
+        if self._resumed is None or conversation.messages is not self._resumed[0]:
+            return None
+        return self._resumed[1]
 
     def asked(
         self,

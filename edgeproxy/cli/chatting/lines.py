@@ -14,6 +14,7 @@ from edgeproxy.cli.chatting.line_history import LineHistory
 from edgeproxy.cli.chatting.printing import is_dumb
 from edgeproxy.cli.chatting.quoting import PROMPT, is_open, without_quotes
 from edgeproxy.cli.ui.input import lines_of_pipe
+from edgeproxy.cli.ui.output import say
 from edgeproxy.core.utf8 import check_text
 from edgeproxy.errors import PromptError, UsageError
 
@@ -69,6 +70,9 @@ class _Terminal:
     def _line(self, prompt: str) -> str:
         try:
             return check_text(input(prompt), "the line")
+        except EOFError:
+            say("")  # what comes next begins a line of its own
+            raise
         except UnicodeDecodeError as error:
             raise PromptError(
                 f"the line is not UTF-8 text: byte 0x{error.object[error.start]:02x}; set the "

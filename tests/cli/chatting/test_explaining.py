@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+from edgeproxy.history.keeper import Keeper
 from tests.cli.chatting.test_commands import lines
 from tests.cli.chatting.test_keeping import _replies, home, texts
 from tests.cli.test_cli import Run, _interruptible, models, run, sessions
 from tests.helpers.fake_sessions import FakeSession
-from tests.helpers.fakes import FakeModel
+from tests.helpers.fakes import FakeModel, random_trio
 
 __all__ = ["_interruptible", "_replies", "home", "models", "run", "sessions"]
 
@@ -93,6 +94,33 @@ def test_after_going_on_or_undo_the_last_reply_is_explained(run: Run) -> None:
     assert "See you." in out
     assert "Hello." in out
     assert texts("a") == ["Hi", "Hello."]
+
+
+def test_what_was_drawn_is_drawn_again_after_going_on(run: Run, models: list[FakeModel]) -> None:
+    models[:] = random_trio(0.0).models  # type: ignore[assignment]
+    how = ("chat", "--session", "a", "--max-tokens", "20", "--top-k", "0", "--min-p", "0")
+    out = run(*how, "--temperature", "1.5", stdin=lines("Hi"))[1]
+    assert len(out) > 5
+    _, explained, err = run("chat", "--session", "a", stdin=lines("/explain"))
+    assert "otherwise" not in err
+    assert "once more" in err
+    again = run("chat", "--session", "a", stdin=lines("/set seed 5", "/regen", "/explain"))
+    assert "otherwise" not in again[2]
+    assert explained
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [{}, {"sampling": 5}, {"sampling": {"seed": "x"}}, {"sampling": {"logit_bias": {"a": 1}}}],
+)
+def test_settings_of_nobody_are_explained_without(run: Run, kept: dict[str, Any]) -> None:
+    with Keeper("fake", {}, print) as keeper:
+        keeper.say("Hi", kept)
+        keeper.answer("Hello.", "stop", {"usage": {"completion": []}})
+        keeper.save("a")
+    code, out, _ = run("chat", "--session", "a", stdin=lines("/explain"))
+    assert code == 0
+    assert "Hello." in out
 
 
 def test_a_reply_that_was_cut_is_explained_as_far_as_it_came(run: Run) -> None:

@@ -9,12 +9,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from edgeproxy.cli import chat as chat_verb
 from edgeproxy.cli import main
 from edgeproxy.cli.chatting import lines as lines_of_chat
 from edgeproxy.cli.chatting import resuming
+from edgeproxy.cli.chatting.completing import completions
 from edgeproxy.cli.chatting.keeping import Keeping
 from edgeproxy.decode.sample import Sampling
 from edgeproxy.history import database
@@ -418,6 +420,22 @@ def test_loading_needs_something_to_load(run: Run) -> None:
     assert "there is no other conversation with fake" in err
     assert "there are no sessions yet" in err
     assert "nothing was found" in err
+
+
+def test_names_of_sessions_are_completed(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert list(completions("/load ")) == []
+    run("chat", "--session", "letters", stdin=lines("Hi"))
+    (tmp_path / "x.gbnf").write_text("")
+    monkeypatch.chdir(tmp_path)
+    assert [word for word, _ in completions("/load le")] == ["letters"]
+    option = next(each for each in chat_verb.command.params if each.name == "session")
+    found = option.shell_complete(click.Context(chat_verb.command), "le")
+    assert [item.value for item in found] == ["letters"]
+    assert [word for word, _ in completions("/explain ")][:2] == ["table", "walk"]
+    assert [word for word, _ in completions("/set grammar x")] == ["x.gbnf"]
+    assert [word for word, _ in completions("/set json-schema o")] == ["off"]
 
 
 def test_the_line_at_the_end_names_what_goes_on(person: Run) -> None:
