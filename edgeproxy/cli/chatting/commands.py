@@ -5,12 +5,14 @@ A new one is a function of the chat and of what stands behind it, and its row in
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 from edgeproxy.cli.chatting import changing, comparing, explaining, looking, sessions, turning
 from edgeproxy.cli.chatting.settings import ON_OFF, SETTINGS
-from edgeproxy.cli.ui.output import say
+from edgeproxy.cli.ui.output import is_terminal, say
 from edgeproxy.decode.steering import Policy
 from edgeproxy.errors import UsageError
 from edgeproxy.text.near import nearest
@@ -41,11 +43,19 @@ def _help(talk: Talk, value: str) -> None:
         _explain(talk, value)
         return
     width = max(len(command.usage) for command in COMMANDS.values())
+    is_narrow = is_terminal(sys.stderr) and shutil.get_terminal_size().columns < _NARROW
     for command in COMMANDS.values():
-        say(f"{command.usage:<{width}}  {command.what}")
+        if is_narrow:
+            say(command.usage)
+            say(f"  {command.what}")
+        else:
+            say(f"{command.usage:<{width}}  {command.what}")
     if talk.is_interactive:
         say(_KEYS, dim=True)
 
+
+_NARROW = 60
+"""In fewer columns what a command does stands below it."""
 
 _KEYS = (
     'Alt-Enter begins another line, """ a text of many; Tab completes, Ctrl-R searches what was '
