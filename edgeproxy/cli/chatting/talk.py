@@ -237,20 +237,22 @@ class Talk:
         """Show the reply to `text`, after `before`, and what there is to say of it."""
         asked = self.settings.as_kept(self.steering, turn.asked.sampling)
         self.keeping.asked(self.conversation, before, text, asked)
-        try:
-            presses = self.show(turn)
-        finally:
-            turn.close()  # also where the terminal is gone amid it
-            self.keeping.answered(self.conversation, turn)
-        if presses:
+        # Keys that come while it is being saved are for the next prompt, and Ctrl-C is none there.
+        with self.hush(), on_interrupt(turn.cancel) as late:
+            try:
+                presses = self.show(turn)
+            finally:
+                turn.close()  # also where the terminal is gone amid it
+                self.keeping.answered(self.conversation, turn)
+            if turn.finish_reason in _NOTES:
+                say(_NOTES[turn.finish_reason], dim=True)
+            elif not turn.text:
+                say(_EMPTY, dim=True)
+            say_sources(turn)
+            self.turn = turn
+            self.changed()
+        if presses or late.count:
             self._last_press = time.monotonic()
-        if turn.finish_reason in _NOTES:
-            say(_NOTES[turn.finish_reason], dim=True)
-        elif not turn.text:
-            say(_EMPTY, dim=True)
-        say_sources(turn)
-        self.turn = turn
-        self.changed()
         if self._cite and turn.read.found and turn.finish_reason != "cancelled":
             say_left_out(turn)
         if self._stats is not None:
