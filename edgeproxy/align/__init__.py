@@ -56,6 +56,7 @@ __all__ = [
     "match_pair",
     "own_rows",
     "own_tokens",
+    "own_vocab",
 ]
 
 ALIGNING = "aligning vocabularies"
@@ -203,6 +204,11 @@ def doubts(base: Vocab, matches: Matches) -> list[str]:
 def own_tokens(model: Model, tokens: Sequence[int]) -> Sequence[int]:
     """The ids under which an aligned model's `eval` takes tokens of its own vocabulary."""
     return model.own(tokens) if isinstance(model, MappedModel | ProjectedModel) else tokens
+
+
+def own_vocab(model: Model) -> Vocab:
+    """The vocabulary of a model's own tokens; of one that was not aligned it is its only one."""
+    return model.model.vocab if isinstance(model, MappedModel | ProjectedModel) else model.vocab
 
 
 def own_rows(model: Model, rows: Logits) -> Logits:

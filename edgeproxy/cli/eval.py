@@ -90,7 +90,7 @@ one of them alone answers right (McNemar's exact test). Gap closed is
     "--systems",
     metavar="LIST",
     help="Which to measure, with commas between; the proxy also steered otherwise, as "
-    f"proxy/base_weight=0.5/policy=unsure. [default: {','.join(SYSTEMS)}]",
+    f"proxy/base_weight=0.5/plausibility=0.05. [default: {','.join(SYSTEMS)}]",
 )
 @click.option(
     "--judge",

@@ -29,6 +29,7 @@ from edgeproxy.measure.judging import DEFAULT_JUDGE, JUDGES
 from edgeproxy.units import duration
 
 if TYPE_CHECKING:
+    from edgeproxy.decode.steering import Steering
     from edgeproxy.measure.fit import Fit, Progress, Tried
     from edgeproxy.measure.fit_replies import FitReplies
     from edgeproxy.trios.find import Recipe
@@ -160,7 +161,8 @@ def _fit(
     order = list(range(len(asked)))
     random.Random(seed).shuffle(order)
     # Whatever the manifest says by now, all three models are needed.
-    with opened(models, replace(recipe, steering=PAPER), ALONE) as ready:
+    all_three = replace(PAPER, expert_ends=recipe.steering.expert_ends)
+    with opened(models, replace(recipe, steering=all_three), ALONE) as ready:
         answers = SessionAnswers(ready.session, asked, Ask(Sampling(), max_tokens))
         fitting = Fitting(
             answers,
@@ -258,7 +260,7 @@ def _report(recipe: Recipe, fit: Fit, seconds: float, written: Path | None) -> d
         "ending": fit.ending,
         "chosen": {
             "setting": fit.chosen.name,
-            **asdict(fit.chosen.setting.steering),
+            **_weights(fit.chosen.setting.steering),
             **({} if recipe.documents is None else {"docs_to": fit.chosen.setting.readers}),
         },
         "verdict": verdict(fit, is_written=written is not None),
@@ -306,15 +308,16 @@ def _as_text(found: dict[str, Any]) -> list[str]:
     return [*lines, "", found["verdict"], "", took, *_what_was_written(found)]
 
 
+def _weights(steering: Steering) -> dict[str, float]:
+    """What of a steering is a setting's: where replies end is the trio's own."""
+    return {key: value for key, value in asdict(steering).items() if key != "expert_ends"}
+
+
 def _what_was_written(found: dict[str, Any]) -> list[str]:
-    settings = ("alpha", "base_weight", "plausibility", "policy")
-    said = [f"{key} = {_toml(found['chosen'][key])}" for key in settings]
+    settings = ("alpha", "base_weight", "plausibility")
+    said = [f"{key} = {found['chosen'][key]:g}" for key in settings]
     if "docs_to" in found["chosen"]:
         said.append(f'documents to "{found["chosen"]["docs_to"]}"')
     if found["written"]:
         return [f"written into {found['written']}: {', '.join(said)}, and [fitted]"]
     return [f"not written: {', '.join(said)}"]
-
-
-def _toml(value: object) -> str:
-    return f'"{value}"' if isinstance(value, str) else f"{value:g}"

@@ -56,7 +56,7 @@ Examples:
 \b
 --json prints one object: text, finish_reason (stop, length, context or cancelled), tokens (id,
 text and logprob each; the token that ended the reply has no text), usage, alpha,
-base_weight, plausibility, policy, seed, trio; with --docs also documents: the passages, who read
+base_weight, plausibility, seed, trio; with --docs also documents: the passages, who read
 them, and which of them each part of the reply was taken from; with --cite in it also left_out.""",
 )
 @click.argument("prompt", callback=only_text)

@@ -43,10 +43,10 @@ class Bias(NamedTuple):
 
 def check_steering(steering: Steering) -> None:
     """Raise `UsageError` for a steering that no bias gives: one that scales the base's logits."""
-    if steering.base_weight != 1.0 or steering.policy != "constant":
+    if steering.base_weight != 1.0:
         raise UsageError(
-            "a base that only takes a bias is steered with base_weight 1 and policy constant; "
-            "a server that gives log-probabilities can do the others"
+            "a base that only takes a bias is steered with base_weight 1; a server that gives "
+            "log-probabilities takes any"
         )
 
 

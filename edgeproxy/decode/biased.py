@@ -5,13 +5,13 @@ What the base thinks is never seen, so its row here says only which token it dre
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from edgeproxy.core.model import Logits, Model
 from edgeproxy.core.threads import Beside
-from edgeproxy.decode.bias import bias_of
+from edgeproxy.decode.bias import LIFT, bias_of
 from edgeproxy.decode.steering import PAPER, Steering
 from edgeproxy.decode.trio import Heard, RoleTokens, Rows, Trio, leading
 from edgeproxy.errors import EngineError
@@ -55,8 +55,9 @@ class BiasedTrio(Trio):
         beside: Beside | None = None,
         most: int | None = None,
         largest: float | None = None,
+        endings: Iterable[int] | None = None,
     ) -> None:
-        super().__init__(base, expert, anti_expert, steering, beside)
+        super().__init__(base, expert, anti_expert, steering, beside, endings=endings)
         self.sent = Sent()
         self._drawing = base
         self._most = most
@@ -84,8 +85,19 @@ class BiasedTrio(Trio):
         self.sent.cut += bias.cut
         self._read[0].extend(shares[0])
         values = dict(zip(bias.tokens, bias.values, strict=True))
+        if self._is_end(expert):
+            likeliest = int(self.endings[expert.rows[-1][self.endings].argmax()])
+            values = {likeliest: LIFT if self._largest is None else min(LIFT, self._largest)}
         row = row_of(self._drawing.draw(shares[0], values).token, len(self.vocab))
         return Heard(row, row), expert, anti_expert
+
+    def _is_end(self, of_expert: Heard) -> bool:
+        """Whether a reply rather ends here than not, as the expert finds.
+
+        What the base gives the other tokens is never seen, so nothing can be weighed against them.
+        """
+        odds = self._odds_of_end(of_expert)
+        return odds is not None and bool(odds[-1, 0] > 0.0)
 
     def _put_together(self, of_base: Heard, of_expert: Heard, of_anti: Heard) -> Rows:
         return Rows(of_base.rows, of_expert.rows, of_anti.rows, of_base.rows)

@@ -7,7 +7,7 @@ of the base's:
     KL    = sum of p * (log p - log q)     nats; Kullback and Leibler, 1951
 
 Of a few tokens what each model said is kept, so that they can be fused anew for another alpha. For
-every alpha between 0, the step's own and a far one, the likeliest token is nearly always among
+every alpha between 0, the steering's own and a far one, the likeliest token is nearly always among
 them: a fused value is linear in alpha, so that no other token can be above both of what bounds the
 best ones at the ends (see `page/fuse.js` of `explain`, which says where it is certain).
 """
@@ -15,6 +15,7 @@ best ones at the ends (see `page/fuse.js` of `explain`, which says where it is c
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import chain
 from typing import NamedTuple
 
@@ -22,7 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeproxy.core.model import Logits
-from edgeproxy.decode.fuse import Mix, fuse
+from edgeproxy.decode.ending import end_by
+from edgeproxy.decode.fuse import fuse
+from edgeproxy.decode.steering import Steering
 
 Wide = NDArray[np.float64]
 
@@ -55,17 +58,16 @@ class Edge(NamedTuple):
 class Compared(NamedTuple):
     """What one step's rows say of each other.
 
-    - `alpha`, `base_weight`: the weights of this step, as a policy may change them.
     - `moved`, `kl`: as above.
     - `changed`: whether the base's likeliest token is another one than the fused row's.
     - `known`: the best tokens of all four rows and of `far`, and the token drawn.
-    - `log_rest`, `base_rest`: as `Edge.log_rest`, of the step's own alpha and of alpha 0.
+    - `log_rest`, `base_rest`: as `Edge.log_rest`, of the steering's alpha and of alpha 0.
     - `far`: the rows fused for the farthest alpha.
     - `is_partial`: whether the base's row was told in part, and the rest of it guessed.
+    - `end_odds`: log-odds of the end by the expert, where it alone says so (see `ending`); the sums
+      of the rest are then of tokens that are no end, bar `base_rest`.
     """
 
-    alpha: float
-    base_weight: float
     moved: float
     kl: float
     changed: bool
@@ -74,6 +76,7 @@ class Compared(NamedTuple):
     base_rest: float
     far: Edge
     is_partial: bool
+    end_odds: float | None = None
 
 
 class Said(NamedTuple):
@@ -89,8 +92,22 @@ class Said(NamedTuple):
     is_guess: NDArray[np.bool_]
 
 
-def compare(said: Said, mix: Mix, token: int, count: int, far_alpha: float) -> Compared:
-    """Compare the rows that `token` was drawn from, fused with `mix`, whose weights are numbers.
+class Ending(NamedTuple):
+    """The tokens that end a reply, and the expert's log-odds of that, which it alone decides."""
+
+    tokens: NDArray[np.int64]
+    odds: float
+
+
+def compare(
+    said: Said,
+    steering: Steering,
+    token: int,
+    count: int,
+    far_alpha: float,
+    ending: Ending | None = None,
+) -> Compared:
+    """Compare the rows that `token` was drawn from.
 
     `count` tokens of each row are kept, and of the row fused for `far_alpha`.
     """
@@ -98,8 +115,8 @@ def compare(said: Said, mix: Mix, token: int, count: int, far_alpha: float) -> C
     p, q = np.exp(fused), np.exp(base)
     is_possible = p > 0.0
     apart = fused[is_possible] - base[is_possible]
-    alpha, weight = float(mix.alpha), float(mix.base_weight)
-    far = _fused(said, mix._replace(alpha=far_alpha))
+    alpha, weight = steering.alpha, steering.base_weight
+    far = _fused(said, replace(steering, alpha=far_alpha), ending)
     best = [best_of(row, count) for row in (base, expert, anti_expert, fused, far)]
     tokens = sorted({token, *chain.from_iterable(best)})
     known = (
@@ -112,29 +129,35 @@ def compare(said: Said, mix: Mix, token: int, count: int, far_alpha: float) -> C
         )
         for each in tokens
     )
-    likeliest = int(fused.argmax())
+    is_end = np.zeros(len(base), np.bool_)
+    if ending is not None:
+        is_end[ending.tokens] = True
+    likeliest = int(np.where(is_end, -np.inf, fused).argmax())  # of those that the equation is for
     value = weight * base[likeliest]
     value += alpha * (expert[likeliest] - weight * anti_expert[likeliest])
     is_rest = np.ones(len(base), np.bool_)
     is_rest[tokens] = False
     log_sum = float(value - fused[likeliest])
     return Compared(
-        alpha,
-        weight,
         float(np.abs(p - q).sum() / 2.0),
         max(0.0, float(p[is_possible] @ apart)),
-        int(base.argmax()) != likeliest,
+        int(base.argmax()) != int(fused.argmax()),
         tuple(known),
-        log_sum + _log_sum(fused[is_rest]),
+        log_sum + _log_sum(fused[is_rest & ~is_end]),
         _log_sum(weight * base[is_rest]),
-        Edge(far_alpha, tuple(best[4]), _log_sum(far[is_rest])),
+        Edge(far_alpha, tuple(best[4]), _log_sum(far[is_rest & ~is_end])),
         bool(is_guess.any()),
+        None if ending is None else ending.odds,
     )
 
 
-def _fused(said: Said, mix: Mix) -> Wide:
-    base, expert, anti_expert = (row.astype(np.float32) for row in said[:3])
-    return fuse(base, expert, anti_expert, mix).astype(np.float64)
+def _fused(said: Said, steering: Steering, ending: Ending | None) -> Wide:
+    base, expert, anti_expert = (row.astype(np.float32)[None] for row in said[:3])
+    fused = fuse(base, expert, anti_expert, steering)
+    if ending is not None:
+        end_by(fused, np.full((1, 1), ending.odds, np.float32), ending.tokens)
+    wide: Wide = fused[0].astype(np.float64)
+    return wide
 
 
 def log_softmax(row: Logits) -> Wide:

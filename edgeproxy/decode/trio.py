@@ -14,12 +14,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
-from edgeproxy.align import ProjectedModel, own_rows
+from edgeproxy.align import ProjectedModel, own_rows, own_vocab
 from edgeproxy.core.model import Logits, Model, Saving
 from edgeproxy.core.threads import Beside, at_once
 from edgeproxy.core.vocab import Vocab
-from edgeproxy.decode.fuse import Mix, fuse
+from edgeproxy.decode.ending import Odds, end_by, odds_of_end
+from edgeproxy.decode.fuse import fuse
 from edgeproxy.decode.partial import (
     Coverage,
     Partial,
@@ -30,7 +32,6 @@ from edgeproxy.decode.partial import (
     parting,
     whole_rows,
 )
-from edgeproxy.decode.policies import Said, mix_of
 from edgeproxy.decode.remembering import kept_of
 from edgeproxy.decode.steering import PAPER, Steering
 from edgeproxy.errors import EngineError, UsageError
@@ -67,7 +68,7 @@ class Rows(NamedTuple):
 
 
 class Heard(NamedTuple):
-    """What one model said, and its own rows behind that (see `own_rows`) where they are asked."""
+    """What one model said, and the expert's own rows behind that (see `own_rows`) where asked."""
 
     rows: Logits
     own: Logits
@@ -79,7 +80,8 @@ class Trio:
     Expert and anti-expert must speak the base's vocabulary (see `align`); `UsageError` is raised
     where they do not. `steering` may be changed between evals. With `beside` the pair may be
     evaluated at once, the anti-expert in another thread. A base `elsewhere`, on a server, is asked
-    while the pair evaluates here, and its rows may be partial (see `partial`).
+    while the pair evaluates here, and its rows may be partial (see `partial`). `endings` are the
+    tokens that end a reply, by default those of the base's vocabulary.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class Trio:
         steering: Steering = PAPER,
         beside: Beside | None = None,
         elsewhere: bool = False,
+        endings: Iterable[int] | None = None,
     ) -> None:
         for role, model in (("expert", expert), ("anti-expert", anti_expert)):
             if len(model.vocab) != len(base.vocab):
@@ -115,9 +118,14 @@ class Trio:
         self._is_astray = False  # a model could not even forget everything
         self._ahead: list[int] = []  # what the expert alone has read, and the rows that followed
         self._ahead_heard: list[Heard] = []
-        self.mix = Mix()
-        """The weights of the last `eval`."""
         self._fused = self._nothing.fused
+        ends = base.vocab.end_of_generation if endings is None else endings
+        self.endings = _sorted(ends)
+        """The tokens that end a reply."""
+        own_ends = own_vocab(expert).end_of_generation
+        self._own_ends = self.endings if own_vocab(expert) is expert.vocab else _sorted(own_ends)
+        self.end_odds: Odds | None = None
+        """How likely the expert found the end in the last `eval`, where it alone says so."""
         self._projected = [m for m in (expert, anti_expert) if isinstance(m, ProjectedModel)]
 
     @property
@@ -177,16 +185,19 @@ class Trio:
         if self._elsewhere is not None:
             count_coverage(self.coverage, base, expert)
             self._least = least_known(base)
-        whole = self._whole(base, anti_expert)
-        self.mix = mix_of(
-            self.steering, Said(whole, expert, anti_expert, of_expert.own, of_anti.own)
-        )
+        self.end_odds = self._odds_of_end(of_expert) if self.steering.alpha else None
         fused = self._fuse(base, expert, anti_expert)
-        if self._projected and np.any(self.mix.alpha):
+        if self._projected and self.steering.alpha:
             fused = self._look_closer(base, expert, anti_expert, fused)
-        if self._elsewhere is not None and np.any(self.mix.alpha):
+        if self._elsewhere is not None and self.steering.alpha:
             fused = self._ask_for_doubtful(base, expert, anti_expert, fused)
         return Rows(base, expert, anti_expert, fused)
+
+    def _odds_of_end(self, of_expert: Heard) -> Odds | None:
+        """How likely the expert finds the end, where it alone says so."""
+        if not self.steering.expert_ends:
+            return None
+        return odds_of_end(of_expert.own, self._own_ends)
 
     def rows_of(self, row: Logits) -> Rows:
         """The four rows, each of shape (n_vocab,), of one `row` of those last returned.
@@ -204,19 +215,15 @@ class Trio:
                 return place
         raise EngineError("this row is none of those that the trio returned last")
 
-    def mixed_at(self, place: int) -> tuple[Logits, Mix]:
-        """What the base gave to the row at `place`, shape (n_vocab,), and the weights it was given.
+    def whole_base_at(self, place: int) -> Logits:
+        """The base's row at `place`, shape (n_vocab,), as it was fused.
 
-        The base's row is whole: where a server has told of a few tokens, the rest is what was
-        fused in their place (see `partial`).
+        It is whole: where a server has told of a few tokens, the rest is what was fused in their
+        place (see `partial`).
         """
         base, _, anti_expert, _ = self.rows
-        alpha, weight = (
-            float(np.broadcast_to(each, (len(base), 1))[place, 0]) for each in self.mix[:2]
-        )
-        return self._whole(base, anti_expert)[place], self.mix._replace(
-            alpha=alpha, base_weight=weight
-        )
+        row: Logits = self._whole(base, anti_expert)[place]
+        return row
 
     def exact_for(self, token: int) -> Logits:
         """The row of the last `eval`, one of a single row, with this token exact; (n_vocab,).
@@ -227,7 +234,7 @@ class Trio:
         base, expert, anti_expert, fused = self.rows
         if len(fused) != 1:
             raise EngineError(f"a single row can be made exact, and there are {len(fused)}")
-        if np.any(self.mix.alpha):
+        if self.steering.alpha:
             changed = [model.refine([token]) for model in self._projected]
             if any(changed):
                 fused = self._fuse(base, expert, anti_expert)
@@ -266,7 +273,7 @@ class Trio:
             return fused
         partial = cast(Partial, self.base)
         for _ in range(LOOKED_UP):
-            most = fuse(bounded_rows(base, self._least), expert, anti_expert, self.mix)
+            most = fuse(bounded_rows(base, self._least), expert, anti_expert, self.steering)
             asked = doubtful(base, expert, most)
             parted = parting(fused, self._read[0], [row for row, _ in asked])
             asked = [(row, token) for row, token in asked if row <= parted]
@@ -282,7 +289,10 @@ class Trio:
 
     def _fuse(self, base: Logits, expert: Logits, anti_expert: Logits) -> Logits:
         out = self._fused[: len(base)]
-        return fuse(self._whole(base, anti_expert), expert, anti_expert, self.mix, out)
+        fused = fuse(self._whole(base, anti_expert), expert, anti_expert, self.steering, out)
+        if self.end_odds is not None:
+            end_by(fused, self.end_odds, self.endings)
+        return fused
 
     def _whole(self, base: Logits, anti_expert: Logits) -> Logits:
         if self._elsewhere is None:
@@ -339,7 +349,8 @@ class Trio:
 
     def _heard(self, model: Model, tokens: Sequence[int], rows: int) -> Heard:
         said = model.eval(tokens, rows)
-        return Heard(said, said if self.steering.policy == "constant" else own_rows(model, said))
+        asks_own = self.steering.expert_ends and model is self.expert
+        return Heard(said, own_rows(model, said) if asks_own else said)
 
     def read_ahead(self, token: int) -> Logits:
         """Let the expert alone read `token`: the row that follows for it, shape (n_vocab,).
@@ -457,6 +468,10 @@ class Trio:
         except BaseException:
             self._restore([0, 0, 0])
             raise
+
+
+def _sorted(tokens: Iterable[int]) -> NDArray[np.int64]:
+    return np.array(sorted(tokens), np.int64)
 
 
 def _joined(parts: Sequence[Heard]) -> Heard:

@@ -8,6 +8,7 @@ from itertools import chain
 
 from edgeproxy.core.vocab import Vocab
 from edgeproxy.decode.compared import Known
+from edgeproxy.decode.steering import Steering
 from edgeproxy.decode.text import Utf8
 from edgeproxy.errors import UsageError
 from edgeproxy.explain.form import (
@@ -45,9 +46,9 @@ def explain(turn: Turn, session: Session) -> Explanation:
         raise UsageError(
             f"the reply was not recorded, so it cannot be explained: ask again with record={RECORD}"
         )
-    tokens = tuple(_explained(turn.steps, session))
-    named = {each for token in tokens for each in _named(token)}
     steering = asked.steering
+    tokens = tuple(_explained(turn.steps, session, steering))
+    named = {each for token in tokens for each in _named(token)}
     # The mask is off where a grammar says what may come.
     plausibility = 0.0 if asked.grammar else steering.plausibility
     return Explanation(
@@ -60,11 +61,12 @@ def explain(turn: Turn, session: Session) -> Explanation:
             steering.alpha,
             steering.base_weight,
             plausibility,
-            steering.policy,
+            steering.expert_ends,
             {each.name: getattr(asked.sampling, each.name) for each in fields(asked.sampling)},
         ),
         summary=summary_of(tokens),
         words={token: word_of(vocab, token) for token in sorted(named)},
+        endings=tuple(session.trio.endings.tolist()),
         tokens=tokens,
     )
 
@@ -84,7 +86,7 @@ def _models(session: Session) -> dict[str, Model]:
     }
 
 
-def _explained(steps: Iterable[Step], session: Session) -> Iterator[Explained]:
+def _explained(steps: Iterable[Step], session: Session, steering: Steering) -> Iterator[Explained]:
     vocab = session.trio.vocab
     spelling = {
         name: spells
@@ -100,11 +102,16 @@ def _explained(steps: Iterable[Step], session: Session) -> Iterator[Explained]:
         ends = step.token in endings
         text = utf8.flush() if ends else utf8.push(vocab.piece(step.token))
         spelled = {name: spells.push(step.token) for name, spells in spelling.items()}
-        yield _token(step, text, vocab, spelled or None)
+        yield _token(step, steering, text, vocab, spelled or None, ends)
 
 
 def _token(
-    step: Step, text: str, vocab: Vocab, spelled: dict[str, tuple[Word, ...]] | None
+    step: Step,
+    steering: Steering,
+    text: str,
+    vocab: Vocab,
+    spelled: dict[str, tuple[Word, ...]] | None,
+    ends: bool,
 ) -> Explained:
     compared, token = step.compared, step.token
     opinions: dict[str, Opinion] = {name: getattr(step, name) for name in ROLES}
@@ -115,13 +122,11 @@ def _token(
         bytes=vocab.tokens[token].hex(),
         special=word_of(vocab, token).special,
         drafted=step.drafted,
-        alpha=compared.alpha,
-        base_weight=compared.base_weight,
         moved=compared.moved,
         kl=compared.kl,
         changed=compared.changed,
         brought=_is_brought(opinions),
-        offset=_offset(of_token, compared.alpha, compared.base_weight),
+        offset=_offset(step, of_token, steering, ends),
         guessed=compared.is_partial,
         logprobs={name: opinion.chosen.logprob for name, opinion in opinions.items()},
         best={name: tuple(map(Guess._make, said.best)) for name, said in opinions.items()},
@@ -129,6 +134,7 @@ def _token(
         log_rest=compared.log_rest,
         base_rest=compared.base_rest,
         far=Far(*compared.far),
+        end_odds=compared.end_odds,
         spelled=spelled,
     )
 
@@ -144,8 +150,14 @@ def _would_say(opinion: Opinion) -> bool:
     return opinion.chosen.logprob >= opinion.best[0].logprob - _SAME
 
 
-def _offset(known: Known, alpha: float, weight: float) -> float:
-    """What the base's log-probability became, less what it was, before the sum is made 1 again."""
+def _offset(step: Step, known: Known, steering: Steering, ends: bool) -> float:
+    """What the base's log-probability became, less what it was, before the sum is made 1 again.
+
+    Of an end that the expert alone decides on, after that.
+    """
+    alpha, weight = steering.alpha, steering.base_weight
+    if ends and step.compared.end_odds is not None:
+        return step.fused.chosen.logprob - step.base.chosen.logprob
     return alpha * (known.expert - weight * known.anti_expert) + (weight - 1.0) * known.base
 
 

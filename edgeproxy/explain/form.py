@@ -73,7 +73,7 @@ class Settings:
     alpha: float
     base_weight: float
     plausibility: float
-    policy: str
+    expert_ends: bool
     sampling: Mapping[str, Any]
 
 
@@ -116,8 +116,9 @@ class Explained:
     last of them; `bytes` are its own, in hexadecimal. `logprobs` are of this token in the four
     rows, `best` the likeliest tokens of each. `offset` is what was added to the base's
     log-probability of it, alpha * (expert - base_weight * anti-expert) + (base_weight - 1) * base,
-    in nats. `known` are the tokens to fuse anew, with `log_rest`, `base_rest` and `far` (see
-    `Compared`). `spelled` is how the pair spells the word under way up to this token, where its
+    in nats, with the weights of the settings. `known` are the tokens to fuse anew, with `log_rest`,
+    `base_rest` and `far` (see `Compared`), and `end_odds` the expert's of the end, where it alone
+    says so. `spelled` is how the pair spells the word under way up to this token, where its
     tokenizer is another one, by role.
     """
 
@@ -126,8 +127,6 @@ class Explained:
     bytes: str
     special: bool
     drafted: bool
-    alpha: float
-    base_weight: float
     moved: float
     kl: float
     changed: bool
@@ -140,6 +139,7 @@ class Explained:
     log_rest: float
     base_rest: float
     far: Far
+    end_odds: float | None = None
     spelled: Mapping[str, tuple[Word, ...]] | None = None
 
     @property
@@ -150,7 +150,10 @@ class Explained:
 
 @dataclass(frozen=True)
 class Explanation:
-    """A reply, explained. `words` has every token that is named anywhere in it, by id."""
+    """A reply, explained. `words` has every token that is named anywhere in it, by id.
+
+    `endings` are the tokens that end a reply.
+    """
 
     trio: str
     models: Mapping[str, Model]
@@ -160,6 +163,7 @@ class Explanation:
     settings: Settings
     summary: Summary
     words: Mapping[int, Word]
+    endings: tuple[int, ...]
     tokens: tuple[Explained, ...]
 
 

@@ -40,7 +40,7 @@ def percent(logprob: float) -> str:
 def is_masked(explanation: Explanation, token: Explained, of: int) -> bool:
     """Whether the plausibility mask left out `of`, one of the token's known ones."""
     plausibility = explanation.settings.plausibility
-    if not plausibility or token.alpha == 0.0:
+    if not plausibility or explanation.settings.alpha == 0.0:
         return False
     expert = next(known.expert for known in token.known if known.token == of)
     return expert < token.best["expert"][0].logprob + math.log(plausibility)

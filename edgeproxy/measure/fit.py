@@ -181,6 +181,19 @@ class Fitting:
         experts = (r for r in self._race.runners.values() if r.setting.alone == "expert")
         return max(experts, key=lambda r: (len(r.right), r.share))
 
+    def _most_right(self) -> Runner[Setting]:
+        """Who leads where nothing is decided: the cheapest of those that are right most often.
+
+        Of what everybody would compare, and the race's leader, on the questions that all of them
+        were asked. Who is cheaper leads the race until it is beaten beyond chance, and to choose it
+        before that was looked for would be to choose by the clock.
+        """
+        leader = self._race.leader
+        among = [r for r in self._race.racing if r.setting.steering in settings.PLANNED]
+        among = [leader, *(r for r in among if r is not leader and len(r.right) >= FIRST_LOOK)]
+        shared = min(len(runner.right) for runner in among)
+        return min(among, key=lambda r: (-sum(r.right[:shared]), r.rank))
+
     def _enter(self, found: Sequence[Setting]) -> None:
         for setting in found:
             planned = setting.steering in settings.PLANNED
@@ -272,5 +285,6 @@ class Fitting:
             for runner in sorted(self._race.runners.values(), key=lambda r: r.rank)
             if runner.right
         }
-        chosen = tried[self._race.leader.setting]
+        leader = self._race.leader if ending == "decided" else self._most_right()
+        chosen = tried[leader.setting]
         return Fit(chosen, tuple(tried.values()), self._race.total, ending)

@@ -6,6 +6,7 @@ May touch: FILE.part, and FILE at the end.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,8 @@ class FitReplies:
 
 
 def own_setting(recipe: Recipe) -> Setting:
-    """How a trio's manifest has its models answer."""
+    """How a trio's manifest has its models answer; where replies end is no setting's."""
     return Setting(
-        recipe.steering, recipe.documents.to if recipe.documents is not None else "nobody"
+        replace(recipe.steering, expert_ends=False),
+        recipe.documents.to if recipe.documents is not None else "nobody",
     )

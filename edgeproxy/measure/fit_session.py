@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edgeproxy.measure.evaluate import Question
@@ -41,7 +42,8 @@ class SessionAnswers:
         started = time.perf_counter()
         role, readers = setting.alone, setting.readers
         if role is None:
-            speaker, steering = self._session.speaker, setting.steering
+            speaker, ends = self._session.speaker, self._session.steering.expert_ends
+            steering = replace(setting.steering, expert_ends=ends)  # the trio's own, and no setting
             text = self._ask(speaker, question, self._is_over, steering, readers)
         else:
             solo = self._session.solo(role)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
-from typing import Any, get_args
+from typing import Any
 
-from edgeproxy.decode.steering import BASE_ALONE, EXPERT_ALONE, PAPER, Alone, Policy, Steering
+from edgeproxy.decode.steering import BASE_ALONE, EXPERT_ALONE, PAPER, Alone, Steering
 from edgeproxy.errors import UsageError
 from edgeproxy.measure.systems import PROXY
 from edgeproxy.trios.manifest import Readers
@@ -43,14 +43,13 @@ _STEPS: dict[str, tuple[float, ...]] = {
     "plausibility": MASKS,
     "alpha": ALPHAS,
 }
-_POLICIES = [policy for policy in get_args(Policy) if policy != PAPER.policy]
-_OTHER = [replace(PAPER, base_weight=0.5), *(replace(PAPER, policy=p) for p in _POLICIES)]
+_OTHER = [replace(PAPER, base_weight=0.5), replace(PAPER, alpha=0.5)]
 _COST: dict[Readers, float] = {"nobody": 0.0, "expert": 0.2, "base": 0.4, "all": 0.6}
 """What reading adds to a setting's place in the order of cost: a large model reads slowly."""
 
 
 def coarse(*, with_documents: bool = False) -> list[Setting]:
-    """What is tried first: each model alone, the paper, half the base's weight, each policy.
+    """What is tried first: each model alone, the paper, and half of either weight.
 
     With documents: each model alone and the paper, for all who may read; how to steer is searched
     for once it is known who reads best (see `neighbours`).
@@ -101,11 +100,10 @@ def _given(found: Iterable[Steering | None]) -> list[Steering]:
 
 def all_names(*, with_documents: bool = False) -> list[str]:
     """The names of all settings that may be tried, besides a trio's own."""
-    grid = itertools.product(BASE_WEIGHTS, MASKS, ALPHAS, get_args(Policy))
-    steerings = _given(
-        _or_none(PAPER, {"base_weight": w, "plausibility": beta, "alpha": alpha, "policy": policy})
-        for w, beta, alpha, policy in grid
-    )
+    grid = itertools.product(BASE_WEIGHTS, MASKS, ALPHAS)
+    steerings = [
+        Steering(alpha=alpha, base_weight=weight, plausibility=beta) for weight, beta, alpha in grid
+    ]
     first = coarse(with_documents=with_documents)
     readers: tuple[Readers, ...] = tuple(_COST) if with_documents else ("nobody",)
     proxies = [Setting(steering, who) for steering in steerings for who in readers]
@@ -124,14 +122,7 @@ def rank(setting: Setting) -> tuple[float, ...]:
         return ((0 if setting.alone == "expert" else 1) + reading,)
     changed = [field.name for field in fields(steering) if _is_changed(steering, field.name)]
     distance = abs(steering.base_weight - 1) + abs(steering.alpha - 1) + steering.plausibility
-    policies = get_args(Policy)
-    return (
-        2 + reading,
-        len(changed),
-        policies.index(steering.policy),
-        distance,
-        steering.alpha,
-    )
+    return (2 + reading, len(changed), distance, steering.alpha)
 
 
 def name(setting: Setting) -> str:
@@ -146,12 +137,11 @@ def name(setting: Setting) -> str:
 
 def _changes(steering: Steering) -> list[str]:
     """What a steering changes of the paper's: NAME=VALUE of each."""
-    found = []
-    for field in fields(steering):
-        if _is_changed(steering, field.name):
-            value = getattr(steering, field.name)
-            found.append(f"{field.name}={value if isinstance(value, str) else f'{value:g}'}")
-    return found
+    return [
+        f"{field.name}={getattr(steering, field.name):g}"
+        for field in fields(steering)
+        if _is_changed(steering, field.name)
+    ]
 
 
 def in_words(setting: Setting) -> str:

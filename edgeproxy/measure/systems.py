@@ -1,8 +1,8 @@
 """Who answers the questions of an evaluation: a model alone, or a trio, steered one way or another.
 
 A system is named by its role: base, anti_expert, expert, proxy, tuned. A variant of the proxy names
-what of the trio's steering it changes, `proxy/base_weight=0.5/policy=unsure`, and a variant of any
-role who reads documents: `expert/docs=expert`.
+what of the trio's steering it changes, `proxy/base_weight=0.5/plausibility=0.05`, and a variant of
+any role who reads documents: `expert/docs=expert`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ USUAL_AT_ONCE, MOST_AT_ONCE = 4, 64
 """So many questions are asked at once of a server that does not say how many it takes; at most."""
 
 _NUMBERS = ("alpha", "base_weight", "plausibility")
-_FIELDS = tuple(field.name for field in fields(Steering))
+_FIELDS = tuple(field.name for field in fields(Steering) if field.name != "expert_ends")
 _DOCS = "docs"
 
 

@@ -22,7 +22,7 @@ from edgeproxy.core.threads import Crew, Threads
 from edgeproxy.core.vocab import Vocab
 from edgeproxy.decode.drafted import Draft, Drafter
 from edgeproxy.decode.sample import Sampling
-from edgeproxy.decode.steering import EXPERT_ALONE, Alone, Change, Policy, Steering
+from edgeproxy.decode.steering import EXPERT_ALONE, Alone, Change, Steering
 from edgeproxy.decode.trio import Trio
 from edgeproxy.errors import UsageError, VocabularyError
 from edgeproxy.llama import KvType, LlamaModel, Weights, check_kv_type
@@ -56,7 +56,7 @@ def load(
     alpha: float | None = None,
     base_weight: float | None = None,
     plausibility: float | None = None,
-    policy: Policy | None = None,
+    expert_ends: bool | None = None,
     docs: str | Path | None = None,
     docs_to: Readers | None = None,
     n_ctx: int | None = None,
@@ -77,10 +77,10 @@ def load(
     once, with what these change of them; one of weight 0 is left out.
 
     `prompts` names prompt formats for some roles, such as {"expert": "chatml"} (see `FORMATS`).
-    `steering` defaults to the manifest's, and `alpha`, `base_weight`, `plausibility` and `policy`
-    change what they name of it (see `Steering`); `n_ctx` (tokens) to what the models were trained
-    with, at most 4,096; `n_threads` to what is fastest while it runs (see `threads`). While
-    `cancel` is set, loading stops with `Cancelled`, and replies end.
+    `steering` defaults to the manifest's, and `alpha`, `base_weight`, `plausibility` and
+    `expert_ends` change what they name of it (see `Steering`); `n_ctx` (tokens) to what the models
+    were trained with, at most 4,096; `n_threads` to what is fastest while it runs (see `threads`).
+    While `cancel` is set, loading stops with `Cancelled`, and replies end.
 
     `docs` is an index of documents, by its name or path, in which passages are found for each
     question, and `docs_to` says which models read them: "nobody", "base", "expert" or "all". Both
@@ -116,7 +116,7 @@ def load(
         "alpha": alpha,
         "base_weight": base_weight,
         "plausibility": plausibility,
-        "policy": policy,
+        "expert_ends": expert_ends,
     }
     recipe = replace(
         recipe,
@@ -266,8 +266,8 @@ class _Loading:
         """The three models as one, in the way that the base takes part."""
         three = base, aligned.expert, aligned.anti_expert, self.recipe.steering, crew.beside
         if not self._is_elsewhere:
-            return Trio(*three)
-        return trio_over(*three)
+            return Trio(*three, endings=aligned.endings)
+        return trio_over(*three, aligned.endings)
 
     def alone(self, role: Alone, solo: Sequence[str]) -> Session:
         """Nothing but this model in memory, answering for the trio. Raises as `load` does."""

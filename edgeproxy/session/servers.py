@@ -104,13 +104,21 @@ def trio_over(
     anti_expert: Model,
     steering: Steering,
     beside: Beside | None,
+    endings: frozenset[int],
 ) -> Trio:
     """The three as one: fused here, or by the server that is told the pair's bias."""
     if base.way != "bias":
-        return Trio(base, expert, anti_expert, steering, beside, elsewhere=True)
+        return Trio(base, expert, anti_expert, steering, beside, elsewhere=True, endings=endings)
     offer = base.server.offer
     return BiasedTrio(
-        base, expert, anti_expert, steering, beside, offer.most_biased, offer.largest_bias
+        base,
+        expert,
+        anti_expert,
+        steering,
+        beside,
+        offer.most_biased,
+        offer.largest_bias,
+        endings,
     )
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from edgeproxy.align import Cost, ProjectedModel
 from edgeproxy.core.cancel import Cancel
 from edgeproxy.core.model import Logits, Model
-from edgeproxy.decode.compared import Compared, Said, Wide, best_of, compare, log_softmax
+from edgeproxy.decode.compared import Compared, Ending, Said, Wide, best_of, compare, log_softmax
 from edgeproxy.decode.drafted import Drafted, Drafter
 from edgeproxy.decode.pieces import FinishReason, Piece
 from edgeproxy.decode.sample import Sampling
@@ -379,14 +379,13 @@ def _step(trio: Trio, place: int, token: int, count: int, drafted: bool) -> Step
     models = (*trio.models, trio)
     rows = [_said(*each, place) for each in zip(models, trio.rows, strict=True)]
     base, expert, anti_expert, fused = (_opinion(row, token, count) for row in rows)
-    whole, mix = trio.mixed_at(place)
     is_guess = np.isneginf(trio.rows.base[place])
-    of_base = log_softmax(whole) if is_guess.any() else rows[0]
+    of_base = log_softmax(trio.whole_base_at(place)) if is_guess.any() else rows[0]
     said = Said(of_base, rows[1], rows[2], rows[3], is_guess)
-    asked, alpha = trio.steering.alpha, float(mix.alpha)
-    # A policy has changed the alpha that was asked for, and would change another one alike.
-    far = max(FARTHEST_ALPHA, asked) * (alpha / asked if asked else 1.0)
-    compared = compare(said, mix, token, count, far)
+    far = max(FARTHEST_ALPHA, trio.steering.alpha)
+    odds = trio.end_odds
+    ending = None if odds is None else Ending(trio.endings, float(odds[place, 0]))
+    compared = compare(said, trio.steering, token, count, far, ending)
     return Step(base, expert, anti_expert, fused, compared, drafted)
 
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from edgeproxy.decode.steering import Steering
 from edgeproxy.errors import TuningError, UsageError
 from edgeproxy.files import PARTS, hash_file, open_regular, reason, replacing
 from edgeproxy.trios.manifest import MANIFEST, Lora, Recipe, Role, read_recipe
@@ -215,7 +216,15 @@ def trio_of(
             anti_expert=small.role(known.anti_expert.prompt),
             expert=small.role(known.anti_expert.prompt).with_loras([adapter], prompt),
         )
-    return Recipe(name, base.role(BASE_PROMPT), expert, anti_expert, description=description)
+    return Recipe(
+        name,
+        base.role(BASE_PROMPT),
+        expert,
+        anti_expert,
+        description=description,
+        # The base reads no turns, and where the pair both do, their difference tells of no end.
+        steering=Steering(expert_ends=prompt != BASE_PROMPT),
+    )
 
 
 def with_tuned(folder: Folder, base: ModelFile, prompt: str) -> Recipe | None:

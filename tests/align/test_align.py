@@ -21,7 +21,7 @@ from edgeproxy.align import (
 )
 from edgeproxy.core.model import Logits
 from edgeproxy.core.vocab import Kind, Vocab
-from edgeproxy.decode.fuse import Mix, fuse
+from edgeproxy.decode.fuse import fuse
 from edgeproxy.decode.steering import Steering
 from edgeproxy.decode.trio import RoleTokens, Trio
 from edgeproxy.errors import EngineError, VocabularyError
@@ -129,7 +129,7 @@ def test_every_offset_is_finite(base: Vocab, vocabs: tuple[Vocab, ...]) -> None:
         # What one of them lacks, both do: no token gets the offset of a gap.
         assert np.array_equal(rows[0] <= LACKING, rows[1] <= LACKING)
         base_row = np.zeros((1, len(base)), np.float32)
-        fused = fuse(base_row, rows[0][None], rows[1][None], Mix(1.5))
+        fused = fuse(base_row, rows[0][None], rows[1][None], Steering(1.5))
         assert np.isfinite(fused).all()
         assert np.abs(fused).max() < 200.0
 
@@ -332,7 +332,7 @@ def test_the_rows_behind_a_fused_one_are_the_aligned_ones(
         fused = trio.eval(text, count)
         assert [rows.shape for rows in trio.rows] == [(count, len(base))] * 4
         of_base, expert, anti_expert, _ = trio.rows
-        again = fuse(of_base, expert, anti_expert, Mix(0.7, plausibility=0.01))
+        again = fuse(of_base, expert, anti_expert, Steering(0.7, plausibility=0.01))
         assert np.array_equal(again, fused)
         assert np.array_equal(fused[-1], trio.rows_of(fused[-1]).fused)
         last = trio.rows_of(fused[-1]).expert.copy()

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from edgeproxy.align import LACKING, Aligned, align
 from edgeproxy.core.model import Logits, Model
 from edgeproxy.core.vocab import Vocab
-from edgeproxy.decode.fuse import Mix, fuse
+from edgeproxy.decode.fuse import fuse
+from edgeproxy.decode.steering import Steering
 from edgeproxy.errors import ContextFullError, EngineError
 from tests.helpers.fakes import (
     END,
@@ -80,7 +81,7 @@ def test_the_offset_of_a_token_that_the_pair_lacks_is_zero() -> None:
     base = fake_vocab(4)
     pair, _ = pair_over(fake_vocab(), base)
     base_row = random_model(3, vocab=base).eval([7]).copy()
-    fused = fuse(base_row, pair.expert.eval([7]), pair.anti_expert.eval([7]), Mix(1.7))
+    fused = fuse(base_row, pair.expert.eval([7]), pair.anti_expert.eval([7]), Steering(1.7))
     assert np.array_equal(fused[:, SHARED:], base_row[:, SHARED:])
     assert not np.array_equal(fused[:, :SHARED], base_row[:, :SHARED])
 

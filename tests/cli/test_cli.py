@@ -308,7 +308,7 @@ def test_run_json(run: Run) -> None:
         "alpha",
         "base_weight",
         "plausibility",
-        "policy",
+        "expert_ends",
         "seed",
         "trio",
     ]
@@ -454,13 +454,10 @@ def test_slash_commands(run: Run, models: list[FakeModel]) -> None:
 
 
 def test_slash_commands_of_the_steering(run: Run) -> None:
-    lines = b"/base\n/base 0.5\n/mask 0.1\n/policy\n/policy unsure\n/alpha 2\n"
+    lines = b"/base\n/base 0.5\n/mask 0.1\n/alpha 2\n"
     code, _, err = run("chat", stdin=lines)
     assert code == 0
-    assert err == (
-        "base weight is 1\nbase weight is 0.5\nplausibility is 0.1\npolicy is constant\n"
-        "policy is unsure\nalpha is 2\n"
-    )
+    assert err == "base weight is 1\nbase weight is 0.5\nplausibility is 0.1\nalpha is 2\n"
 
 
 @pytest.mark.parametrize(
@@ -472,7 +469,7 @@ def test_slash_commands_of_the_steering(run: Run) -> None:
         (b"/base 2", "base_weight must be between 0"),
         (b"/base half", "/base takes a number"),
         (b"/mask -1", "plausibility must be between 0"),
-        (b"/policy best", "policy must be one of constant"),
+        (b"/policy unsure", "there is no command /policy"),
     ],
 )
 def test_a_wrong_command_does_not_end_the_chat(run: Run, line: bytes, said: str) -> None:
@@ -722,7 +719,7 @@ def test_eval_json(run: Run, trio: Path, questions: Path, tmp_path: Path) -> Non
         "alpha",
         "base_weight",
         "plausibility",
-        "policy",
+        "expert_ends",
         "questions",
         "systems",
         "gap_closed",
@@ -782,7 +779,7 @@ def test_eval_as_text(run: Run, trio: Path, questions: Path) -> None:
         ["--systems", "proxy/beta=1"],
         ["--systems", "proxy/alpha=much"],
         ["--systems", "proxy/base_weight=2"],
-        ["--systems", "proxy/policy=mine"],
+        ["--systems", "proxy/policy=unsure"],
         ["--systems", "proxy/base_weight=0/alpha=2"],
         ["--general", "/nonsense.jsonl"],
         ["--general", "{questions}", "--systems", "proxy"],

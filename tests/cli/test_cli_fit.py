@@ -87,7 +87,7 @@ def test_what_is_found_is_told_and_written(run: Run, folder: Path) -> None:
     assert "\nproxy " in out
     assert "The proxy is right in 100% [86, 100], the expert alone in 0%, the base in 0%" in out
     assert ": steer, by the paper's equation" in out
-    assert 'alpha = 1, base_weight = 1, plausibility = 0, policy = "constant", and [fitted]' in out
+    assert "alpha = 1, base_weight = 1, plausibility = 0, and [fitted]" in out
     recipe = read_recipe(folder)
     assert recipe.steering == Steering()
     assert recipe.fitted is not None

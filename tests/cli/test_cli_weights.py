@@ -127,10 +127,10 @@ def test_with_base_weight_0_the_expert_alone_answers() -> None:
     assert (code, out) == (0, "The capital of Mongolia is Ulaanbaatar.\n")
     assert err.endswith(", the expert alone (base weight 0)\n")
     asked = QUESTION.encode() + b"\n"
-    lines = asked + b"/base 0\n" + asked + b"/base 0.5\n/policy unsure\n" + asked
+    lines = asked + b"/base 0\n" + asked + b"/base 0.5\n" + asked
     code, again, err = edgeproxy("chat", stdin=lines)
     assert (code, again.splitlines()[1] + "\n") == (0, out)
-    assert err == "base weight is 0\nbase weight is 0.5\npolicy is unsure\n"
+    assert err == "base weight is 0\nbase weight is 0.5\n"
     code, again, err = edgeproxy("chat", "--base-weight", "0", stdin=b"/base 0.5\n" + asked)
     assert (code, again) == (1, out)
     assert "only the expert was loaded" in err
@@ -161,7 +161,7 @@ def test_what_needs_three_models_says_so_where_one_was_loaded(
         ([""], "empty"),
         ([QUESTION, "--base-weight", "0", "--alpha", "2"], "the expert alone"),
         ([QUESTION, "--base-weight", "1.5"], "base_weight"),
-        ([QUESTION, "--policy", "best"], "--policy"),
+        ([QUESTION, "--policy", "unsure"], "--policy"),
         ([QUESTION, "--alpha", "nan"], "alpha"),
         ([QUESTION, "--temperature", "-1"], "temperature"),
         ([QUESTION, "--ctx", "0"], "--ctx"),

@@ -10,7 +10,7 @@ from edgeproxy.measure.report import report
 
 
 def found(questions: list[Question], replies: dict[str, list[str]], **other: Any) -> dict[str, Any]:
-    steering = {"alpha": 1.0, "base_weight": 1.0, "plausibility": 0.0, "policy": "constant"}
+    steering = {"alpha": 1.0, "base_weight": 1.0, "plausibility": 0.0}
     return {**steering, **report(questions, replies), **other}
 
 
@@ -22,23 +22,23 @@ def test_a_table_and_what_it_says() -> None:
         "base": ["Lima.", "It is Lima"],
         "anti_expert": ["", ""],
         "proxy": ['{"city": "Lima"}', '{"city": "Lima", "more": 1}'],
-        "proxy/base_weight=0.5/policy=unsure": ['{"city": "Lima"}', "{}"],
+        "proxy/base_weight=0.5/alpha=2": ['{"city": "Lima"}', "{}"],
     }
-    assert as_text(found([JSON] * 2, replies, policy="unsure", base_weight=0.5)).splitlines() == [
+    assert as_text(found([JSON] * 2, replies, alpha=2.0, base_weight=0.5)).splitlines() == [
         r"kind           n     base  anti-expert    proxy            proxy/",
         r"                                                 base_weight=0.5/",
-        r"                                                    policy=unsure",
+        r"                                                          alpha=2",
         r"ci\x1bty       2     0.0%         0.0%    50.0%             50.0%",
         r"all            2     0.0%         0.0%    50.0%             50.0%",
         r"95%               [0, 66]      [0, 66]  [9, 91]           [9, 91]",
         r"F1                   0.0%         0.0%    80.0%             66.7%",
         r"said anywhere      100.0%         0.0%   100.0%             50.0%",
         "",
-        "alpha 1, base weight 0.5, plausibility 0, policy unsure",
+        "alpha 2, base weight 0.5, plausibility 0",
         "",
         "proxy 50% [9, 91] against base 0% [0, 66] of 2: no difference that these questions can "
         "show (p = 1.00)",
-        "proxy/base_weight=0.5/policy=unsure 50% [9, 91] against proxy 50% [9, 91] of 2: no "
+        "proxy/base_weight=0.5/alpha=2 50% [9, 91] against proxy 50% [9, 91] of 2: no "
         "difference that these questions can show (p = 1.00)",
     ]
 

@@ -137,8 +137,8 @@ def test_rows_that_are_no_numbers_ask_no_server() -> None:
 
 def test_a_steering_that_scales_the_base_asks_no_server() -> None:
     trio = three(Steering())
-    trio.steering = Steering(policy="dynamic")
-    with pytest.raises(UsageError, match="policy constant"):
+    trio.steering = Steering(base_weight=0.5)
+    with pytest.raises(UsageError, match="base_weight 1"):
         trio.eval([1])
     assert base_of(trio).told == []
 

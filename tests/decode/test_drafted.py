@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgeproxy.align import MappedModel, align, match
+from edgeproxy.align import LACKING, MappedModel, align, match
 from edgeproxy.core.model import Logits
 from edgeproxy.decode.draft_length import LONGEST, DraftLength
 from edgeproxy.decode.drafted import Draft, Drafter
 from edgeproxy.decode.sample import Sampler, Sampling
-from edgeproxy.decode.steering import Policy, Steering
+from edgeproxy.decode.steering import Steering
 from edgeproxy.decode.stepwise import stepwise
-from edgeproxy.decode.trio import RoleTokens, Trio
+from edgeproxy.decode.trio import Heard, RoleTokens, Trio
+from edgeproxy.decode.trio import Rows as Trios
 from edgeproxy.errors import ContextFullError, UsageError
 from edgeproxy.llama import LlamaModel, Weights
 from edgeproxy.measure.evaluate import read_questions
@@ -118,7 +120,8 @@ def test_the_same_tokens_from_the_same_rows(mode: Draft, sampling: Sampling, mak
 STEERINGS = [
     Steering(0.7, 0.5, 0.02),
     Steering(base_weight=0.1),
-    *(Steering(1.2, 0.9, 0.01, policy) for policy in get_args(Policy)),
+    Steering(1.2, 0.9, 0.01),
+    Steering(0.9, plausibility=0.02, expert_ends=True),
 ]
 
 
@@ -133,20 +136,34 @@ def test_the_same_tokens_however_it_is_steered(mode: Draft, steering: Steering) 
                 assert said(trio, sampling, Drafter(trio, mode, Fixed(length))) == wanted
 
 
+KEEPS = np.arange(len(VOCAB)) % 97 != 5
+"""The pair does not speak of a few of the base's tokens."""
+
+
+class Hearing(Trio):
+    """Sees whether the expert's own rows are those of its rows."""
+
+    def _put_together(self, of_base: Heard, of_expert: Heard, of_anti: Heard) -> Trios:
+        assert len(of_expert.own) == len(of_expert.rows)
+        assert (of_expert.own > LACKING).all()
+        apart = (of_expert.own - of_expert.rows)[:, KEEPS]  # the former are logits
+        np.testing.assert_allclose(apart, np.broadcast_to(apart[:, :1], apart.shape), atol=1e-4)
+        assert of_anti.own is of_anti.rows
+        return super()._put_together(of_base, of_expert, of_anti)
+
+
 @pytest.mark.parametrize("mode", ["expert", "auto"])
 @pytest.mark.parametrize("steering", STEERINGS, ids=str)
 def test_a_pair_with_tokens_of_its_own_drafts_the_same(mode: Draft, steering: Steering) -> None:
-    """Policies ask the expert's own rows also of what it has read ahead."""
+    """The expert's own rows are those of what it has read ahead, too."""
 
     def make() -> Trio:
         base, expert, anti = (
-            FakeModel(mumbling(seed, weight), vocab=vocab)
-            for seed, weight, vocab in ((1, 4.0, VOCAB), (2, 4.0, VOCAB), (3, 1.0, VOCAB))
+            FakeModel(mumbling(seed, weight)) for seed, weight in ((1, 4.0), (2, 4.0), (3, 1.0))
         )
-        keeps = np.arange(len(VOCAB)) % 97 != 5  # a few tokens of which the pair does not speak
-        index = np.where(keeps, np.arange(len(VOCAB)), -1).astype(np.int32)
-        one, other = (MappedModel(model, VOCAB, index, keeps) for model in (expert, anti))
-        return Trio(base, one, other, steering)
+        index = np.where(KEEPS, np.arange(len(VOCAB)), -1).astype(np.int32)
+        one, other = (MappedModel(model, VOCAB, index, KEEPS) for model in (expert, anti))
+        return Hearing(base, one, other, replace(steering, expert_ends=True))
 
     wanted = said(make(), SAMPLINGS["temperature"], None)
     trio = make()

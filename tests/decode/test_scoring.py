@@ -107,7 +107,9 @@ def test_tokens_that_do_not_lead_are_made_exact() -> None:
             others = np.arange(len(row)) != token
             assert np.array_equal(before[others], row[others])
             rows = trio.rows
-            assert np.array_equal(row, fuse(rows.base, rows.expert, rows.anti_expert, trio.mix)[0])
+            assert np.array_equal(
+                row, fuse(rows.base, rows.expert, rows.anti_expert, trio.steering)[0]
+            )
             assert rows.expert[0, token] > LACKING
             changed += bool(before[token] != row[token])
             assert np.array_equal(row, trio.exact_for(token))

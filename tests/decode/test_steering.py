@@ -12,7 +12,7 @@ from edgeproxy.errors import UsageError
 
 
 def test_the_usual_one_is_the_papers() -> None:
-    assert Steering() == Steering(1.0, 1.0, 0.0, "constant")
+    assert Steering() == Steering(1.0, 1.0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,6 @@ def test_the_usual_one_is_the_papers() -> None:
         (Steering(alpha=-0.0, plausibility=0.1), "base"),
         (Steering(alpha=-1.0), None),
         (Steering(alpha=1e-3, base_weight=1e-3), None),
-        (Steering(policy="nudge"), None),
     ],
     ids=str,
 )
@@ -48,13 +47,9 @@ def test_who_has_the_only_say(steering: Steering, alone: str | None) -> None:
         ({"plausibility": 1.01}, "plausibility must be between 0"),
         ({"plausibility": math.inf}, "plausibility must be between 0"),
         ({"plausibility": False}, "plausibility must be between 0"),
-        ({"policy": "best"}, "policy must be one of constant, unchanged"),
-        ({"policy": None}, "policy must be one of"),
-        ({"base_weight": 0.0, "alpha": 2.0}, "base_weight 0 is the expert alone.* alpha 2 "),
-        ({"base_weight": 0.0, "policy": "unsure"}, "the expert alone.* policy unsure"),
+        ({"base_weight": 0.0, "alpha": 2.0}, "base_weight 0 is the expert alone.* alpha 2$"),
         ({"base_weight": 0.5, "alpha": -1.0}, "alpha -1 goes with base_weight 1"),
         ({"base_weight": 0.5, "alpha": 0.0}, "alpha 0 goes with base_weight 1"),
-        ({"policy": "unchanged", "alpha": 0.0}, "alpha 0 goes with .* policy constant"),
     ],
 )
 def test_an_impossible_one_is_refused(wrong: dict[str, Any], said: str) -> None:
@@ -67,10 +62,10 @@ def test_an_impossible_one_is_refused(wrong: dict[str, Any], said: str) -> None:
     [
         {"alpha": -1.0},
         {"alpha": 0},
-        {"alpha": 2.5, "base_weight": 0.5, "policy": "dynamic"},
+        {"alpha": 2.5, "base_weight": 0.5},
         {"base_weight": 0.0, "plausibility": 0.1},
         {"plausibility": 1.0},
-        {"alpha": 1e-3, "policy": "nudge"},
+        {"alpha": 1e-3, "base_weight": 0.5},
     ],
 )
 def test_possible_values_pass_through(values: dict[str, Any]) -> None:
@@ -79,9 +74,9 @@ def test_possible_values_pass_through(values: dict[str, Any]) -> None:
 
 
 def test_a_change_leaves_the_rest_and_is_checked() -> None:
-    before = Steering(0.5, 0.7, 0.1, "unsure")
-    assert before.changed({"alpha": 2.0, "plausibility": None}) == Steering(2.0, 0.7, 0.1, "unsure")
-    assert before.changed({"policy": "nudge"}) == Steering(0.5, 0.7, 0.1, "nudge")
+    before = Steering(0.5, 0.7, 0.1)
+    assert before.changed({"alpha": 2.0, "plausibility": None}) == Steering(2.0, 0.7, 0.1)
+    assert before.changed({"base_weight": 1.0}) == Steering(0.5, 1.0, 0.1)
     assert before.changed({}) == before
     with pytest.raises(UsageError, match="base_weight"):
         before.changed({"base_weight": 2.0})

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeproxy.decode.fuse import Mix, fuse
+from edgeproxy.decode.fuse import fuse
 from edgeproxy.decode.steering import Steering
 from edgeproxy.decode.trio import RoleTokens, Trio
 from edgeproxy.errors import (
@@ -38,7 +38,7 @@ def test_rows_are_the_fused_rows_of_the_three() -> None:
     trio = random_trio(alpha=0.6, plausibility=0.01)
     got = trio.eval([10, 20, 30], 2)
     base, expert, anti = (random_model(seed).eval([10, 20, 30], 2) for seed in (1, 2, 3))
-    assert np.array_equal(got, fuse(base, expert, anti, Mix(0.6, plausibility=0.01)))
+    assert np.array_equal(got, fuse(base, expert, anti, Steering(0.6, plausibility=0.01)))
 
 
 def test_the_steering_may_change_between_evals() -> None:

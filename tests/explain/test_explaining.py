@@ -16,7 +16,7 @@ import edgeproxy.explain
 from edgeproxy.core.model import Logits
 from edgeproxy.decode.drafted import Draft
 from edgeproxy.decode.sample import Sampling
-from edgeproxy.decode.steering import Policy, Steering
+from edgeproxy.decode.steering import Steering
 from edgeproxy.errors import UsageError
 from edgeproxy.explain import Explanation, as_json, explain, level_of
 from edgeproxy.explain.verdict import summary_of
@@ -130,22 +130,6 @@ def test_what_the_page_needs_to_fuse_anew_is_over_the_whole_vocabulary() -> None
             assert np.exp(rest) == pytest.approx(wanted, abs=1e-6, rel=1e-5)
         assert token.far.alpha == 2.0
         assert token.far.best[0] == int(fused.argmax())
-
-
-@pytest.mark.parametrize("policy", ["unchanged", "unsure", "dynamic", "nudge"])
-def test_a_policys_own_weights_are_told_at_each_step(policy: Policy) -> None:
-    session = session_of(random_trio(), "off")
-    explanation = explained_of(session, steering=Steering(policy=policy))
-    check_form(explanation)
-    rows = rows_apart(session, explanation)
-    for token, three in zip(explanation.tokens, rows, strict=True):
-        base, expert, anti_expert = three
-        weights = token.alpha, token.base_weight
-        wanted = figures(base, expert, anti_expert, token.id, *weights)
-        assert token.moved == pytest.approx(wanted.moved, abs=NEAR)
-        assert token.offset == pytest.approx(wanted.offset, abs=NEAR)
-        assert token.far.alpha == pytest.approx(2.0 * token.alpha)
-    assert len({(token.alpha, token.base_weight) for token in explanation.tokens}) > 1
 
 
 def test_drafted_tokens_are_told_and_as_many_as_the_stats_say() -> None:

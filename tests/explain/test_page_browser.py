@@ -7,8 +7,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from edgeproxy.decode.ending import end_by, odds_of_end
 from edgeproxy.decode.steering import Steering
 from edgeproxy.explain import Explanation, page_of
 from edgeproxy.explain.words import sentence
@@ -217,7 +219,13 @@ def test_the_slider_at_0_says_what_the_base_says_and_at_the_runs_alpha_the_reply
 
 @pytest.mark.parametrize(
     "steering",
-    [Steering(), Steering(0.8, plausibility=0.2), Steering(1.2, 0.6), Steering(2.6)],
+    [
+        Steering(),
+        Steering(0.8, plausibility=0.2),
+        Steering(1.2, 0.6),
+        Steering(2.6),
+        Steering(1.2, plausibility=0.1, expert_ends=True),
+    ],
     ids=str,
 )
 def test_the_slider_fuses_as_whole_rows_would(
@@ -231,7 +239,7 @@ def test_the_slider_fuses_as_whole_rows_would(
     chromium.look()
     chromium.open(page)
     shown = Shown(chromium, tmp_path)
-    rows = _rows_of(words)
+    rows, trio = _rows_of(words), trio_of(words)
     for alpha in ALPHAS:
         shown.slide(alpha)
         said: list[tuple[int, float]] = []
@@ -242,6 +250,11 @@ def test_the_slider_fuses_as_whole_rows_would(
             fused = w * base + alpha * (expert - w * anti)
             if steering.plausibility and alpha:
                 fused[expert < expert.max() + math.log(steering.plausibility)] = -math.inf
+            if steering.expert_ends and alpha:
+                odds = odds_of_end(expert[None].astype(np.float32), trio.endings)
+                fused = fused[None].astype(np.float32)
+                end_by(fused, odds, trio.endings)
+                fused = fused[0]
             wanted = log_softmax(fused)
             winner, share = said[place]
             assert winner == int(wanted.argmax()), (alpha, place)

@@ -39,7 +39,7 @@ class FakeSession(Session):
         role = Role(Path("none.gguf"))
         vocab = models[0].vocab
         base, expert, anti_expert = models
-        change = {name: asked[name] for name in ("alpha", "base_weight", "plausibility", "policy")}
+        change = {name: asked[name] for name in ("alpha", "base_weight", "plausibility")}
         trio = Trio(base, expert, anti_expert, Steering().changed(cast(Change, change)))
         drafter = Drafter(trio, asked["draft"])
         super().__init__(

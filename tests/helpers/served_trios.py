@@ -154,7 +154,9 @@ def speaking(
         serving.prompts.clear()
         k = 0 if found.way == "bias" else found.k
         model = RemoteModel(found.server, vocab, 4096, k, found.way, floor)
-        trio = trio_over(model, expert, anti_expert, steering or Steering(), None)
+        trio = trio_over(
+            model, expert, anti_expert, steering or Steering(), None, model.vocab.end_of_generation
+        )
         plain = FORMATS["plain"]
         speaker = TrioSpeaker(
             trio,

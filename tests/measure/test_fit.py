@@ -14,6 +14,7 @@ from edgeproxy.errors import Cancelled, EdgeproxyError
 from edgeproxy.measure import settings
 from edgeproxy.measure.fit import Answer, Fit, Fitting, Known, Progress
 from edgeproxy.measure.settings import BASE, BY_PAPER, EXPERT, Setting
+from edgeproxy.measure.verdict import verdict
 
 Accuracy = Callable[[Setting], float]
 SEEDS = range(6)
@@ -30,7 +31,7 @@ def weighted(setting: Setting) -> float:
         return 0.3
     by = setting.steering
     distance = abs(by.base_weight - 0.5) + abs(by.alpha - 1) + 2 * by.plausibility
-    return 0.9 - 0.9 * distance - (0.3 if by.policy != "constant" else 0.0)
+    return 0.9 - 0.9 * distance
 
 
 class Fake:
@@ -82,16 +83,16 @@ def test_it_finds_what_is_clearly_best(accuracy: Accuracy, wanted: str) -> None:
     "accuracy", [alike(0.3, 0.0, 0.6), alike(0.85, 0.0, 0.7), alike(0.3, 0.8, 0.5)]
 )
 def test_it_takes_few_answers(accuracy: Accuracy) -> None:
-    """The grid has some 300 settings; all of them on 200 questions are 60,000 answers."""
-    assert len(settings.all_names()) > 300
+    """The grid has 64 settings; all of them on 200 questions are 12,800 answers."""
+    assert len(settings.all_names()) > 64
     answers = [fitted(Fake(accuracy, seed), 200).answers for seed in SEEDS]
-    assert sum(answers) / len(answers) < 1000
+    assert sum(answers) / len(answers) < 600
 
 
 def test_of_equals_the_expert_is_taken() -> None:
     fit = fitted(Fake(alike(1.0, 1.0, 1.0)))
     assert fit.chosen.setting == EXPERT
-    assert fit.answers <= 14 * 40
+    assert fit.answers <= 8 * 40
 
 
 def test_of_equal_proxies_the_paper_is_taken() -> None:
@@ -165,7 +166,7 @@ def test_interrupted_before_anything_can_be_said_it_says_so() -> None:
 def test_resumed_it_asks_what_is_missing_only_and_finds_the_same() -> None:
     whole, cut, rest = (Fake(weighted, seed=3) for _ in range(3))
     wanted = fitted(whole)
-    cut.stop_after = 333
+    cut.stop_after = 200
     known: dict[tuple[str, int], Answer] = {}
 
     def heard(name: str, number: int, answer: Answer, _is_right: bool) -> None:
@@ -173,7 +174,7 @@ def test_resumed_it_asks_what_is_missing_only_and_finds_the_same() -> None:
 
     Fitting(cut, is_right, list(range(100)), heard=heard).run()
     found = fitted(rest, known=known)
-    assert len(known) == 333
+    assert len(known) == 200
     assert found == wanted
     assert not rest.asked.keys() & known.keys()
 
@@ -193,6 +194,21 @@ def test_time_is_kept() -> None:
     ).run()
     assert fit.ending == "time"
     assert fit.answers == 249
+
+
+def test_where_time_is_up_chance_does_not_make_the_cheapest_the_best() -> None:
+    """The proxy is right a little more often, which so few answers cannot prove."""
+    answers = {EXPERT: "r" * 9 + "w" * 21, BASE: "r" * 7 + "w" * 23}
+
+    def ask(setting: Setting, number: int) -> Answer:
+        said = answers.get(setting, "r" * 13 + "w" * 17 if settings.is_proxy(setting) else "")
+        return Answer("right" if said[number % 30] == "r" else "wrong", 1.0)
+
+    times = ticking(1.0)
+    fit = Fitting(ask, is_right, range(100), seconds=200, clock=lambda: next(times)).run()
+    assert fit.ending == "time"
+    assert fit.chosen.name == "proxy"
+    assert "the best so far: The proxy is right in" in verdict(fit)
 
 
 def test_too_little_time_is_said() -> None:

@@ -31,9 +31,9 @@ from edgeproxy.measure.settings import (
         (BY_PAPER, "proxy", "the paper's equation"),
         (Setting(Steering(base_weight=0.5)), "proxy/base_weight=0.5", "base_weight 0.5"),
         (
-            Setting(Steering(plausibility=0.05, policy="unchanged")),
-            "proxy/plausibility=0.05/policy=unchanged",
-            "plausibility 0.05, policy unchanged",
+            Setting(Steering(alpha=0.5, plausibility=0.05)),
+            "proxy/alpha=0.5/plausibility=0.05",
+            "alpha 0.5, plausibility 0.05",
         ),
         (
             Setting(EXPERT.steering, "expert"),
@@ -61,7 +61,6 @@ def test_cheaper_comes_before_costlier_and_plainer_before_less_plain() -> None:
         BY_PAPER,
         Setting(Steering(base_weight=0.75)),
         Setting(Steering(base_weight=0.5)),
-        Setting(Steering(policy="unchanged")),
         Setting(Steering(base_weight=0.75, plausibility=0.1)),
         Setting(PAPER, "expert"),
         Setting(Steering(base_weight=0.5), "expert"),
@@ -103,6 +102,16 @@ def test_every_setting_that_can_come_has_a_name_of_its_own(with_documents: bool)
     assert {name(setting) for setting in reached} <= set(names)
 
 
+def test_each_alone_the_paper_and_half_of_either_weight_are_tried_first() -> None:
+    assert [name(setting) for setting in coarse()] == [
+        "expert",
+        "base",
+        "proxy",
+        "proxy/base_weight=0.5",
+        "proxy/alpha=0.5",
+    ]
+
+
 def test_with_documents_all_who_may_read_are_tried_first() -> None:
     assert [name(setting) for setting in coarse(with_documents=True)] == [
         "expert",
@@ -116,7 +125,7 @@ def test_with_documents_all_who_may_read_are_tried_first() -> None:
     ]
 
 
-def test_neighbours_have_the_same_readers_and_policies_are_tried_for_the_best_of_them() -> None:
+def test_neighbours_have_the_same_readers_and_the_paper_s_are_the_coarse_ones_too() -> None:
     found = neighbours(Setting(PAPER, "expert"), with_documents=True)
     assert {near.readers for near in found} == {"expert"}
-    assert "proxy/docs=expert/policy=unchanged" in map(name, found)
+    assert "proxy/docs=expert/base_weight=0.5" in map(name, found)

@@ -26,13 +26,13 @@ def test_systems_stand_in_their_usual_order_once() -> None:
 @pytest.mark.parametrize(
     "written",
     [
-        "proxy/base_weight=0.5/policy=unsure",
-        "proxy/policy=unsure/base-weight=0.50",
-        " proxy/base-weight=.5/policy=unsure ",
+        "proxy/base_weight=0.5/plausibility=0.05",
+        "proxy/plausibility=.05/base-weight=0.50",
+        " proxy/base-weight=.5/plausibility=5e-2 ",
     ],
 )
 def test_a_variant_has_one_name(written: str) -> None:
-    assert read_systems(written, PAPER) == ["proxy/base_weight=0.5/policy=unsure"]
+    assert read_systems(written, PAPER) == ["proxy/base_weight=0.5/plausibility=0.05"]
 
 
 def test_a_variant_changes_the_trio_s_own_steering() -> None:
@@ -60,7 +60,7 @@ def test_a_variant_changes_the_trio_s_own_steering() -> None:
         ("proxy/alpha=one", "alpha must be a number, not 'one'"),
         ("proxy/alpha=nan", "alpha must be a finite number"),
         ("proxy/base_weight=1.5", "base_weight must be between"),
-        ("proxy/policy=mine", "policy"),
+        ("proxy/policy=unsure", "'policy=unsure' changes nothing of the proxy"),
     ],
 )
 def test_what_is_no_system_is_refused_by_name(written: str, said: str) -> None:

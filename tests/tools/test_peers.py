@@ -14,7 +14,7 @@ import pytest
 
 import tools
 from edgeproxy.core.model import Logits
-from edgeproxy.decode.fuse import Mix, fuse
+from edgeproxy.decode.fuse import fuse
 from edgeproxy.decode.steering import Steering
 from edgeproxy.decode.trio import RoleTokens
 from edgeproxy.errors import Cancelled, ContextFullError, EngineError, UsageError, VocabularyError
@@ -144,7 +144,7 @@ def test_replies_of_one_token_cannot_be_timed() -> None:
 def test_rows_are_fused_as_edgeproxy_does(alpha: float, plausibility: float) -> None:
     random = np.random.default_rng(0)
     base, expert, anti = random.normal(scale=4, size=(3, 500)).astype(np.float32)
-    wanted = fuse(base, expert, anti, Mix(alpha, plausibility=plausibility))
+    wanted = fuse(base, expert, anti, Steering(alpha, plausibility=plausibility))
     row = llama_peers.fused(base, expert, anti, alpha, plausibility)
     np.testing.assert_array_equal(row, wanted)
     assert row.dtype == np.float32

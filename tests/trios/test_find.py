@@ -102,6 +102,12 @@ def test_what_is_not_said_is_the_paper(tmp_path: Path) -> None:
     assert got.expert == Role(tmp_path.resolve() / "b")
 
 
+def test_the_policy_of_earlier_versions_is_read_and_dropped(tmp_path: Path) -> None:
+    recipe = read_recipe(write(tmp_path, f'policy = "constant"\n{LEAST}'))
+    assert recipe == read_recipe(write(tmp_path, LEAST))
+    assert "policy" not in to_toml(recipe)
+
+
 def test_a_recipe_is_frozen(tmp_path: Path) -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         read_recipe(write(tmp_path, LEAST)).steering = Steering(2.0)  # type: ignore[misc]
@@ -126,7 +132,8 @@ def test_a_recipe_is_frozen(tmp_path: Path) -> None:
         ("plausibility = 0.03", "base_weight = 1.5", "base_weight must be between 0"),
         ("plausibility = 0.03", 'base_weight = "0"', "base_weight must be a number"),
         ("plausibility = 0.03", "base_weight = 0", "base_weight 0 is the expert alone"),
-        ("plausibility = 0.03", 'policy = "best"', "policy must be one of"),
+        ("plausibility = 0.03", 'policy = "unsure"', "policy is 'unsure', and policies were taken"),
+        ("plausibility = 0.03", 'policy = ""', "policy is '', and policies were taken out"),
         ("plausibility = 0.03", "policy = 1", "policy must be a string"),
         ("temperature = 0.7", "temperature = -1", "temperature must be 0 or more"),
         ("temperature = 0.7", "temperature = inf", "temperature must be 0 or more"),
@@ -319,7 +326,7 @@ def test_a_format_or_a_role_that_there_is_not_is_refused(
     "steering",
     [
         Steering(),
-        Steering(0.5, 0.25, 0.1, "unsure"),
+        Steering(0.5, 0.25, 0.1),
         Steering(base_weight=0.0, plausibility=0.1),
         Steering(alpha=0.0),
     ],
@@ -329,9 +336,6 @@ def test_a_steering_is_written_as_it_is_read(tmp_path: Path, steering: Steering)
     recipe = dataclasses.replace(read_recipe(write(tmp_path, LEAST)), steering=steering)
     text = to_toml(recipe)
     assert read_recipe(write(tmp_path, text)).steering == steering
-    # What is as in the paper is left out: versions before would not know these keys.
-    assert ("base_weight" in text, "policy" in text) == (
-        steering.base_weight != 1.0,
-        steering.policy != "constant",
-    )
+    # What is as in the paper is left out: versions before would not know this key.
+    assert ("base_weight" in text) == (steering.base_weight != 1.0)
     assert set(recipe.loaded) == ({steering.alone} if steering.alone else set(recipe.roles))

@@ -15,7 +15,7 @@ from edgeproxy.align import ProjectedModel, align, match
 from edgeproxy.align.cache import tables_for
 from edgeproxy.core.model import Logits
 from edgeproxy.core.vocab import Vocab
-from edgeproxy.decode.fuse import Mix, fuse
+from edgeproxy.decode.fuse import fuse
 from edgeproxy.decode.steering import Steering
 from edgeproxy.decode.trio import RoleTokens, Trio
 from edgeproxy.llama import Weights
@@ -122,6 +122,6 @@ def _step(
             trio.eval([token])
         else:
             rows = [model.eval([token]) for model in trio.models]
-            fuse(rows[0], rows[1], rows[2], Mix(plausibility=0.01), out)
+            fuse(rows[0], rows[1], rows[2], Steering(plausibility=0.01), out)
         times.append(time.perf_counter() - began)
     return times, first

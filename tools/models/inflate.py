@@ -232,7 +232,6 @@ def _write_manifest(recipe: Recipe, out: Path) -> None:
         f"alpha = {recipe.steering.alpha}",
         f"base_weight = {recipe.steering.base_weight}",
         f"plausibility = {recipe.steering.plausibility}",
-        f'policy = "{recipe.steering.policy}"',
         f"temperature = {recipe.temperature}",
     ]
     for role, old in recipe.roles.items():

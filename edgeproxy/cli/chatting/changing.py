@@ -30,17 +30,11 @@ def mask(talk: Talk, value: str) -> None:
     _steer(talk, "plausibility", number("/mask", value) if value else None)
 
 
-def policy(talk: Talk, value: str) -> None:
-    """/policy NAME."""
-    _steer(talk, "policy", value or None)
-
-
-def _steer(talk: Talk, key: str, value: float | str | None) -> None:
+def _steer(talk: Talk, key: str, value: float | None) -> None:
     """Change one field of the steering, or none, and tell what it is now."""
     steer(talk, key, value)
     now = getattr(talk.session.steering, key)
-    shown = now if isinstance(now, str) else f"{now:g}"
-    say(f"{key.replace('_', ' ')} is {shown}", dim=True)
+    say(f"{key.replace('_', ' ')} is {now:g}", dim=True)
     if value is not None:
         talk.changed()
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 from edgeproxy.cli.chatting import changing, comparing, explaining, looking, sessions, turning
 from edgeproxy.cli.chatting.settings import ON_OFF, SETTINGS
 from edgeproxy.cli.ui.output import is_terminal, say
-from edgeproxy.decode.steering import Policy
 from edgeproxy.errors import UsageError
 from edgeproxy.text.near import nearest
 from edgeproxy.trios.manifest import Readers
@@ -97,12 +96,6 @@ COMMANDS: dict[str, Command] = {
     ),
     "/mask": Command(
         "/mask BETA", "drop tokens that the expert finds implausible, 0 none", changing.mask
-    ),
-    "/policy": Command(
-        "/policy NAME",
-        "set how the weights change from step to step",
-        changing.policy,
-        get_args(Policy),
     ),
     "/proxy": Command("/proxy on|off", "off: the base alone answers", changing.proxy, ON_OFF),
     "/compare": Command(

@@ -76,7 +76,7 @@ class Loaded:
                     alpha=steering.alpha,
                     base_weight=steering.base_weight,
                     plausibility=steering.plausibility,
-                    policy=steering.policy,
+                    expert_ends=steering.expert_ends,
                 )
             )
             raise

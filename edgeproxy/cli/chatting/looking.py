@@ -44,7 +44,7 @@ def show(talk: Talk, _value: str) -> None:
         _row(f"message {number}", shortened(question))
     for each in talk.attached:
         _row("attached", f"{each.name}, {each.tokens:,} tokens")
-    for name in ("policy", "plausibility", "temperature", *_changed(talk), "max-tokens"):
+    for name in ("plausibility", "temperature", *_changed(talk), "max-tokens"):
         _row(name, SETTINGS[name].shown(talk))
     say("/set lists all settings", dim=True)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from edgeproxy.cli.chatting.asked import ASKED
@@ -16,6 +16,7 @@ from edgeproxy.cli.chatting.settings import SAMPLED, SETTINGS
 from edgeproxy.cli.ui.completing import trio_names
 from edgeproxy.cli.ui.output import say
 from edgeproxy.cli.ui.sessions_shown import day
+from edgeproxy.decode.steering import Steering
 from edgeproxy.errors import HistoryError, UsageError
 from edgeproxy.history.history import History
 
@@ -28,7 +29,7 @@ _TURNS = 2
 """So many of the last messages are shown, with their replies."""
 _LINES = 8
 """So many lines of each are shown."""
-_STEERING = ("alpha", "base_weight", "plausibility", "policy")
+_STEERING = tuple(each.name for each in fields(Steering))
 
 
 @dataclass(frozen=True)

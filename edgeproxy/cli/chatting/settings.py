@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, cast, get_args
 from edgeproxy.core.check import one_of, whole
 from edgeproxy.decode.drafted import Draft
 from edgeproxy.decode.sample import Sampling
-from edgeproxy.decode.steering import Policy
 from edgeproxy.errors import UsageError
 from edgeproxy.explain import RECORD
 from edgeproxy.grammar.grammar import Grammar, read_grammar, read_json_schema
@@ -73,7 +72,7 @@ def switch(name: str, value: str) -> bool:
     return value == "on"
 
 
-def steer(talk: Talk, key: str, value: float | str | None) -> None:
+def steer(talk: Talk, key: str, value: float | None) -> None:
     """Change one field of the steering. Raises `UsageError` for an impossible value."""
     session = talk.session
     session.steering = session.steering.changed(cast("Change", {key: value}))
@@ -120,16 +119,21 @@ def _shown_bias(talk: Talk) -> str:
     return " ".join(f"{k}={v:g}" for k, v in talk.sampling.logit_bias.items()) or "none"
 
 
-def _steered(key: str, what: str, values: Sequence[str] = ()) -> Setting:
+def _steered(key: str, what: str) -> Setting:
     name = key.replace("_", "-")
 
     def put(talk: Talk, value: str) -> None:
         if value == DEFAULT:
             steer(talk, key, getattr(talk.session.recipe.steering, key))
         else:
-            steer(talk, key, value if values else number(name, value))
+            steer(talk, key, number(name, value))
 
-    return Setting(what, lambda t: shown_value(getattr(t.session.steering, key)), put, values)
+    return Setting(what, lambda t: shown_value(getattr(t.session.steering, key)), put)
+
+
+def _put_expert_ends(talk: Talk, value: str) -> None:
+    usual = talk.session.recipe.steering.expert_ends
+    steer(talk, "expert_ends", usual if value == DEFAULT else switch("expert-ends", value))
 
 
 def _put_max_tokens(talk: Talk, value: str) -> None:
@@ -197,7 +201,12 @@ SETTINGS: dict[str, Setting] = {
     "plausibility": _steered(
         "plausibility", "drop tokens that the expert gives less than so many times its best; 0 off"
     ),
-    "policy": _steered("policy", "how the weights change from step to step", get_args(Policy)),
+    "expert-ends": Setting(
+        "whether the expert alone says where a reply ends",
+        lambda talk: shown_value(talk.session.steering.expert_ends),
+        _put_expert_ends,
+        ON_OFF,
+    ),
     "temperature": _sampled("temperature", "0 takes the most probable token, more draws wilder"),
     "top-k": _sampled("top_k", "draw among so many of the best; 0 is off"),
     "top-p": _sampled("top_p", "draw among the best that sum to so much; 1 is off"),

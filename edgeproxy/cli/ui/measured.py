@@ -73,8 +73,6 @@ def _steering(found: Mapping[str, Any]) -> str:
     parts = [f"alpha {found['alpha']:g}", f"plausibility {found['plausibility']:g}"]
     if found["base_weight"] != 1.0:
         parts.insert(1, f"base weight {found['base_weight']:g}")
-    if found["policy"] != "constant":
-        parts.append(f"policy {found['policy']}")
     return ", ".join(parts)
 
 

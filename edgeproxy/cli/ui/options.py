@@ -20,7 +20,7 @@ from edgeproxy.cli.ui.input import only_text
 if TYPE_CHECKING:
     from edgeproxy.decode.drafted import Draft
     from edgeproxy.decode.sample import Sampling
-    from edgeproxy.decode.steering import Change, Policy
+    from edgeproxy.decode.steering import Change
     from edgeproxy.grammar.grammar import Grammar
     from edgeproxy.llama import KvType
     from edgeproxy.remote.endpoint import ServerChange
@@ -47,7 +47,7 @@ class Models:
     alpha: float | None = None
     base_weight: float | None = None
     plausibility: float | None = None
-    policy: Policy | None = None
+    expert_ends: bool | None = None
     docs: str | None = None
     docs_to: Readers | None = None
     base_url: str | None = None
@@ -95,7 +95,7 @@ class Models:
             "alpha": self.alpha,
             "base_weight": self.base_weight,
             "plausibility": self.plausibility,
-            "policy": self.policy,
+            "expert_ends": self.expert_ends,
         }
 
 
@@ -244,11 +244,10 @@ _ANSWERING = (
         "0 is off.",
     ),
     click.option(
-        "--policy",
-        type=click.Choice(("constant", "unchanged", "unsure", "dynamic", "nudge")),
-        help="How the weights change from step to step: not at all; the base's with how little "
-        "tuning changed (unchanged) or how unsure the expert is (unsure); alpha with how far the "
-        "pair differs (dynamic); or the expert alone where the base is unsure (nudge).",
+        "--expert-ends/--no-expert-ends",
+        default=None,
+        help="Whether the expert alone says where a reply ends: for a base that reads no turns "
+        "(plain), with a pair that both read a chat template.",
     ),
 )
 """How the models of a trio answer: what its manifest may say too."""

@@ -105,7 +105,6 @@ def as_text(found: dict[str, Any]) -> list[str]:
         f"{'alpha':<18} {found['alpha']:g}",
         f"{'base weight':<18} {found['base_weight']:g}",
         f"{'plausibility':<18} {found['plausibility']:g}",
-        f"{'policy':<18} {found['policy']}",
         f"{'temperature':<18} {found['temperature']:g}",
         f"{'licence':<18} {found['licence']}",
     ]

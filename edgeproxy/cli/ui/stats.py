@@ -60,8 +60,8 @@ def steering_in_words(steering: Steering) -> str:
     parts = [f"alpha {steering.alpha:g}"]
     if steering.base_weight != 1.0:
         parts.append(f"base weight {steering.base_weight:g}")
-    if steering.policy != "constant":
-        parts.append(f"policy {steering.policy}")
+    if steering.expert_ends:
+        parts.append("the expert ends replies")
     return ", ".join(parts)
 
 

@@ -7,24 +7,48 @@
 // is above the line between the worst of the best there. And the logarithm of the sum of their
 // exp is convex in alpha (Hölder), so it is never above the line between its own two ends: what is
 // shown as a probability is never too large.
+//
+// Where the expert alone says how likely the end of the reply is, that is for the tokens that are
+// no end; the ends have what the expert gives them, whatever alpha is, unless it is 0.
 
 /** What would be said with another alpha: the winner, each kept token's log-probability, how far
  * the choice moved, and whether it is certain that none of the tokens left out would win. */
 export function fuse(data, token, alpha) {
   const run = data.settings.alpha;
-  const at = alpha * factorOf(data, token);
-  const values = valuesAt(data, token, at);
+  const [values, ends] = apart(data, token, valuesAt(data, token, alpha), alpha);
+  const line = lineAt(data, token, alpha);
+  const decides = token.end_odds !== null && alpha !== 0;
+  const logprobs = shares([...values], line.rest, decides ? -softplus(token.end_odds) : 0);
+  for (const [id, logprob] of shares([...ends], -Infinity, -softplus(-token.end_odds)))
+    logprobs.set(id, logprob);
   let winner = token.known[0][0];
-  for (const [id, value] of values) if (value > values.get(winner)) winner = id;
-  const line = lineAt(data, token, at);
-  const logSum = logAdd([...values.values(), line.rest]);
-  const logprobs = new Map([...values].map(([id, value]) => [id, value - logSum]));
+  for (const [id, logprob] of logprobs) if (logprob > logprobs.get(winner)) winner = id;
   return {
     winner,
     logprobs,
     moved: alpha === run ? token.moved : movedBy(token, logprobs),
-    isCertain: alpha === run || values.get(winner) >= line.best,
+    isCertain: alpha === run || (values.get(winner) ?? Infinity) >= line.best,
   };
+}
+
+/** The values of the tokens that the equation is for, and of the ends where the expert decides. */
+function apart(data, token, values, alpha) {
+  const isEnd = (id) => token.end_odds !== null && alpha !== 0 && data.endings.includes(id);
+  const [others, ends] = [new Map(), new Map()];
+  for (const [id, value] of values) (isEnd(id) ? ends : others).set(id, value);
+  return [others, ends];
+}
+
+/** Log-probabilities that, with the rest, sum to the exponential of `whole`. */
+function shares(values, rest, whole) {
+  const logSum = logAdd([...values.map(([, value]) => value), rest]);
+  const share = (value) => (value === -Infinity ? value : value - logSum + whole);
+  return new Map(values.map(([id, value]) => [id, share(value)]));
+}
+
+/** log(1 + exp(x)): with log-odds of an end, -softplus(odds) is the logarithm of no end. */
+function softplus(x) {
+  return x > 0 ? x + Math.log1p(Math.exp(-x)) : Math.log1p(Math.exp(x));
 }
 
 /** The step of `moved`, 0 to the number of levels. */
@@ -32,14 +56,8 @@ export function levelOf(data, moved) {
   return data.levels.filter((level) => moved >= level).length;
 }
 
-/** What a policy made of the alpha asked for, and would make of another one. */
-function factorOf(data, token) {
-  return data.settings.alpha ? token.alpha / data.settings.alpha : 1;
-}
-
 function valuesAt(data, token, alpha) {
-  const { plausibility } = data.settings;
-  const w = token.base_weight;
+  const { base_weight: w, plausibility } = data.settings;
   const least =
     plausibility > 0 && alpha !== 0
       ? token.best.expert[0][1] + Math.log(plausibility)
@@ -57,7 +75,7 @@ function endsOf(data, token) {
   const base = token.best.base;
   const full = base.length;
   const ends = [
-    { alpha: token.alpha, best: token.best.fused.map(([id]) => id), rest: token.log_rest },
+    { alpha: data.settings.alpha, best: token.best.fused.map(([id]) => id), rest: token.log_rest },
     { alpha: token.far.alpha, best: token.far.best, rest: token.far.log_rest },
     { alpha: 0, best: base.map(([id]) => id), rest: token.base_rest },
   ];
@@ -65,7 +83,9 @@ function endsOf(data, token) {
     const values = valuesAt(data, token, end.alpha);
     end.rest ??= -Infinity; // nothing is left
     // Fewer than were asked for: the mask has left no others.
-    end.worst = end.best.length < full ? -Infinity : values.get(end.best.at(-1)) ?? Infinity;
+    const isAll = end.best.length < full;
+    const others = end.best.filter((id) => apart(data, token, values, end.alpha)[0].has(id));
+    end.worst = isAll || !others.length ? -Infinity : values.get(others.at(-1)) ?? Infinity;
   }
   return ends.sort((one, other) => one.alpha - other.alpha);
 }

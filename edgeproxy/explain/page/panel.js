@@ -38,7 +38,7 @@ export function makePanel(data) {
       said.replaceChildren(...sentence(data, token));
       otherwise.replaceChildren(...(other ? ifSentence(data, alpha, other) : []));
       lists.replaceChildren(...ROWS.map((row) => list(data, token, row, other)));
-      sum.replaceChildren(...addition(token));
+      sum.replaceChildren(...addition(data, token));
       facts.replaceChildren(...factsOf(data, token));
       join(lists);
     },
@@ -111,15 +111,15 @@ function join(lists) {
 }
 
 /** What was added to the chosen token's logit, and of what. */
-function addition(token) {
+function addition(data, token) {
   const known = token.known.find(([id]) => id === token.id);
   const [, base, expert, anti] = known;
-  const w = token.base_weight;
+  const { alpha, base_weight: w } = data.settings;
   const weighed = w === 1 ? "" : `${plain(w)} × `;
   const parts = [
     "Added to its logit: ",
     element("strong", "", signed(token.offset)),
-    ` = ${plain(token.alpha)} × (expert ${signed(expert)} less ${weighed}anti-expert ${signed(anti)})`,
+    ` = ${plain(alpha)} × (expert ${signed(expert)} less ${weighed}anti-expert ${signed(anti)})`,
   ];
   if (w !== 1) parts.push(` less ${plain(1 - w)} × base ${signed(base)}`);
   parts.push(", each the logarithm of its probability.");

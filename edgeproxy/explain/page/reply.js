@@ -272,11 +272,10 @@ function notes(data) {
 }
 
 function settings(data) {
-  const { alpha, base_weight, plausibility, policy, sampling } = data.settings;
+  const { alpha, base_weight, plausibility, sampling } = data.settings;
   const how = [`alpha ${plain(alpha)}`];
   if (base_weight !== 1) how.push(`base weight ${plain(base_weight)}`);
   if (plausibility) how.push(`plausibility ${plain(plausibility)}`);
-  if (policy !== "constant") how.push(`policy ${policy}`);
   how.push(sampling.temperature ? `temperature ${plain(sampling.temperature)}, seed ${sampling.seed}` : "the likeliest token each time");
   const list = element("dl");
   for (const [role, model] of Object.entries(data.models)) {

@@ -52,8 +52,8 @@ export function quoted(word) {
 
 /** Whether the plausibility mask left a kept token out. */
 export function isMasked(data, token, id) {
-  const { plausibility } = data.settings;
-  if (!plausibility || token.alpha === 0) return false;
+  const { alpha, plausibility } = data.settings;
+  if (!plausibility || alpha === 0) return false;
   const [, , expert] = token.known.find(([known]) => known === id);
   return expert < token.best.expert[0][1] + Math.log(plausibility);
 }

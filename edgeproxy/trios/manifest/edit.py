@@ -23,7 +23,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-SETTINGS = ("alpha", "base_weight", "plausibility", "policy")
+SETTINGS = ("alpha", "base_weight", "plausibility")
 FITTED, DOCUMENTS = "fitted", "documents"
 _HEADING = re.compile(r"\s*\[")
 

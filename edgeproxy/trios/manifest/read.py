@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-from edgeproxy.decode.steering import PAPER, Policy, Steering
+from edgeproxy.decode.steering import PAPER, Steering
 from edgeproxy.errors import ManifestError, UsageError
 from edgeproxy.files import open_regular
 from edgeproxy.gguf import check_scale
@@ -57,8 +57,10 @@ MAX_BYTES = 1 << 20
 RECIPE_KEYS = (
     *("name", "description", "licence", "verified", "memory"),
     *(*ROLES, "experts", "tuned", "fitted", "documents"),
-    *("alpha", "base_weight", "plausibility", "policy", "temperature"),
+    *("alpha", "base_weight", "plausibility", "expert_ends", "temperature"),
 )
+GONE_KEYS = ("policy",)
+"""Keys that earlier versions wrote, and that change nothing any more."""
 FILE_KEYS = ("file", "size", "sha256", "repo", "revision", "licence", "approximate_size")
 ROLE_KEYS = (*FILE_KEYS, "prompt", "template", "architecture", "vocabulary", "blocks")
 LORA_KEYS = (*FILE_KEYS, "scale", "name")
@@ -146,17 +148,23 @@ def parse_recipe(data: bytes, path: Path, place: Place) -> Recipe:
         fitted=read_fitted(table.table("fitted")) if "fitted" in table else None,
         documents=_documents(table.table("documents")) if "documents" in table else None,
     )
-    table.refuse_others(RECIPE_KEYS)
+    table.refuse_others((*RECIPE_KEYS, *GONE_KEYS))
     return recipe
 
 
 def _steering(table: Table) -> Steering:
+    policy = table.string("policy", "constant")
+    if policy != "constant":
+        table.fail(
+            f"policy is {policy!r}, and policies were taken out: none was best on any task; "
+            "take this line out, and find other settings with edgeproxy fit"
+        )
     try:
         return Steering(
             alpha=table.number("alpha", PAPER.alpha, float),
             base_weight=table.number("base_weight", PAPER.base_weight, float),
             plausibility=table.number("plausibility", PAPER.plausibility, float),
-            policy=cast(Policy, table.string("policy", PAPER.policy)),
+            expert_ends=table.flag("expert_ends", PAPER.expert_ends),
         )
     except UsageError as error:
         table.fail(str(error))

@@ -36,10 +36,10 @@ def _settings(recipe: Recipe) -> dict[str, object]:
         "verified": recipe.verified,
         "memory": {"bytes": memory.bytes, "context": memory.context} if memory else None,
         "alpha": steering.alpha,
-        # Left out where they are the paper's, which manifests of earlier versions say no more of.
+        # Left out where it is the paper's, which manifests of earlier versions say no more of.
         "base_weight": None if steering.base_weight == 1.0 else steering.base_weight,
         "plausibility": steering.plausibility,
-        "policy": None if steering.policy == "constant" else steering.policy,
+        "expert_ends": steering.expert_ends or None,
         "temperature": recipe.temperature,
     }
 

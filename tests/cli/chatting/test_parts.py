@@ -41,9 +41,7 @@ class FakeLoaded:
 
     def __init__(self, n_ctx: int = 4096, reply: str = "Hello.") -> None:
         models = [saying({"Hi\n": reply}, n_ctx=n_ctx) for _ in range(3)]
-        asked: dict[str, Any] = dict.fromkeys(
-            ("alpha", "base_weight", "plausibility", "policy", "n_threads")
-        )
+        asked: dict[str, Any] = dict.fromkeys(("alpha", "base_weight", "plausibility", "n_threads"))
         self.session = FakeSession(models, draft="expert", **asked)
 
 
@@ -173,7 +171,7 @@ def test_commands_settings_values_and_names_are_completed() -> None:
     assert words("/s") == ["/set", "/show", "/system", "/save", "/sessions", "/stats"]
     assert words("/set top") == ["top-k", "top-p"]
     assert words("/set ") == list(SETTINGS)
-    assert words("/set policy un") == ["unchanged", "unsure"]
+    assert words("/set overflow ") == ["error", "trim", "default"]
     assert words("/set markdown o") == ["on", "off"]
     assert words("/set temperature d") == ["default"]
     assert words("/trio factbook-") == ["factbook-phi"]
