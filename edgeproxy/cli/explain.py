@@ -26,15 +26,14 @@ from edgeproxy.cli.ui.options import (
     system_option,
 )
 from edgeproxy.cli.ui.output import StatusLine, say, write_json
+from edgeproxy.cli.ui.page_written import check_page, write_page
 from edgeproxy.errors import Cancelled, UsageError
 
 if TYPE_CHECKING:
-    from edgeproxy.explain import Explanation
     from edgeproxy.session.turn import Turn
 
 BEST = 10
 MOST = 100
-_BEGINNING = b"<!doctype html>"
 
 
 @click.command(
@@ -110,7 +109,7 @@ def command(
         _read(turn)
         explanation = explain(turn, session)
     if html is not None:
-        _write_page(html, explanation)
+        write_page(html, explanation)
     if as_json:
         from edgeproxy.explain import as_json as form
 
@@ -150,17 +149,7 @@ def _check(
 
         check_walk()
     if html is not None:
-        _check_page(html)
-
-
-def _check_page(path: Path) -> None:
-    """Refuse to put a page where it cannot be, or where something else would be lost."""
-    if not path.parent.is_dir():
-        raise UsageError(f"{path}: there is no folder {path.parent} to write the page into")
-    if path.exists() and path.stat().st_size:
-        with path.open("rb") as file:
-            if file.read(len(_BEGINNING)).lower() != _BEGINNING:
-                raise UsageError(f"{path} is there already and is no page; give another name")
+        check_page(html)
 
 
 def _read(turn: Turn) -> None:
@@ -172,14 +161,3 @@ def _read(turn: Turn) -> None:
                 status.show(f"{turn.usage.completion} tokens")
         finally:
             status.clear()
-
-
-def _write_page(path: Path, explanation: Explanation) -> None:
-    from edgeproxy.explain import page_of
-    from edgeproxy.files import replacing
-    from edgeproxy.units import in_units
-
-    data = page_of(explanation).encode()
-    with replacing(path) as file:
-        file.write(data)
-    say(f"wrote {path}, {in_units(len(data))}: open it in a browser")

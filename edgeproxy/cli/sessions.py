@@ -24,6 +24,7 @@ from edgeproxy.cli.ui.output import (
     write_lines,
     write_marked,
 )
+from edgeproxy.cli.ui.sessions_shown import HEAD, SPEAKERS, day, heading_of, row_of
 from edgeproxy.errors import HistoryError, UsageError
 
 if TYPE_CHECKING:
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
 
 _LISTED = 20
 """So many sessions are listed, unless more are asked for."""
-
-_SPEAKERS = {"system": "system", "user": "you", "assistant": "reply"}
 
 
 @click.group(
@@ -84,8 +83,7 @@ def ls(trio: str | None, count: int, all_of_them: bool, as_json: bool) -> None:
     if not found:
         say("there are no sessions yet; edgeproxy chat begins one")
         return
-    head = ("id", "changed", "trio", "messages", "name, or what it began with")
-    write_lines(columns([head, *map(_row, shown)]))
+    write_lines(columns([HEAD, *map(row_of, shown)]))
     if len(found) > len(shown):
         say("there are older ones; --all lists them")
 
@@ -182,9 +180,8 @@ def search(words: tuple[str, ...], count: int, as_json: bool) -> None:
         write_json({"words": " ".join(words), "hits": list(map(_hit_as_json, hits))}, indent=2)
         return
     for hit in hits:
-        label = f"{hit.session.id}  {_day(hit.entry.said.created)}  {hit.session.label}"
-        write_lines([label])
-        write(f"  {_SPEAKERS[hit.entry.said.role]}: ")
+        write_lines([heading_of(hit)])
+        write(f"  {SPEAKERS[hit.entry.said.role]}: ")
         write_marked(hit.excerpt, hit.spans)
         write("\n")
     if not hits:
@@ -230,35 +227,15 @@ def _history() -> History:
     return History.open()
 
 
-def _row(session: SessionInfo) -> tuple[str, ...]:
-    return (
-        session.id,
-        _day(session.changed),
-        session.trio,
-        f"{session.messages:,}",
-        session.label,
-    )
-
-
-def _day(milliseconds: int) -> str:
-    """A kept time as this machine's clock had it."""
-    from datetime import datetime
-
-    try:
-        return datetime.fromtimestamp(milliseconds // 1000).strftime("%Y-%m-%d %H:%M")
-    except (OverflowError, OSError, ValueError):  # later than this machine can tell
-        return "?"
-
-
 def _shown(loaded: Loaded) -> Iterator[str]:
     """A conversation to be read, a piece for each message, safe also for who pipes it on."""
     from edgeproxy.history.export import NOTES
 
     session = loaded.session
-    yield f"{_line(session.label)}\n{session.id}, {_line(session.trio)}, {_day(session.created)}\n"
+    yield f"{_line(session.label)}\n{session.id}, {_line(session.trio)}, {day(session.created)}\n"
     for entry in loaded.entries:
         said = entry.said
-        yield f"\n{_SPEAKERS[said.role]}:\n{_safe(said.text).rstrip()}\n"
+        yield f"\n{SPEAKERS[said.role]}:\n{_safe(said.text).rstrip()}\n"
         if said.finish_reason in NOTES:
             yield f"({NOTES[said.finish_reason]})\n"
     if loaded.unanswered is not None:

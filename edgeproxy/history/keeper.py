@@ -14,7 +14,8 @@ The contract:
 - **It walks beside `Conversation.messages`.** After each turn `keeper.count` is their number, the
   system message included, where the chat has dropped none of them to make room. `again`, `undo` and
   `back_to` are what `/regen`, `/undo` and `/edit` do here; the chat does the same to its
-  conversation. Nothing is ever overwritten: what is left stays in the session as a branch.
+  conversation, or `become` looks itself what has changed. Nothing is ever overwritten: what is left
+  stays in the session as a branch.
 - **Nothing here raises for the sake of a disk**, but where a person asked for something by name:
   `resume`, `check_name` and `save` raise `HistoryError` and `UsageError`, which are to be told.
   Otherwise `tell` is called with one sentence when keeping fails, and with another one if it works
@@ -28,8 +29,8 @@ May touch: the history's file, and those that SQLite keeps beside it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgeproxy.errors import HistoryError, RemovedError, UsageError
@@ -149,6 +150,8 @@ class Keeper:
         for entry in loaded.answered:
             self._append(entry.said).id = entry.id
         self._head = self._branch[-1] if self._branch else None
+        for entry in loaded.entries[len(loaded.answered) :]:  # found again where it is said again
+            self._step(entry.said, self._head).id = entry.id
         return loaded
 
     def find(self, name: str) -> SessionInfo | None:
@@ -233,6 +236,36 @@ class Keeper:
         del self._branch[max(0, count) :]
         self._keep(begins=False)
 
+    def become(self, conversation: Sequence[Said]) -> None:
+        """The conversation is now this one, whatever it was before.
+
+        Of its messages those that are kept already, also in a branch that was left, are found again
+        by their role and text; the others are kept as they are given. Where all was taken back, the
+        session stays as it was until something else is said.
+        """
+        at: _Step | None = None
+        branch: list[_Step] = []
+        for said in conversation:
+            at = self._found(at, said, len(branch)) or self._step(said, at)
+            branch.append(at)
+        self._branch = branch
+        if any(step.said.role == "user" for step in branch):
+            self._keep()
+
+    def _found(self, parent: _Step | None, said: Said, place: int) -> _Step | None:
+        """The message after `parent` that is as `said`: of the branch in use, or the latest one."""
+        here = self._branch[place : place + 1]
+        for step in (*here, *reversed(self._all)):
+            is_same = step.said.role == said.role and step.said.text == said.text
+            if step.parent is parent and is_same:
+                return step
+        return None
+
+    def touch(self) -> None:
+        """This session is gone on with: of all it is the one that was changed last."""
+        self._head = None
+        self._keep(begins=False)
+
     def use(self, trio: str, models: Mapping[str, str]) -> None:
         """Another trio answers from now on, as after `/trio`; settings name it from then on."""
         self._trio, self._models = trio, models
@@ -277,8 +310,13 @@ class Keeper:
         self.close()
 
     def _append(self, said: Said) -> _Step:
-        step = _Step(said, self._branch[-1] if self._branch else None)
+        step = self._step(said, self._branch[-1] if self._branch else None)
         self._branch.append(step)
+        return step
+
+    def _step(self, said: Said, parent: _Step | None) -> _Step:
+        settings = self._named(said.settings) if said.role != "system" else said.settings
+        step = _Step(replace(said, settings=settings), parent)
         self._all.append(step)
         return step
 

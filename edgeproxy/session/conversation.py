@@ -9,6 +9,7 @@ from typing import Any
 from edgeproxy.decode.sample import Sampling
 from edgeproxy.decode.steering import Steering
 from edgeproxy.errors import UsageError
+from edgeproxy.grammar.grammar import Grammar
 from edgeproxy.prompts.formats import Message
 from edgeproxy.session.overflow import split
 from edgeproxy.session.prompt_progress import PromptProgress
@@ -40,6 +41,12 @@ class Conversation:
         return first[0].content if first and first[0].role == "system" else None
 
     @property
+    def whole(self) -> list[Message]:
+        """All that was said, what `trim` has dropped included."""
+        start = 1 if self.system is not None else 0
+        return [*self.messages[:start], *self.dropped, *self.messages[start:]]
+
+    @property
     def questions(self) -> list[str]:
         """What the user has said, in order."""
         return [message.content for message in self.messages if message.role == "user"]
@@ -63,6 +70,7 @@ class Conversation:
         *,
         stops: str | Sequence[str] = (),
         steering: Steering | None = None,
+        grammar: Grammar | None = None,
         record: int = 0,
         progress: PromptProgress | None = None,
         wait: bool = False,
@@ -77,11 +85,26 @@ class Conversation:
         how = {
             "stops": stops,
             "steering": steering,
+            "grammar": grammar,
             "record": record,
             "progress": progress,
             "wait": wait,
         }
         return self._ask(self.messages, text, sampling, max_tokens, how)
+
+    def before(self, number: int) -> list[Message]:
+        """What stands before the user's message of this number, from 1.
+
+        Raises `UsageError` where there is no such message.
+        """
+        places = [n for n, message in enumerate(self.messages) if message.role == "user"]
+        if not 1 <= number <= len(places):
+            raise UsageError(
+                f"there is no message {number} of yours; there are 1 to {len(places)}"
+                if places
+                else "you have not said anything yet"
+            )
+        return self.messages[: places[number - 1]]
 
     def again(
         self,
@@ -113,15 +136,8 @@ class Conversation:
         It is as `say`, and leaves the conversation as it was where that would. Raises `UsageError`
         where there is no such message.
         """
-        places = [n for n, message in enumerate(self.messages) if message.role == "user"]
-        if not 1 <= number <= len(places):
-            raise UsageError(
-                f"there is no message {number} of yours; there are 1 to {len(places)}"
-                if places
-                else "you have not said anything yet"
-            )
         self._end_left()
-        return self._ask(self.messages[: places[number - 1]], text, sampling, max_tokens, how)
+        return self._ask(self.before(number), text, sampling, max_tokens, how)
 
     def undo(self) -> bool:
         """Take back the last change: a message with its reply, an edit, a reset; False for none.

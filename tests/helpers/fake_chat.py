@@ -4,7 +4,8 @@
 
 What they say, how slowly and in how large a context is in `EDGEPROXY_FAKE`, in JSON: "replies" by
 the line that they follow, "seconds" a token, "batch_seconds" for each 64 tokens of a prompt, and
-"n_ctx". A trio called "damaged" cannot be loaded.
+"n_ctx". A trio called "damaged" cannot be loaded. "name" is what the trio is called, and "pid_file"
+names a file for the number of this process.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from edgeproxy.cli import main as edgeproxy
@@ -62,6 +64,8 @@ class SlowModel(FakeModel):
 def main() -> int:
     """Do as the arguments say; the exit code is edgeproxy's."""
     asked = json.loads(os.environ.get(VARIABLE, "{}"))
+    if "pid_file" in asked:
+        Path(asked["pid_file"]).write_text(str(os.getpid()))
     replies = {f"{line}\n": reply for line, reply in asked.get("replies", {}).items()}
 
     def load(trio: object, *, cancel: Cancel, **how: Any) -> FakeSession:
@@ -72,7 +76,7 @@ def main() -> int:
         n_ctx, seconds = asked.get("n_ctx", 4096), asked.get("seconds", 0.0)
         slow = SlowModel(rows, n_ctx, seconds, asked.get("batch_seconds", 0.0))
         models = [slow, *(FakeModel(rows, n_ctx=n_ctx) for _ in range(2))]
-        session = FakeSession(models, trio=trio, **how)
+        session = FakeSession(models, asked.get("name", "fake"), trio=trio, **how)
         slow.heard = session.speaker.floor.heard
         return session
 

@@ -34,7 +34,7 @@ class FakeSession(Session):
 
     loses: ClassVar[list[str]] = []
 
-    def __init__(self, models: Sequence[FakeModel], **asked: Any) -> None:
+    def __init__(self, models: Sequence[FakeModel], name: str = "fake", **asked: Any) -> None:
         self.asked = asked
         role = Role(Path("none.gguf"))
         vocab = models[0].vocab
@@ -43,7 +43,7 @@ class FakeSession(Session):
         trio = Trio(base, expert, anti_expert, Steering().changed(cast(Change, change)))
         drafter = Drafter(trio, asked["draft"])
         super().__init__(
-            Recipe("fake", role, role, role),
+            Recipe(name, role, role, role),
             TrioSpeaker(
                 trio,
                 (plain,) * 3,

@@ -13,6 +13,7 @@ from edgeproxy.decode.steering import Steering
 from edgeproxy.errors import HistoryError, UsageError
 from edgeproxy.history.history import History
 from edgeproxy.history.keeper import Keeper
+from edgeproxy.history.records import Said
 from edgeproxy.prompts.formats import plain
 from edgeproxy.session.conversation import Conversation
 from edgeproxy.session.speaker import TrioSpeaker
@@ -503,3 +504,53 @@ def test_it_walks_beside_a_conversation(keeper: Keeper, path: Path) -> None:
     assert [said.finish_reason for said in replies][:2] == ["length", "cancelled"]
     assert replies[0].stats["usage"]["completion"] == 6
     assert replies[0].settings["steering"]["alpha"] == 1.0
+
+
+# A conversation as it has become
+
+
+def plain_of(*texts: str) -> list[Said]:
+    """Messages of a person's and replies in turn."""
+    return [Said("assistant" if n % 2 else "user", text) for n, text in enumerate(texts)]
+
+
+def test_what_has_become_of_a_conversation_is_found_again_or_kept(
+    keeper: Keeper, path: Path
+) -> None:
+    keeper.begin("Be brief.")
+    system = Said("system", "Be brief.")
+    for texts in (("q1", "a1", "q2", "a2"), ("q1", "b1"), ("q1", "a1", "q2", "a2"), ("q1", "b1")):
+        keeper.become([system, *plain_of(*texts)])
+        assert keeper.count == len(texts) + 1
+        assert said(path) == ["Be brief.", *texts]
+    assert everything(path) == ["Be brief.", "q1", "a1", "q2", "a2", "b1"]
+    keeper.become([system])
+    assert said(path) == ["Be brief.", "q1", "b1"]  # until something else is said
+    keeper.become([system, *plain_of("q3")])
+    assert said(path) == ["Be brief.", "q3"]
+
+
+def test_what_was_not_answered_is_found_again_when_it_is_said_again(
+    keeper: Keeper, path: Path
+) -> None:
+    turn(keeper, 1)
+    keeper.say("question 2")
+    with Keeper("factbook", MODELS, print, path=path) as later:
+        loaded = later.resume()
+        assert loaded.unanswered == "question 2"
+        assert later.count == 2
+        later.become(plain_of("question 1", "answer 1", "question 2"))
+        later.become(plain_of("question 1", "answer 1", "question 2", "answer 2"))
+    assert everything(path) == ["question 1", "answer 1", "question 2", "answer 2"]
+
+
+def test_a_session_that_is_gone_on_with_is_the_latest(path: Path) -> None:
+    ids = []
+    for number in (1, 2):
+        with Keeper("factbook", MODELS, print, path=path) as keeper:
+            turn(keeper, number)
+            ids.append(keeper.id)
+    with Keeper("factbook", MODELS, print, path=path) as keeper:
+        keeper.resume(ids[0])
+        keeper.touch()
+        assert keeper.history.latest().id == ids[0]  # type: ignore[union-attr]

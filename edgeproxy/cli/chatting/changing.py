@@ -96,18 +96,22 @@ def system(talk: Talk, value: str) -> None:
         now = talk.conversation.system
         say(f"the system message is: {now}" if now else "no system message")
         return
-    talk.conversation.reset(None if value == "off" else value)
-    _begun_anew(talk)
+    _begin_anew(talk, None if value == "off" else value)
 
 
 def reset(talk: Talk, _value: str) -> None:
     """/reset."""
-    talk.conversation.reset(talk.conversation.system)
     talk.attached = []
-    _begun_anew(talk)
+    _begin_anew(talk, talk.conversation.system)
 
 
-def _begun_anew(talk: Talk) -> None:
+def _begin_anew(talk: Talk, system: str | None) -> None:
+    """Another conversation, which is another session; /undo goes back."""
+    talk.keeping.keep_read(talk.session, talk.conversation)
+    left = talk.conversation.messages
+    talk.conversation.reset(system)
+    talk.keeping.begin_anew(left, talk.conversation)
+    talk.turn = None
     talk.changed()
     say("the conversation begins anew", dim=True)
 
@@ -119,6 +123,7 @@ def trio(talk: Talk, value: str) -> None:
             talk.loaded.switch(value)
         finally:  # also where the old one had to be loaded again
             talk.conversation.speaker = talk.session.speaker
+            talk.keeping.use(talk.session)
             talk.turn = None
             talk.changed()
     say(talk.in_words(), dim=True)

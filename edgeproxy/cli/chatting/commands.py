@@ -5,12 +5,14 @@ A new one is a function of the chat and of what stands behind it, and its row in
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
-from edgeproxy.cli.chatting import changing, comparing, looking, turning
+from edgeproxy.cli.chatting import changing, comparing, explaining, looking, sessions, turning
 from edgeproxy.cli.chatting.settings import ON_OFF, SETTINGS
-from edgeproxy.cli.ui.output import say
+from edgeproxy.cli.ui.output import is_terminal, say
 from edgeproxy.errors import UsageError
 from edgeproxy.text.near import nearest
 from edgeproxy.trios.manifest import Readers
@@ -18,7 +20,7 @@ from edgeproxy.trios.manifest import Readers
 if TYPE_CHECKING:
     from edgeproxy.cli.chatting.talk import Talk
 
-Values = Literal["path", "trio", "setting", "topic"] | Sequence[str]
+Values = Literal["path", "trio", "setting", "topic", "session", "way"] | Sequence[str]
 """What may stand behind a command: some kind of name, or one of these words."""
 
 
@@ -40,11 +42,19 @@ def _help(talk: Talk, value: str) -> None:
         _explain(talk, value)
         return
     width = max(len(command.usage) for command in COMMANDS.values())
+    is_narrow = is_terminal(sys.stderr) and shutil.get_terminal_size().columns < _NARROW
     for command in COMMANDS.values():
-        say(f"{command.usage:<{width}}  {command.what}")
+        if is_narrow:
+            say(command.usage)
+            say(f"  {command.what}")
+        else:
+            say(f"{command.usage:<{width}}  {command.what}")
     if talk.is_interactive:
         say(_KEYS, dim=True)
 
+
+_NARROW = 60
+"""In fewer columns what a command does stands below it."""
 
 _KEYS = (
     'Alt-Enter begins another line, """ a text of many; Tab completes, Ctrl-R searches what was '
@@ -63,7 +73,8 @@ def _explain(talk: Talk, topic: str) -> None:
         if command.more:
             say(command.more)
     if setting is not None:
-        values = f" ({', '.join(setting.values)})" if setting.values else ""
+        words = () if setting.values == "path" else setting.values
+        values = f" ({', '.join(words)})" if words else ""
         say(f"/set {name} VALUE: {setting.what}{values}; it is {setting.shown(talk)}")
 
 
@@ -93,6 +104,14 @@ COMMANDS: dict[str, Command] = {
         comparing.compare,
         more="In 100 columns or more they stand side by side. The conversation stays as it is.",
     ),
+    "/explain": Command(
+        "/explain [WAY]",
+        "show how the pair moved the last reply; WAY is table, walk, or FILE.html for a page",
+        explaining.explain,
+        "way",
+        more="A reply that was not recorded is given once more, with the same seed; /set record on "
+        "records each one. The conversation stays as it is.",
+    ),
     "/set": Command(
         "/set NAME VALUE",
         "change a setting; /set lists them, /set NAME default takes one back",
@@ -120,6 +139,24 @@ COMMANDS: dict[str, Command] = {
         turning.edit,
         more="Without TEXT the message is in the line editor; N is its number in /show, and "
         "without it the last one is meant. /undo goes back to what was said before.",
+    ),
+    "/save": Command(
+        "/save [NAME]",
+        "give the conversation a name; it is saved by itself, unless --no-save was given",
+        sessions.save,
+        more="With --no-save, or from a pipe, it is saved from now on, with all that was said.",
+    ),
+    "/load": Command(
+        "/load [NAME]",
+        "go on with another conversation, or with the latest; /sessions lists them",
+        sessions.load,
+        "session",
+        more="NAME is a name, an id, or the beginning of either. The settings stay as they are.",
+    ),
+    "/sessions": Command(
+        "/sessions [WORDS]",
+        "list the latest conversations, or find messages that hold all the words",
+        sessions.sessions,
     ),
     "/file": Command(
         "/file PATH",

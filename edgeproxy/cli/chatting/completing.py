@@ -1,6 +1,6 @@
 """What the Tab key may put at the end of a line: commands, settings, values, trios, paths.
 
-May touch: names in folders that a person types.
+May touch: names in folders that a person types, and the history of conversations, read only.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from edgeproxy.cli.chatting.commands import COMMANDS
 from edgeproxy.cli.chatting.settings import DEFAULT, SETTINGS
-from edgeproxy.cli.ui.completing import trio_names
+from edgeproxy.cli.ui.completing import session_names, trio_names
 
 _MOST = 200
 """So many names of a folder are enough to choose among."""
@@ -33,6 +33,12 @@ def completions(line: str) -> Iterator[tuple[str, str]]:
             yield from _paths(rest)
         case "trio":
             yield from _beginning_with(rest, ((each, "") for each in trio_names()))
+        case "session":
+            yield from _beginning_with(rest, session_names())
+        case "way":
+            words = (("table", "what each model said"), ("walk", "with the arrow keys"))
+            yield from _beginning_with(rest, words)
+            yield from _paths(rest)
         case "topic":
             topics = [(n[1:], c.what) for n, c in COMMANDS.items()]
             settings = ((n, s.what) for n, s in SETTINGS.items() if f"/{n}" not in COMMANDS)
@@ -48,8 +54,11 @@ def _settings(rest: str) -> Iterator[tuple[str, str]]:
     if not space:
         yield from _beginning_with(name, ((n, s.what) for n, s in SETTINGS.items()))
     elif name in SETTINGS:
-        values: Sequence[str] = (*SETTINGS[name].values, DEFAULT)
-        yield from _beginning_with(value, ((each, "") for each in values))
+        values = SETTINGS[name].values
+        words: Sequence[str] = ("off",) if values == "path" else (*values, DEFAULT)
+        yield from _beginning_with(value, ((each, "") for each in words))
+        if values == "path":
+            yield from _paths(value)
 
 
 def _beginning_with(word: str, names: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:

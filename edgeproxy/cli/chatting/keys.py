@@ -33,6 +33,8 @@ def quiet_keys() -> Iterator[None]:
         modes = termios.tcgetattr(keyboard)
         # By the line, a terminal would keep no more than 4,096 characters of a paste.
         modes[3] &= ~(termios.ECHO | termios.ICANON)
+        # Ctrl-C would throw away what was written and is not on the screen yet.
+        modes[3] |= termios.NOFLSH
         termios.tcsetattr(keyboard, termios.TCSANOW, modes)
     except termios.error:
         yield

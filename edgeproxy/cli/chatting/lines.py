@@ -10,9 +10,11 @@ import importlib.util
 from typing import TYPE_CHECKING
 
 from edgeproxy.cli.chatting.keys import quiet_keys
+from edgeproxy.cli.chatting.line_history import LineHistory
 from edgeproxy.cli.chatting.printing import is_dumb
 from edgeproxy.cli.chatting.quoting import PROMPT, is_open, without_quotes
 from edgeproxy.cli.ui.input import lines_of_pipe
+from edgeproxy.cli.ui.output import say
 from edgeproxy.core.utf8 import check_text
 from edgeproxy.errors import PromptError, UsageError
 
@@ -20,21 +22,27 @@ if TYPE_CHECKING:
     from edgeproxy.cli.chatting.talk import LineReader, Talk
 
 
-def line_reader(talk: Talk, *, is_plain: bool = False) -> LineReader:
+def line_reader(talk: Talk, *, is_plain: bool = False, remembers: bool = True) -> LineReader:
     """What reads the lines of `talk`.
 
     A person gets line editing: prompt_toolkit's where it is installed, else that of the platform.
+    With `remembers` the line editor keeps what is typed for later chats.
     """
     if not talk.is_interactive:
         return _Pipe()
-    if not is_plain and not is_dumb() and has_editor():
+    if can_edit(is_plain):
         from edgeproxy.cli.chatting.editor import Editor
 
         talk.hush = quiet_keys
-        return Editor(talk)
+        return Editor(talk, None if remembers else LineHistory(None))
     with contextlib.suppress(ImportError):
         import readline  # noqa: F401 - gives `input` line editing
     return _Terminal()
+
+
+def can_edit(is_plain: bool) -> bool:
+    """Whether there is a line editor here, and it is wanted."""
+    return not is_plain and not is_dumb() and has_editor()
 
 
 def has_editor() -> bool:
@@ -62,6 +70,9 @@ class _Terminal:
     def _line(self, prompt: str) -> str:
         try:
             return check_text(input(prompt), "the line")
+        except EOFError:
+            say("")  # what comes next begins a line of its own
+            raise
         except UnicodeDecodeError as error:
             raise PromptError(
                 f"the line is not UTF-8 text: byte 0x{error.object[error.start]:02x}; set the "

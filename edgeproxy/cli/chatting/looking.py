@@ -38,6 +38,7 @@ def show(talk: Talk, _value: str) -> None:
             f"{usage.prompt:,} tokens of prompt, {usage.kept:,} of them known before; "
             f"{usage.completion:,} of reply",
         )
+    _row("session", _kept(talk))
     _row("system", shortened(conversation.system) if conversation.system else "no system message")
     for number, question in enumerate(conversation.questions, 1):
         _row(f"message {number}", shortened(question))
@@ -46,6 +47,17 @@ def show(talk: Talk, _value: str) -> None:
     for name in ("plausibility", "temperature", *_changed(talk), "max-tokens"):
         _row(name, SETTINGS[name].shown(talk))
     say("/set lists all settings", dim=True)
+
+
+def _kept(talk: Talk) -> str:
+    """Whether the conversation is saved, and what it is called."""
+    keeper = talk.keeping.keeper
+    called = f"{keeper.name} ({keeper.id})" if keeper.name and keeper.id else keeper.id
+    if not keeper.is_on:
+        return "not saved; /save keeps it"
+    if not keeper.is_saving:
+        return "it cannot be saved at present"
+    return called or "saved from its first message on"
 
 
 def _size(path: Path) -> str:

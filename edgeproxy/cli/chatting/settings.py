@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple, cast, get_args
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple, cast, get_args
 
 from edgeproxy.core.check import one_of, whole
 from edgeproxy.decode.drafted import Draft
 from edgeproxy.decode.sample import Sampling
 from edgeproxy.errors import UsageError
+from edgeproxy.explain import RECORD
+from edgeproxy.grammar.grammar import Grammar, read_grammar, read_json_schema
 from edgeproxy.session.overflow import Overflow
 
 if TYPE_CHECKING:
@@ -26,12 +29,15 @@ DEFAULT = "default"
 
 
 class Setting(NamedTuple):
-    """One setting: what it does, its value as a person reads it, and how a text changes it."""
+    """One setting: what it does, its value as a person reads it, and how a text changes it.
+
+    `values` are the words that it may be, or "path" for a file's path.
+    """
 
     what: str
     shown: Callable[[Talk], str]
     put: Callable[[Talk, str], None]
-    values: Sequence[str] = ()
+    values: Sequence[str] | Literal["path"] = ()
 
 
 def shown_value(value: object) -> str:
@@ -164,6 +170,29 @@ def _shown_draft(talk: Talk) -> str:
     return "off" if talk.session.alone else talk.session.drafter.mode
 
 
+def _put_record(talk: Talk, value: str) -> None:
+    is_on = switch("record", value)
+    talk.settings.record = min(RECORD, talk.n_vocab) if is_on else 0
+
+
+def _held_to(read: Callable[[Path], Grammar], what: str) -> Setting:
+    """A file that says what replies keep to, read by `read`; one at a time."""
+
+    def put(talk: Talk, value: str) -> None:
+        if value in ("off", DEFAULT):
+            talk.settings.hold(None)
+        else:
+            path = Path(value.strip("'\"")).expanduser()
+            talk.settings.hold(read(path), read is read_json_schema)
+
+    def shown(talk: Talk) -> str:
+        grammar, is_schema = talk.settings.grammar, talk.settings.is_schema
+        is_this = grammar is not None and is_schema == (read is read_json_schema)
+        return grammar.name if is_this and grammar is not None else "none"
+
+    return Setting(what, shown, put, "path")
+
+
 SETTINGS: dict[str, Setting] = {
     "alpha": _steered("alpha", "weight of the pair's opinion: 0 is the base alone, 1 the paper"),
     "base-weight": _steered(
@@ -200,6 +229,16 @@ SETTINGS: dict[str, Setting] = {
         lambda t: " ".join(map(repr, t.settings.stops)) or "none",
         _put_stops,
     ),
+    "json-schema": _held_to(
+        read_json_schema, "replies are JSON texts that keep to the schema in this file; off"
+    ),
+    "grammar": _held_to(read_grammar, "replies keep to the grammar in this file; off"),
+    "record": Setting(
+        "keep with each reply what /explain shows, which makes a token somewhat slower",
+        lambda t: shown_value(bool(t.settings.record)),
+        _put_record,
+        ON_OFF,
+    ),
     "draft": Setting("what drafts tokens", _shown_draft, _put_draft, get_args(Draft)),
     "overflow": Setting(
         "a message that does not fit: an error, or the oldest turns are dropped",
@@ -221,3 +260,8 @@ SETTINGS: dict[str, Setting] = {
     ),
 }
 """Every setting by its name, in the order in which they are listed."""
+
+SAMPLED = tuple(
+    name for name in SETTINGS if name.replace("-", "_") in {f.name for f in fields(Sampling)}
+)
+"""Those that say how replies are drawn."""

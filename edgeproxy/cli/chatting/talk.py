@@ -6,10 +6,11 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from edgeproxy.cli.chatting.asked import Settings
-from edgeproxy.cli.chatting.keeping import Keeper, NotKept
+from edgeproxy.cli.chatting.keeping import Keeping, keeping_of
 from edgeproxy.cli.chatting.loaded import Loaded
 from edgeproxy.cli.chatting.printing import Plain, Printer, Rendered
 from edgeproxy.cli.chatting.reading import PromptReading
@@ -18,6 +19,7 @@ from edgeproxy.cli.ui.options import CUT_AT_LENGTH
 from edgeproxy.cli.ui.output import say, write
 from edgeproxy.cli.ui.sources import readers_in_words, say_left_out, say_sources
 from edgeproxy.cli.ui.stats import stats_line, steering_in_words
+from edgeproxy.decode.sample import draw_seed
 from edgeproxy.decode.steering import BASE_ALONE
 from edgeproxy.errors import Cancelled, ContextFullError, EdgeproxyError, PromptError
 from edgeproxy.prompts.formats import Message
@@ -68,7 +70,7 @@ class Talk:
 
     `is_interactive` says whether a person sits at both ends. `stats` are what loading has to say,
     where figures were asked for after each reply; with `cite` the models are asked which passages
-    each reply needs. `keeper` hears of every change.
+    each reply needs. `keeping` hears of every change.
     """
 
     def __init__(
@@ -79,22 +81,27 @@ class Talk:
         *,
         is_interactive: bool = False,
         can_render: bool = False,
+        can_edit: bool = False,
         cite: bool = False,
         stats: Sequence[str] | None = None,
-        keeper: Keeper | None = None,
+        keeping: Keeping | None = None,
     ) -> None:
         self.loaded = loaded
         self.settings = settings
         self.conversation = loaded.session.conversation(system)
         self.is_interactive = is_interactive
         self.can_render = can_render
-        self.keeper = keeper or NotKept()
+        self.can_edit = can_edit
+        """Whether the line editor reads, which can have a text there to be changed."""
+        self.keeping = keeping or keeping_of(loaded.session, False)
         self.has_proxy = True
         """Whether the pair has a say; without it the base alone answers."""
         self.attached: list[Attached] = []
         self.turn: Turn | None = None
         """The last reply."""
         self.read_line: LineReader | None = None
+        self.typed = ""
+        """What a person finds at the next prompt, where that can be (`can_edit`)."""
         self.hush: Callable[[], AbstractContextManager[None]] = nullcontext
         """What keeps a person's keys out of a reply that comes."""
         self.room = Room(0, loaded.session.n_ctx)
@@ -147,7 +154,8 @@ class Talk:
         failed = False
         while True:
             try:
-                line = read_line()
+                typed, self.typed = self.typed, ""
+                line = read_line(typed)
             except EOFError:
                 break
             except KeyboardInterrupt:
@@ -190,24 +198,29 @@ class Talk:
         text = "\n\n".join([*(each.text for each in self.attached), *([text] if text else [])])
         conversation = self.conversation
         self._make_room(text)
-        before = conversation.messages
-        self.keeper.asked(conversation, text)
+        before, sampling = conversation.messages, self.drawn()
         try:
-            self._play(lambda: conversation.say(text, self.sampling, **self.how()))
+            turn = conversation.say(text, sampling, **self.how())
+            self._play(turn, before, text)
         finally:
             if conversation.messages is not before:  # else it can be sent again
                 self.attached = []
 
     def again(self) -> None:
         """Answer the last message once more. Raises as `Conversation.again` does."""
-        conversation = self.conversation
-        self._play(lambda: conversation.again(self.sampling, **self.how()))
+        questions = self.conversation.questions
+        turn = self.conversation.again(self.drawn(), **self.how())
+        self._play(turn, self.conversation.before(len(questions)), questions[-1])
 
     def edit(self, number: int, text: str) -> None:
         """Answer `text` in place of an earlier message. Raises as `Conversation.edit` does."""
-        conversation = self.conversation
-        self.keeper.asked(conversation, text)
-        self._play(lambda: conversation.edit(number, text, self.sampling, **self.how()))
+        turn = self.conversation.edit(number, text, self.drawn(), **self.how())
+        self._play(turn, self.conversation.before(number), text)
+
+    def drawn(self) -> Sampling:
+        """The sampling of the next reply, with its seed: it is kept, and can be drawn again."""
+        sampling = self.sampling
+        return sampling if sampling.seed is not None else replace(sampling, seed=draw_seed())
 
     def how(self) -> dict[str, Any]:
         """What replies are asked for with, besides the sampling."""
@@ -215,28 +228,36 @@ class Talk:
             "max_tokens": self.settings.max_tokens,
             "stops": self.settings.stops,
             "steering": None if self.has_proxy else BASE_ALONE,
+            "grammar": self.settings.grammar,
             "record": self.settings.record,
             "progress": self._reading.progress,
         }
 
-    def _play(self, ask: Callable[[], Turn]) -> None:
-        """Show the reply that `ask` begins, and what there is to say of it."""
-        turn = ask()
-        presses = self.show(turn)
-        if presses:
+    def _play(self, turn: Turn, before: Sequence[Message], text: str) -> None:
+        """Show the reply to `text`, after `before`, and what there is to say of it."""
+        asked = self.settings.as_kept(self.steering, turn.asked.sampling)
+        self.keeping.asked(self.conversation, before, text, asked)
+        # Keys that come while it is being saved are for the next prompt, and Ctrl-C is none there.
+        with self.hush(), on_interrupt(turn.cancel) as late:
+            try:
+                presses = self.show(turn)
+            finally:
+                turn.close()  # also where the terminal is gone amid it
+                self.keeping.answered(self.conversation, turn)
+            if turn.finish_reason in _NOTES:
+                say(_NOTES[turn.finish_reason], dim=True)
+            elif not turn.text:
+                say(_EMPTY, dim=True)
+            say_sources(turn)
+            self.turn = turn
+            self.changed()
+        if presses or late.count:
             self._last_press = time.monotonic()
-        if turn.finish_reason in _NOTES:
-            say(_NOTES[turn.finish_reason], dim=True)
-        elif not turn.text:
-            say(_EMPTY, dim=True)
-        say_sources(turn)
-        self.turn = turn
-        self.changed()
         if self._cite and turn.read.found and turn.finish_reason != "cancelled":
             say_left_out(turn)
         if self._stats is not None:
             say(stats_line(self.session, turn, self.loaded.load_seconds, self._stats), dim=True)
-        self._warn_of_room()
+        self.warn_of_room()
         if presses > 1:
             self._leaves = True
             raise KeyboardInterrupt
@@ -279,7 +300,7 @@ class Talk:
         if self.is_interactive:
             with suppress(EdgeproxyError):  # what cannot be measured is not less said
                 self.room = room_of(self.session.speaker, self.conversation.messages)
-        self.keeper.changed(self.conversation, self.settings, self.session)
+        self.keeping.changed(self.conversation)
 
     def fits(self, messages: Sequence[Message], text: str) -> bool:
         """Whether a message after these, and a reply, fit the context."""
@@ -301,7 +322,7 @@ class Talk:
                 dim=True,
             )
 
-    def _warn_of_room(self) -> None:
+    def warn_of_room(self) -> None:
         """Tell once that the context will soon be full."""
         room = self.room
         if not self.is_interactive or not (room.is_near or room.may_not_fit):

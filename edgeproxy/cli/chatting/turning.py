@@ -22,8 +22,9 @@ _MOST_BYTES = 8 << 20
 
 def regen(talk: Talk, _value: str) -> None:
     """/regen answers the last message once more."""
+    before = talk.conversation.messages
     talk.again()
-    if talk.sampling.temperature == 0.0:
+    if talk.sampling.temperature == 0.0 and talk.conversation.messages == before:
         say("(temperature is 0, which gives the same again; /set temperature 0.8 draws)", dim=True)
 
 

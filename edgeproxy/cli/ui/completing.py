@@ -1,6 +1,6 @@
 """Names that a shell, or a chat, may complete.
 
-May touch: the store of installed trios, read-only.
+May touch: the store of installed trios and the history of conversations, read-only.
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ import contextlib
 import click
 
 from edgeproxy.errors import EdgeproxyError
+
+_MOST_SESSIONS = 200
+"""So many are enough to choose among."""
 
 
 def trio_names() -> list[str]:
@@ -23,6 +26,20 @@ def trio_names() -> list[str]:
     with contextlib.suppress(EdgeproxyError, OSError):
         names.update(Store().names())
     return sorted(names)
+
+
+def session_names() -> list[tuple[str, str]]:
+    """The latest conversations: the name of each, or its id, and what it is known by."""
+    from edgeproxy.history.history import History
+
+    with contextlib.suppress(EdgeproxyError, OSError), History() as history:
+        return [(each.name or each.id, each.label) for each in history.sessions(_MOST_SESSIONS)]
+    return []
+
+
+def complete_session(_context: click.Context, _param: click.Parameter, typed: str) -> list[str]:
+    """The `shell_complete` of an option that names a conversation."""
+    return [name for name, _ in session_names() if name.startswith(typed)]
 
 
 def complete_trio(_context: click.Context, _param: click.Parameter, typed: str) -> list[str]:

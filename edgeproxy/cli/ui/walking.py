@@ -25,18 +25,21 @@ COLOURS = ("", "bg:#d7d7ff", "bg:#afd7ff", "bg:#87afff", "bg:#5f87ff")
 BLACK = "fg:#000000"
 LEAST_LINES = 4
 """Of the reply, however low the terminal is."""
-KEYS = "left, right: token by token   up, down: where the pair changed it   home, end   q: leave"
+KEYS = "q: leave   left, right: a token   up, down: one that was changed   home, end"
 
 
-def check_walk() -> None:
-    """Raise `UsageError` where nobody can walk: without a terminal, or without prompt_toolkit."""
+def check_walk(way: str = "--walk", otherwise: str = "--table") -> None:
+    """Raise `UsageError` where nobody can walk: without a terminal, or without prompt_toolkit.
+
+    `way` is what asks for a walk, and `otherwise` what prints the same.
+    """
     if not is_interactive() or os.environ.get("TERM") == "dumb":
-        raise UsageError("--walk needs a terminal with arrow keys; --table prints all tokens")
+        raise UsageError(f"{way} needs a terminal with arrow keys; {otherwise} prints all tokens")
     try:
         import prompt_toolkit  # noqa: F401 - whether it is here
     except ImportError:
         raise UsageError(
-            "--walk needs prompt_toolkit: pip install 'edgeproxy[chat]', or use --table"
+            f"{way} needs prompt_toolkit: pip install 'edgeproxy[chat]', or use {otherwise}"
         ) from None
 
 

@@ -95,6 +95,7 @@ GOOD = {
     "logit-bias": "65=1.5 66=-2",
     "seed": "7",
     "max-tokens": "12",
+    "record": "on",
     "draft": "off",
     "overflow": "trim",
     "markdown": "off",
@@ -120,6 +121,9 @@ BAD = {
     "logit-bias": "99999=1",
     "seed": "-1",
     "max-tokens": "0",
+    "json-schema": "/nowhere/x.json",
+    "grammar": "/nowhere/x.gbnf",
+    "record": "yes",
     "draft": "maybe",
     "overflow": "ignore",
     "markdown": "yes",
@@ -128,7 +132,8 @@ BAD = {
 
 
 def test_every_setting_is_tried_here() -> None:
-    assert {*GOOD, "stops"} == {*BAD, "stops"} == set(SETTINGS)
+    files = {"json-schema", "grammar"}
+    assert {*GOOD, *files, "stops"} == {*BAD, "stops"} == set(SETTINGS)
 
 
 @pytest.mark.parametrize(("name", "value"), GOOD.items())
@@ -140,7 +145,7 @@ def test_a_setting_is_changed_shown_and_taken_back(run: Run, name: str, value: s
     assert before.startswith(f"{name} is ")
     assert after == again == f"{name} is {value}"
     assert before != after
-    if name in ("max-tokens", "draft", "overflow", "markdown", "wrap"):
+    if name in ("max-tokens", "record", "draft", "overflow", "markdown", "wrap"):
         return
     err = run("chat", stdin=lines(*asked, f"/set {name} default"))[2]
     assert err.splitlines()[-1] == before
@@ -212,9 +217,10 @@ def test_no_value_ends_a_chat(run: Run, value: str) -> None:
 
 
 def test_regen_answers_once_more(run: Run, models: list[FakeModel]) -> None:
-    code, out, err = run("chat", stdin=lines("Hi", "/set max-tokens 3", "/regen", "Bye"))
-    assert (code, out) == (0, "Hello.\nHel\nSee\n")
-    assert "temperature is 0, which gives the same again" in err
+    asked = lines("Hi", "/regen", "/set max-tokens 3", "/regen", "Bye")
+    code, out, err = run("chat", stdin=asked)
+    assert (code, out) == (0, "Hello.\nHello.\nHel\nSee\n")
+    assert err.count("temperature is 0, which gives the same again") == 1
     assert bytes(models[0].history) == b"Hi\nHel\nBye\nSe"
 
 
@@ -258,7 +264,9 @@ def test_what_cannot_be_edited(run: Run, line: str, said: str) -> None:
     assert said in err
 
 
-@pytest.mark.parametrize("line", ["/regen", "/undo", "/edit 1 x", "/compare", "/stats", "/cite"])
+@pytest.mark.parametrize(
+    "line", ["/regen", "/undo", "/edit 1 x", "/compare", "/explain", "/stats", "/cite"]
+)
 def test_what_needs_something_said_before_says_so(run: Run, line: str) -> None:
     code, out, err = run("chat", stdin=lines(line, "Hi"))
     assert (code, out) == (1, "Hello.\n")

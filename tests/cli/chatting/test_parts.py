@@ -9,7 +9,7 @@ import stat
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -18,7 +18,6 @@ from edgeproxy.cli.chatting.bottom import bottom_line
 from edgeproxy.cli.chatting.commands import COMMANDS, obey
 from edgeproxy.cli.chatting.comparing import beside, wrapped
 from edgeproxy.cli.chatting.completing import completions
-from edgeproxy.cli.chatting.keeping import Keeper
 from edgeproxy.cli.chatting.line_history import LineHistory, line_history
 from edgeproxy.cli.chatting.printing import Rendered, can_render
 from edgeproxy.cli.chatting.quoting import is_open, without_quotes
@@ -26,10 +25,8 @@ from edgeproxy.cli.chatting.reading import PromptReading
 from edgeproxy.cli.chatting.settings import SETTINGS
 from edgeproxy.cli.chatting.talk import Attached, Talk
 from edgeproxy.errors import PromptError
-from edgeproxy.prompts.formats import Message
 from edgeproxy.session.conversation import Conversation
 from edgeproxy.session.overflow import Room
-from edgeproxy.session.session import Session
 from edgeproxy.session.speaker import TrioSpeaker
 from edgeproxy.trios.find import shipped_names
 from tests.cli.test_cli import Typist
@@ -48,9 +45,9 @@ class FakeLoaded:
         self.session = FakeSession(models, draft="expert", **asked)
 
 
-def talk_of(keeper: Keeper | None = None, **how: Any) -> Talk:
+def talk_of(**how: Any) -> Talk:
     loaded: Any = FakeLoaded(**how)
-    return Talk(loaded, Settings(64), is_interactive=True, keeper=keeper)
+    return Talk(loaded, Settings(64), is_interactive=True)
 
 
 # Quotes
@@ -171,7 +168,7 @@ def words(line: str) -> list[str]:
 
 def test_commands_settings_values_and_names_are_completed() -> None:
     assert words("/") == list(COMMANDS)
-    assert words("/s") == ["/set", "/show", "/system", "/stats"]
+    assert words("/s") == ["/set", "/show", "/system", "/save", "/sessions", "/stats"]
     assert words("/set top") == ["top-k", "top-p"]
     assert words("/set ") == list(SETTINGS)
     assert words("/set overflow ") == ["error", "trim", "default"]
@@ -351,37 +348,6 @@ def test_markdown_is_not_rendered_without_rich_nor_without_a_terminal(
     assert not can_render()
 
 
-# The seam of those who keep conversations
-
-
-class Noting:
-    """A `Keeper` that notes what it is told."""
-
-    def __init__(self) -> None:
-        self.seen: list[list[Message]] = []
-        self.heard: list[tuple[int, str]] = []
-
-    def asked(self, conversation: Conversation, text: str) -> None:
-        self.heard.append((len(conversation.messages), text))
-
-    def changed(self, conversation: Conversation, settings: Settings, session: Session) -> None:
-        self.seen.append(list(conversation.messages))
-
-
-def test_a_keeper_hears_of_every_change() -> None:
-    keeper = Noting()
-    talk = talk_of(keeper)
-    talk.say("Hi")
-    talk.again()
-    talk.edit(1, "Hi")
-    assert [len(messages) for messages in keeper.seen] == [2, 2, 2]
-    obey(talk, "/undo")
-    obey(talk, "/reset")
-    assert keeper.seen[-1] == []
-    assert len(keeper.seen) == 5
-    assert keeper.heard == [(0, "Hi"), (2, "Hi")]
-
-
 # Room
 
 
@@ -419,14 +385,16 @@ def test_a_conversation_that_cannot_be_measured_is_kept(monkeypatch: pytest.Monk
 
 
 class Pressing:
-    """A `Keeper` whose work is interrupted, as by a key that came late."""
+    """In the place of a `Keeping`: its work is interrupted, as by a key that came late."""
 
     def __init__(self, *presses: bool) -> None:
         self.presses = list(presses)
 
-    def asked(self, conversation: Conversation, text: str) -> None: ...
+    def asked(self, *_: object) -> None: ...
 
-    def changed(self, conversation: Conversation, settings: Settings, session: Session) -> None:
+    def answered(self, *_: object) -> None: ...
+
+    def changed(self, _: Conversation) -> None:
         if self.presses and self.presses.pop(0):
             raise KeyboardInterrupt
 
@@ -435,7 +403,8 @@ class Pressing:
 def test_a_key_between_a_reply_and_the_prompt_does_not_end_the_chat(
     presses: tuple[bool, ...], leaves: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    talk = talk_of(Pressing(*presses))
+    talk = talk_of()
+    talk.keeping = cast(Any, Pressing(*presses))
     if leaves:
         with pytest.raises(KeyboardInterrupt):
             talk.run(Typist("Hi", KeyboardInterrupt), obey)
