@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from edgeproxy.errors import EdgeproxyError as EdgeproxyError
     from edgeproxy.grammar.grammar import Grammar as Grammar
     from edgeproxy.prompts.formats import Message as Message
+    from edgeproxy.session.asynchronous import load_async as load_async
     from edgeproxy.session.conversation import Conversation as Conversation
     from edgeproxy.session.load import load as load
     from edgeproxy.session.session import Session as Session
@@ -42,6 +43,7 @@ _PUBLIC = {
     "Steering": "edgeproxy.decode.steering",
     "Turn": "edgeproxy.session.turn",
     "load": "edgeproxy.session.load",
+    "load_async": "edgeproxy.session.asynchronous",
 }
 
 __all__ = [
@@ -57,6 +59,7 @@ __all__ = [
     "Turn",
     "__version__",
     "load",
+    "load_async",
 ]
 
 

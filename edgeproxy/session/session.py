@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from edgeproxy.align import Cost, Match
 from edgeproxy.core.threads import Crew
+from edgeproxy.core.vocab import Vocab
 from edgeproxy.decode.drafted import Drafter
 from edgeproxy.decode.sample import Sampling
 from edgeproxy.decode.steering import Alone, Steering
@@ -25,7 +26,7 @@ from edgeproxy.session.floor import Floor, Holder
 from edgeproxy.session.memory_plan import Estimate
 from edgeproxy.session.messages import Messages, as_messages
 from edgeproxy.session.reading import Reading
-from edgeproxy.session.speaker import DEFAULT_MAX_TOKENS, SoloSpeaker, TrioSpeaker
+from edgeproxy.session.speaker import DEFAULT_MAX_TOKENS, Speaker, TrioSpeaker
 from edgeproxy.session.turn import Turn
 from edgeproxy.trios.find import Recipe
 from edgeproxy.trios.manifest import Readers
@@ -55,15 +56,15 @@ class Session:
     def __init__(
         self,
         recipe: Recipe,
-        speaker: TrioSpeaker | AloneSpeaker,
+        speaker: Speaker[Any],
         files: Closes,
-        solo: Callable[[str], SoloSpeaker],
+        solo: Callable[[str], Speaker[Any]],
         *,
         matches: Mapping[str, Match],
         crew: Crew,
         memory: Estimate,
         doubts: Sequence[str] = (),
-        another: Callable[[int], TrioSpeaker | AloneSpeaker] | None = None,
+        another: Callable[[int], Speaker[Any]] | None = None,
     ) -> None:
         self.recipe = recipe
         self.speaker = speaker
@@ -77,9 +78,9 @@ class Session:
         """What of this trio may not work as wished, a sentence each."""
         self._files = files
         self._make_solo = solo
-        self._solo: dict[str, SoloSpeaker] = {}
+        self._solo: dict[str, Speaker[Any]] = {}
         self._make_another = another
-        self._others: list[TrioSpeaker | SoloSpeaker] = []
+        self._others: list[Speaker[Any]] = []
 
     @property
     def alone(self) -> Alone | None:
@@ -111,6 +112,11 @@ class Session:
     def n_ctx(self) -> int:
         """How many tokens a conversation can have."""
         return self.speaker.n_ctx
+
+    @property
+    def vocab(self) -> Vocab:
+        """The vocabulary of the tokens that pieces have: the base's, or that of one model alone."""
+        return self.speaker.vocab
 
     @property
     def cost(self) -> Cost | None:
@@ -284,7 +290,7 @@ class Session:
             finally:
                 work.let_go()
 
-    def solo(self, role: str) -> SoloSpeaker:
+    def solo(self, role: str) -> Speaker[Any]:
         """One model of the trio answering alone: "base", "expert", "anti_expert" or "tuned".
 
         It gets a context of its own over the same weights, and a floor of its own, so that it may
@@ -296,7 +302,7 @@ class Session:
             self._solo[role] = self._make_solo(role)
         return self._solo[role]
 
-    def another(self, role: str | None = None, n_threads: int = 1) -> TrioSpeaker | SoloSpeaker:
+    def another(self, role: str | None = None, n_threads: int = 1) -> Speaker[Any]:
         """One more that answers as the trio does, or as the model `role` alone, at the same time.
 
         It gets contexts of its own over the same weights (`memory.another` is what those of a trio
@@ -306,7 +312,7 @@ class Session:
         self.speaker.floor.check_open()
         if role is None and self._make_another is None:
             raise UsageError("this session cannot answer several questions at once")
-        made: TrioSpeaker | SoloSpeaker
+        made: Speaker[Any]
         if role is None and self._make_another is not None:
             made = self._make_another(n_threads)
         else:

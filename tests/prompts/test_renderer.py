@@ -19,7 +19,8 @@ import pytest
 
 from edgeproxy.errors import PromptError
 from edgeproxy.prompts.jinja import render_here
-from edgeproxy.prompts.renderer import Renderer, python
+from edgeproxy.children import python
+from edgeproxy.prompts.renderer import Renderer
 
 MESSAGES = (("user", "Hello"), ("assistant", "Hi!"), ("user", "Bye"))
 NOW = datetime(2026, 3, 9, 12, 30)
@@ -415,8 +416,8 @@ def test_a_program_that_embeds_python_is_not_started_again(
 ) -> None:
     monkeypatch.delenv("EDGEPROXY_PYTHON", raising=False)
     monkeypatch.setattr(sys, "executable", executable)
-    with pytest.raises(PromptError, match="EDGEPROXY_PYTHON"):
-        python()
+    with Renderer() as renderer, pytest.raises(PromptError, match="EDGEPROXY_PYTHON"):
+        renderer.render("x", MESSAGES)
 
 
 def test_a_python_that_cannot_render_says_so(
