@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from edgeproxy.errors import EdgeproxyError as EdgeproxyError
     from edgeproxy.grammar.grammar import Grammar as Grammar
     from edgeproxy.prompts.formats import Message as Message
-    from edgeproxy.session.asynchronous import load_async as load_async
     from edgeproxy.session.conversation import Conversation as Conversation
     from edgeproxy.session.load import load as load
+    from edgeproxy.session.load_async import load_async as load_async
     from edgeproxy.session.session import Session as Session
     from edgeproxy.session.turn import Turn as Turn
     from edgeproxy.trios.find import Recipe as Recipe
@@ -43,7 +43,7 @@ _PUBLIC = {
     "Steering": "edgeproxy.decode.steering",
     "Turn": "edgeproxy.session.turn",
     "load": "edgeproxy.session.load",
-    "load_async": "edgeproxy.session.asynchronous",
+    "load_async": "edgeproxy.session.load_async",
 }
 
 __all__ = [

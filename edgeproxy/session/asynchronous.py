@@ -1,64 +1,31 @@
-"""Loading and replies for asyncio: the work is done in a thread, so that the loop never waits.
-
-It is the same turn and the same session, isolated or not; nothing is written twice.
-"""
+"""Replies for asyncio: a thread reads the turn, so that the loop never waits for a model."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Iterator
+from typing import Protocol
 
-from edgeproxy.core.cancel import Cancel, Flag
-
-if TYPE_CHECKING:
-    from edgeproxy.decode.pieces import Piece
-    from edgeproxy.session.session import Session
-    from edgeproxy.session.turn import Turn
+from edgeproxy.core.cancel import Flag
+from edgeproxy.decode.pieces import Piece
 
 _AHEAD = 4
 """So many pieces a thread makes before they are taken."""
 
 
-class _Either:
-    """A `Cancel`: of a task, or of whoever asked."""
+class Reply(Protocol):
+    """What is read: a `Turn`."""
 
-    def __init__(self, other: Cancel | None) -> None:
-        self.flag = Flag()
-        self._other = other
+    def __iter__(self) -> Iterator[Piece]: ...
 
-    def is_set(self) -> bool:
-        return self.flag.is_set() or (self._other is not None and self._other.is_set())
+    def cancel(self) -> None: ...  # noqa: D102 - as Turn's
 
-
-async def load_async(*arguments: Any, cancel: Cancel | None = None, **options: Any) -> Session:
-    """`edgeproxy.load` with these arguments, in a thread; cancelling the task stops the loading.
-
-    Raises as `load` does.
-    """
-    from edgeproxy.session.load import load
-
-    either = _Either(cancel)
-    work = partial(load, *arguments, cancel=either, **options)
-    loading = asyncio.get_running_loop().run_in_executor(None, work)
-    try:
-        return await asyncio.shield(loading)
-    except asyncio.CancelledError:
-        either.flag.set()
-        loading.add_done_callback(_close_late)
-        raise
+    def close(self) -> None: ...  # noqa: D102 - as Turn's
 
 
-def _close_late(loading: asyncio.Future[Session]) -> None:
-    # Nobody gets what was loaded just before it heard of the cancel.
-    if not loading.cancelled() and loading.exception() is None:
-        threading.Thread(target=loading.result().close, daemon=True).start()
-
-
-async def pieces_of(turn: Turn) -> AsyncIterator[Piece]:
+async def pieces_of(turn: Reply) -> AsyncIterator[Piece]:
     """The pieces of `turn`, which a thread of its own reads.
 
     Whoever stops asking, or is cancelled, cancels the turn, and goes on when it has ended. Raises
