@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
-from functools import partial
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, ParamSpec
 
 from edgeproxy.core.cancel import Cancel, Flag
 from edgeproxy.session.load import load
 from edgeproxy.session.session import Session
+
+Arguments = ParamSpec("Arguments")
 
 
 class _Either:
@@ -23,23 +26,33 @@ class _Either:
         return self.flag.is_set() or (self._other is not None and self._other.is_set())
 
 
-async def load_async(*arguments: Any, cancel: Cancel | None = None, **options: Any) -> Session:
-    """`edgeproxy.load` with these arguments, in a thread; cancelling the task stops the loading.
+def _in_thread(
+    function: Callable[Arguments, Session],
+) -> Callable[Arguments, Coroutine[Any, Any, Session]]:
+    """`function`, which loads, for asyncio; cancelling the task sets its `cancel`."""
 
-    Raises as `load` does.
-    """
-    either = _Either(cancel)
-    work = partial(load, *arguments, cancel=either, **options)
-    loading = asyncio.get_running_loop().run_in_executor(None, work)
-    try:
-        return await asyncio.shield(loading)
-    except asyncio.CancelledError:
-        either.flag.set()
-        loading.add_done_callback(_close_late)
-        raise
+    @functools.wraps(function)
+    async def loaded(*arguments: Arguments.args, **options: Arguments.kwargs) -> Session:
+        given: dict[str, Any] = {**options}
+        cancel = _Either(given.pop("cancel", None))
+        work: Callable[[], Session] = functools.partial(
+            function, *arguments, **given, cancel=cancel
+        )
+        loading = asyncio.get_running_loop().run_in_executor(None, work)
+        try:
+            return await asyncio.shield(loading)
+        except asyncio.CancelledError:
+            cancel.flag.set()
+            loading.add_done_callback(_close_late)
+            raise
+
+    return loaded
 
 
 def _close_late(loading: asyncio.Future[Session]) -> None:
     # Nobody gets what was loaded just before it heard of the cancel.
     if not loading.cancelled() and loading.exception() is None:
         threading.Thread(target=loading.result().close, daemon=True).start()
+
+
+load_async = _in_thread(load)

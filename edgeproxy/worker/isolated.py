@@ -13,9 +13,9 @@ from edgeproxy.decode.steering import Alone
 from edgeproxy.errors import UsageError
 from edgeproxy.session.floor import Holder
 from edgeproxy.session.messages import Messages, as_messages
-from edgeproxy.session.model_files import Progress
+from edgeproxy.session.model_files import Progress as LoadProgress
 from edgeproxy.session.prompt_cache import Cached
-from edgeproxy.session.prompt_cache.statefile import Progress as CacheProgress
+from edgeproxy.session.prompt_cache.statefile import Progress
 from edgeproxy.session.reading import Reading
 from edgeproxy.session.session import Session
 from edgeproxy.session.speaker import TrioSpeaker
@@ -28,7 +28,7 @@ TRIO = ("trio",)
 
 
 def load_isolated(
-    options: Mapping[str, Any], progress: Progress | None, cancel: Cancel | None
+    options: Mapping[str, Any], progress: LoadProgress | None, cancel: Cancel | None
 ) -> IsolatedSession:
     """Load a trio in a process of its own, with the `options` of `edgeproxy.load`.
 
@@ -110,7 +110,7 @@ class IsolatedSession(Session):
         )
 
     def cache_prompt(
-        self, system: str, path: str | Path, progress: CacheProgress | None = None
+        self, system: str, path: str | Path, progress: Progress | None = None
     ) -> Cached:
         """As `Session.cache_prompt`."""
         given = {"system": system, "path": Path(path).absolute()}
@@ -121,7 +121,7 @@ class IsolatedSession(Session):
         self,
         messages: Messages,
         path: str | Path,
-        progress: CacheProgress | None = None,
+        progress: Progress | None = None,
         *,
         most: int | None = None,
     ) -> int:
@@ -129,7 +129,7 @@ class IsolatedSession(Session):
         given = {"messages": as_messages(messages), "path": Path(path).absolute(), "most": most}
         return int(self._on_the_floor("keep_read", given, progress))
 
-    def put_back(self, path: str | Path, progress: CacheProgress | None = None) -> int:
+    def put_back(self, path: str | Path, progress: Progress | None = None) -> int:
         """As `Session.put_back`."""
         given = {"path": Path(path).absolute()}
         return int(self._on_the_floor("put_back", given, progress))
@@ -141,7 +141,7 @@ class IsolatedSession(Session):
         super().close()
 
     def _on_the_floor(
-        self, do: str, arguments: dict[str, Any], progress: CacheProgress | None
+        self, do: str, arguments: dict[str, Any], progress: Progress | None
     ) -> Any:
         work = Holder(self._far.floor)
         with work.step():
