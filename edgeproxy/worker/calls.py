@@ -29,7 +29,8 @@ _REMEDY = (
 class Patience(NamedTuple):
     """How long a worker that has to answer may be silent, in seconds, before it counts as hung.
 
-    - `silent`: without any sign; it gives some four times a second while it works.
+    - `silent`: without any sign, of which it gives four a second while it works; or without taking
+      what it was sent.
     - `idle`: while it gives signs, but neither answers nor looks whether to stop, as llama.cpp does
       at each operation of a prompt.
     - `heedless`: going on after it was cancelled.
@@ -54,6 +55,8 @@ class Worker:
         """How many messages have come."""
         self.looks = 0
         """How often it has looked whether to stop."""
+        self.sent = self.taken = 0
+        """How many messages it was sent, and how many of them it has taken, as it says itself."""
         self.ending: Ending | None = None
         self.why = ""
         """Why it was ended, where this process has done so."""
@@ -81,10 +84,19 @@ class Worker:
         with self._lock:
             if self.ending is None:
                 self._calls[call.number] = call
-                self.process.send(message)
+                self._send(message)
                 return call
         call.put(["ended"])
         return call
+
+    def tell(self, message: dict[str, Any]) -> None:
+        """Send it a message that it does not answer."""
+        with self._lock:
+            self._send(message)
+
+    def _send(self, message: dict[str, Any]) -> None:
+        self.sent += 1
+        self.process.send(message)
 
     def close_call(self, call: Call) -> None:
         """Forget a call that nothing more will come for."""
@@ -115,8 +127,8 @@ class Worker:
     def _hear(self, message: Any) -> None:
         self.heard += 1
         match message:
-            case ["beat", int(looks)]:
-                self.looks = looks
+            case ["beat", int(looks), int(taken)]:
+                self.looks, self.taken = looks, taken
             case [str(), int(number), *_]:
                 with self._lock:
                     call = self._calls.get(number)
@@ -150,11 +162,11 @@ class Call:
         """Ask the worker to stop it."""
         if not self._cancelled.is_set() and not self.is_over:
             self._cancelled.set()
-            self.worker.process.send({"do": "cancel", "id": self.number})
+            self.worker.tell({"do": "cancel", "id": self.number})
 
     def more(self, count: int) -> None:
         """Allow so many more pieces."""
-        self.worker.process.send({"do": "more", "id": self.number, "count": count})
+        self.worker.tell({"do": "more", "id": self.number, "count": count})
 
     def result(
         self, cancel: Cancel | None = None, told: Callable[..., object] | None = None
@@ -200,7 +212,7 @@ class Call:
 
     def _wait(self, cancel: Cancel | None) -> list[Any]:
         worker = self.worker
-        silent = idle = heedless = 0
+        silent = deaf = idle = heedless = 0
         signs = worker.heard, worker.looks
         while True:
             try:
@@ -212,11 +224,13 @@ class Call:
             # Looks are counted, and not seconds: a machine that was asleep has waited for nobody.
             heard, looks = worker.heard, worker.looks
             silent = silent + 1 if heard == signs[0] else 0
+            deaf = deaf + 1 if worker.taken < worker.sent else 0
             idle = idle + 1 if looks == signs[1] else 0
             heedless = heedless + 1 if self._cancelled.is_set() else 0
             signs = heard, looks
             for looked, seconds, why in (
                 (silent, worker.patience.silent, "gave no sign of life"),
+                (deaf, worker.patience.silent, "did not take what it was sent"),
                 (idle, worker.patience.idle, "did not get on"),
                 (heedless, worker.patience.heedless, "did not stop when it was cancelled"),
             ):

@@ -102,7 +102,7 @@ def _beat(serving: Serving, send: Callable[[Any], None], host: int) -> None:
     while True:
         time.sleep(BEAT_SECONDS)
         if serving.is_at_work:
-            send(["beat", serving.looks])
+            send(["beat", serving.looks, serving.taken])
         if sys.platform != "win32" and os.getppid() != host:
             os._exit(0)  # a fork of the host may still hold the pipe
 

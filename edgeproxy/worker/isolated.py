@@ -140,9 +140,7 @@ class IsolatedSession(Session):
         self._keeper.close()
         super().close()
 
-    def _on_the_floor(
-        self, do: str, arguments: dict[str, Any], progress: Progress | None
-    ) -> Any:
+    def _on_the_floor(self, do: str, arguments: dict[str, Any], progress: Progress | None) -> Any:
         work = Holder(self._far.floor)
         with work.step():
             try:

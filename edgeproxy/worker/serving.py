@@ -102,6 +102,8 @@ class Serving:
         self._speakers: dict[Key, Speaker[Any]] = {}
         self._lanes: dict[Any, Lane] = {}
         self._one_at_a_time = threading.Lock()
+        self.taken = 0
+        """How many messages it has taken."""
 
     @property
     def looks(self) -> int:
@@ -115,6 +117,10 @@ class Serving:
 
     def take(self, message: dict[str, Any]) -> None:
         """Do what the host asks, in another thread; returns at once."""
+        self._take(message)
+        self.taken += 1
+
+    def _take(self, message: dict[str, Any]) -> None:
         do, number = message["do"], message["id"]
         if do in ("cancel", "more"):
             job = self._jobs.get(number)

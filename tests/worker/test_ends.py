@@ -205,6 +205,8 @@ def test_a_worker_ends_with_its_host_that_was_killed(question: str, fork: str) -
         host.kill()
         gone = is_gone(pid)
         host.stdout.close()
+    if not gone:
+        os.kill(pid, signal.SIGKILL)
     assert gone
 
 
