@@ -34,11 +34,13 @@ class Patience(NamedTuple):
     - `idle`: while it gives signs, but neither answers nor looks whether to stop, as llama.cpp does
       at each operation of a prompt.
     - `heedless`: going on after it was cancelled.
+    - `start`: from its start to its first sign; a busy machine or a slow disk takes long.
     """
 
     silent: float = 15.0
     idle: float = 120.0
     heedless: float = 10.0
+    start: float = 60.0
 
 
 PATIENCE = Patience()
@@ -228,11 +230,13 @@ class Call:
             idle = idle + 1 if looks == signs[1] else 0
             heedless = heedless + 1 if self._cancelled.is_set() else 0
             signs = heard, looks
+            patience = worker.patience
+            silence = patience.silent if heard else max(patience.silent, patience.start)
             for looked, seconds, why in (
-                (silent, worker.patience.silent, "gave no sign of life"),
-                (deaf, worker.patience.silent, "did not take what it was sent"),
-                (idle, worker.patience.idle, "did not get on"),
-                (heedless, worker.patience.heedless, "did not stop when it was cancelled"),
+                (silent, silence, "gave no sign of life"),
+                (deaf, silence, "did not take what it was sent"),
+                (idle, max(patience.idle, silence), "did not get on"),
+                (heedless, patience.heedless, "did not stop when it was cancelled"),
             ):
                 if looked * _POLL >= seconds and worker.is_alive:
                     worker.kill(f"{why} for {seconds:g} seconds")
