@@ -10,6 +10,7 @@ May touch: the environment variable EDGEPROXY_PYTHON, read only.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -34,6 +35,10 @@ _CODE = (
     "import sys; sys.path[:] = [sys.argv[1], *filter(None, sys.path)]; "
     "from edgeproxy.children import run; run(sys.argv[2])"
 )
+_SOURCE = re.compile(r"\S*[/\\](?=[\w.+-]+:\d+: )")
+"""What stands before the name of a file of llama.cpp's source code, and the line."""
+_LONGEST, _TOLD = 2000, 200
+"""Characters of a line that are looked at, and that are told."""
 _WINDOWS = {
     0xC0000005: "an access violation",
     0xC000001D: "an illegal instruction",
@@ -113,7 +118,10 @@ def how_ended(code: int) -> str:
     return f"ended with exit code {code}"
 
 
-def last_words(lines: Sequence[str], at_most: int = 200) -> str:
-    """The last line that says something of what a process wrote, without control characters."""
-    said = [line.strip() for line in lines if line.strip()]
-    return "".join(filter(str.isprintable, said[-1][:at_most])) if said else ""
+def last_words(lines: Sequence[str]) -> str:
+    """The last line that says something of what a process wrote, for a person to read.
+
+    Without control characters, and without the folder that llama.cpp was built in.
+    """
+    last = next((line for line in map(str.strip, reversed(lines)) if line), "")
+    return "".join(filter(str.isprintable, _SOURCE.sub("", last[:_LONGEST])[:_TOLD]))

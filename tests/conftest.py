@@ -1,4 +1,4 @@
-"""Fixtures that need files: real vocabularies, a real model, and the trio that ships.
+"""Fixtures that need files: real vocabularies, a real model, a browser, the trio that ships.
 
 May touch: the environment variables EDGEPROXY_VOCABS, EDGEPROXY_REAL, EDGEPROXY_SERVERS,
 EDGEPROXY_VLLM and CI, read only; EDGEPROXY_CACHE and EDGEPROXY_HOME are set.
@@ -22,6 +22,7 @@ from edgeproxy.session.load import load
 from edgeproxy.session.session import Session
 from edgeproxy.trios.disk import regular_size
 from edgeproxy.trios.find import Recipe, read_recipe
+from tests.helpers.browsing import Browser, browser_programs
 from tests.helpers.gguf_files import draft
 from tools.models import real
 from tools.models.real import default_folder
@@ -32,6 +33,7 @@ REPOSITORY = Path(__file__).parent.parent
 VOCABS = ("gpt-2", "llama-bpe", "llama-spm", "phi-3", "qwen2", "starcoder")
 HOW_TO_BUILD = "`make servers` builds llama-server, in about five minutes"
 HOW_TO_SERVE = "`python -m tools.servers vllm FOLDER` sets vLLM up, and EDGEPROXY_VLLM names it"
+HOW_TO_BROWSE = "`make browser` installs Chromium and its driver"
 HOW_TO_GET = "`python -m tools.models.real` gets the real models and vocabularies that tests read"
 
 # The same examples each time, and no deadlines: a busy machine must not fail a test.
@@ -70,7 +72,7 @@ def left_out(what: str, how: str = HOW_TO_GET) -> NoReturn:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """The last lines of a run say what was left out for want of files."""
     skipped = terminalreporter.stats.get("skipped", ())
-    for how in (HOW_TO_GET, HOW_TO_BUILD, HOW_TO_SERVE):
+    for how in (HOW_TO_GET, HOW_TO_BUILD, HOW_TO_SERVE, HOW_TO_BROWSE):
         if count := sum(how in str(report.longrepr) for report in skipped):
             terminalreporter.write_line(f"{count} tests were left out: {how}", yellow=True)
 
@@ -104,6 +106,25 @@ def llama_server_program() -> Path:
     if not program.is_file():
         left_out("llama-server is", HOW_TO_BUILD)
     return program
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A Chromium without a window."""
+    programs = browser_programs()
+    if programs is None:
+        left_out("Chromium is", HOW_TO_BROWSE)
+    with Browser(*programs, tmp_path_factory.mktemp("chromium")) as browser:
+        yield browser
+
+
+@pytest.fixture(scope="session")
+def axe_core() -> str:
+    """The source of axe-core."""
+    path = default_folder() / real.AXE.name
+    if regular_size(path) != real.AXE.size:
+        left_out("axe-core is")
+    return path.read_text("utf-8")
 
 
 @pytest.fixture(scope="session")

@@ -36,6 +36,7 @@ LAYERS = (
     "documents",
     "tune",
     "session",
+    "explain",
     "worker",
     "history",
     "measure",
@@ -187,7 +188,7 @@ def test_every_verb_has_a_file_and_every_file_a_verb() -> None:
     files = {path.stem for path in (PACKAGE / "cli").glob("*.py")}
     assert files - {"__init__"} == set(VERBS)
     folders = {path.parent.name for path in (PACKAGE / "cli").glob("*/*.py")}
-    assert folders == {"ui"}
+    assert folders == {"chatting", "ui"}
 
 
 @every_module

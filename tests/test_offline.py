@@ -26,6 +26,7 @@ QUICK = ["--max-tokens", "4"]
 LINES: dict[str, list[list[str]]] = {
     "chat": [["chat", *QUICK], ["chat", "--trio", "factbook-phi", *QUICK]],
     "run": [["run", "Hello", *QUICK], ["run", "Hello", "--trio", "nothing-like-it"]],
+    "explain": [["explain", "Hello", *QUICK, "--html", "{folder}/page.html"]],
     "add": [
         ["add", "{base}"],
         ["add", "mine", "--base", "{base}", "--expert", "{base}", "--anti-expert", "{base}"],
@@ -54,6 +55,7 @@ LINES: dict[str, list[list[str]]] = {
         ["bundle", "verify", "{bundle}"],
         ["bundle", "install", "{bundle}"],
     ],
+    "completion": [["completion", "bash"], ["completion", "zsh"], ["completion", "fish"]],
     "pull": [],
 }
 """What is tried of each verb; wrong usage must not look anything up either."""

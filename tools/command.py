@@ -12,7 +12,7 @@ import argparse
 from collections.abc import Callable
 from typing import TypeVar
 
-from edgeproxy.cli import DONE, explain
+from edgeproxy.cli import DONE, complaint
 from edgeproxy.cli.ui.output import say, silence_stdout, write, write_json
 from edgeproxy.cli.ui.progress import Working, working
 from edgeproxy.errors import EdgeproxyError
@@ -66,7 +66,7 @@ def run(
     except BrokenPipeError:
         silence_stdout()  # whoever read this has seen enough, as `head` has
     except (EdgeproxyError, OSError, MemoryError, KeyboardInterrupt) as error:
-        complaint, code = explain(error)
-        say(f"{parser.prog}: {complaint}")
+        message, code = complaint(error)
+        say(f"{parser.prog}: {message}")
         return code
     return DONE

@@ -31,6 +31,7 @@ COMPLETION_VARIABLE = "_EDGEPROXY_COMPLETE"
 VERBS = {
     "chat": "Talk to a trio.",
     "run": "Answer one prompt.",
+    "explain": "Show what each model said for every token of a reply.",
     "tune": "Make an expert out of examples and a small model.",
     "pull": "Fetch a trio's models from a hub, and install it.",
     "add": "Use model files that are here already, where they lie.",
@@ -45,6 +46,7 @@ VERBS = {
     "index": "Make documents ready to be found, and search them.",
     "sessions": "Conversations that were kept: list, show, search, export, remove.",
     "bundle": "Carry trios to a machine without a network.",
+    "completion": "Print what makes a shell complete verbs, options and trios.",
 }
 
 
@@ -56,6 +58,8 @@ class _Verbs(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in VERBS:
+            if ctx.resilient_parsing:
+                return None  # a shell asks what could follow, and is to be told no errors
             ctx.fail(f"There is no verb {cmd_name!r}; there are {', '.join(VERBS)}.")
         command = import_module(f"edgeproxy.cli.{cmd_name}").command
         assert isinstance(command, click.Command)
@@ -118,12 +122,12 @@ def _report(error: BaseException) -> int:
         import traceback
 
         traceback.print_exception(error)
-    message, code = explain(error)
+    message, code = complaint(error)
     say(f"edgeproxy: {message}")
     return code
 
 
-def explain(error: BaseException) -> tuple[str, int]:
+def complaint(error: BaseException) -> tuple[str, int]:
     """What to tell a person of `error`, in a line, and the exit code that goes with it."""
     match error:
         case click.UsageError():

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from edgeproxy.cli.ui.completing import complete_trio
 from edgeproxy.cli.ui.input import only_text
 from edgeproxy.cli.ui.interrupt import on_interrupt
 from edgeproxy.cli.ui.opening import opened
@@ -39,7 +40,7 @@ drafted (tokens_per_second, its spread, first_token_seconds), prompt, ratios, me
 Peak memory is the trio's, before the models measured alone; it is set beside the estimate that
 is made before a load: weights, KV caches, and everything else. In --json memory is in bytes.""",
 )
-@click.argument("trio", required=False)
+@click.argument("trio", required=False, shell_complete=complete_trio)
 @click.option(
     "--repeats",
     type=click.IntRange(1, 100),

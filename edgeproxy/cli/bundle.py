@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgeproxy.cli.ui.completing import complete_trio
 from edgeproxy.cli.ui.options import json_option
 from edgeproxy.cli.ui.output import clean_message, is_terminal, say, write, write_json
 from edgeproxy.cli.ui.progress import working
@@ -56,7 +57,7 @@ Examples:
   edgeproxy bundle create qwen2.5-7b models/mine/trio.toml -o both.bundle --wheels
   edgeproxy bundle create factbook -o factbook.bundle --sign mine.key""",
 )
-@click.argument("trios", nargs=-1, required=True, metavar="TRIO...")
+@click.argument("trios", nargs=-1, required=True, metavar="TRIO...", shell_complete=complete_trio)
 @click.option(
     "-o", "--output", type=_FILE, required=True, metavar="FILE", help="The bundle to write."
 )

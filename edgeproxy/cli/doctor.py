@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgeproxy.cli.ui.completing import complete_trio
 from edgeproxy.cli.ui.options import json_option
 from edgeproxy.cli.ui.output import StatusLine, columns, write_json, write_lines
 
@@ -30,7 +31,7 @@ Examples:
 Exit code 1 says that something needs attention: a trio that does not fit into memory or is
 damaged, or something that makes models several times slower. Lesser hints leave it at 0.""",
 )
-@click.argument("trio", required=False)
+@click.argument("trio", required=False, shell_complete=complete_trio)
 @json_option
 def command(trio: str | None, as_json: bool) -> int:
     """Tell what this machine can run, what is slow and why, and what to do.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgeproxy.cli.ui.completing import complete_trio
 from edgeproxy.cli.ui.evaluating import kept_replies, shown
 from edgeproxy.cli.ui.measured import as_text
 from edgeproxy.cli.ui.opening import opened
@@ -83,7 +84,7 @@ Shares have a 95% interval (Wilson). Two systems are compared by the questions t
 one of them alone answers right (McNemar's exact test). Gap closed is
 (proxy - base) / (tuned - base).""",
 )
-@click.argument("trio")
+@click.argument("trio", shell_complete=complete_trio)
 @click.argument("questions", type=click.Path(path_type=Path))
 @click.option(
     "--systems",

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeproxy import __version__
+from edgeproxy.cli.ui.completing import complete_trio
 from edgeproxy.cli.ui.interrupt import on_interrupt
 from edgeproxy.cli.ui.opening import opened
 from edgeproxy.cli.ui.options import DEFAULT_TRIO, Models, json_option, model_options
@@ -51,7 +52,7 @@ race: all answer the same questions, and one that cannot win any more is not ask
 way is preferred only where it is ahead by more than chance would explain: the base and the paper's
 equation with p < 0.3, the many others with p < 0.05 (McNemar's test).""",
 )
-@click.argument("trio")
+@click.argument("trio", shell_complete=complete_trio)
 @click.argument("questions", type=click.Path(path_type=Path))
 @click.option(
     "--judge",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgeproxy.cli.ui.completing import complete_recipe
 from edgeproxy.cli.ui.options import json_option
 from edgeproxy.cli.ui.output import say, write, write_json
 from edgeproxy.errors import UsageError
@@ -55,7 +56,7 @@ zephyr, llama2, llama3, gemma, phi3, mistral, or gguf: the template in the file.
 HF_TOKEN opens what needs an account; HF_ENDPOINT, HF_HOME and HF_HUB_OFFLINE are heeded.
 EDGEPROXY_HOME is where trios are installed.""",
 )
-@click.argument("recipe", required=False)
+@click.argument("recipe", required=False, shell_complete=complete_recipe)
 @click.option("--name", metavar="NAME", help="What to call the trio. [default: the recipe's name]")
 @_reference_options
 @click.option(

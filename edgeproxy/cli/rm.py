@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgeproxy.cli.ui.completing import complete_trio
 from edgeproxy.cli.ui.options import json_option
 from edgeproxy.cli.ui.output import is_terminal, say, write, write_json
 from edgeproxy.errors import UsageError
@@ -27,7 +28,7 @@ Examples:
   edgeproxy rm qwen2.5-7b
   edgeproxy rm --leftovers --yes""",
 )
-@click.argument("names", metavar="[TRIO]...", nargs=-1)
+@click.argument("names", metavar="[TRIO]...", nargs=-1, shell_complete=complete_trio)
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.option(
     "--leftovers", is_flag=True, help="Without a TRIO: remove what unfinished pulls have left."

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgeproxy.cli.ui.completing import complete_trio
 from edgeproxy.cli.ui.input import only_text
 from edgeproxy.cli.ui.options import DEFAULT_TRIO, json_option, system_option
 from edgeproxy.cli.ui.output import columns, write_json, write_lines
@@ -32,7 +33,7 @@ Examples:
   edgeproxy show --prompt "What is the capital of Chad?" --system "Be brief."
 """,
 )
-@click.argument("trio", default=DEFAULT_TRIO)
+@click.argument("trio", default=DEFAULT_TRIO, shell_complete=complete_trio)
 @click.option(
     "--prompt",
     "question",

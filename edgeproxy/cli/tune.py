@@ -17,7 +17,7 @@ import click
 from edgeproxy.cli.ui.interrupt import on_interrupt
 from edgeproxy.cli.ui.options import json_option
 from edgeproxy.cli.ui.output import say, write_json
-from edgeproxy.errors import Cancelled, UsageError
+from edgeproxy.errors import Cancelled, EngineError, UsageError
 
 if TYPE_CHECKING:
     from edgeproxy.tune.request import Tuned
@@ -181,7 +181,7 @@ def command(
             from edgeproxy.tune.run import tune
 
             tuned = tune(request, watch, stop)
-    except (Cancelled, KeyboardInterrupt):
+    except (Cancelled, KeyboardInterrupt, EngineError):
         watch.clear()
         if any(folder.glob(CHECKPOINTS)):
             say("what was trained is kept; the same command with --resume goes on from there")

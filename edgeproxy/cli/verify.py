@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgeproxy.cli.ui.completing import complete_trio
 from edgeproxy.cli.ui.options import json_option
 from edgeproxy.cli.ui.output import columns, write_json, write_lines
 from edgeproxy.cli.ui.progress import working
@@ -31,7 +32,7 @@ Examples:
   edgeproxy verify factbook qwen2.5-7b --json
   edgeproxy verify models/mine/trio.toml""",
 )
-@click.argument("names", metavar="[TRIO]...", nargs=-1)
+@click.argument("names", metavar="[TRIO]...", nargs=-1, shell_complete=complete_trio)
 @json_option
 def command(names: tuple[str, ...], as_json: bool) -> int:
     """Read every file of each TRIO (or of all that are here) again and compare its sha256.

@@ -197,10 +197,14 @@ class Drafter:
         self.done.drafted += len(draft)
         return rows
 
+    def has_drafted(self, token: int, place: int) -> bool:
+        """Whether `token` was drafted where the row `place` of the last check has been drawn."""
+        return place < len(self._draft_read) and token == self._draft_read[place]
+
     def _learn(self, token: int, place: int) -> None:
         """Note what was drawn from the row `place` of the last check."""
         self.done.tokens += 1
-        self.done.accepted += place < len(self._draft_read) and token == self._draft_read[place]
+        self.done.accepted += self.has_drafted(token, place)
         self._say(token)
         if self._mode not in ("expert", "auto"):
             return

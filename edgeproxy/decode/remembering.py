@@ -16,6 +16,11 @@ class Remembering:
         self._read: list[int] = []
 
     @property
+    def model(self) -> Model:
+        """The model that is wrapped."""
+        return self._model
+
+    @property
     def vocab(self) -> Vocab:
         """As the model's."""
         return self._model.vocab

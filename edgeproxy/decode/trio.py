@@ -194,10 +194,29 @@ class Trio:
         A decode loop yields such a row; it knows of one model and not of three. Raises
         `EngineError` for any other row, as a copy is.
         """
+        place = self.place_of(row)
+        return Rows(*(rows[place] for rows in self.rows))
+
+    def place_of(self, row: Logits) -> int:
+        """Which `row` of those last returned this is, counted from 0. Raises as `rows_of`."""
         for place, fused in enumerate(self.rows.fused):
             if np.may_share_memory(fused, row):
-                return Rows(*(rows[place] for rows in self.rows))
+                return place
         raise EngineError("this row is none of those that the trio returned last")
+
+    def mixed_at(self, place: int) -> tuple[Logits, Mix]:
+        """What the base gave to the row at `place`, shape (n_vocab,), and the weights it was given.
+
+        The base's row is whole: where a server has told of a few tokens, the rest is what was
+        fused in their place (see `partial`).
+        """
+        base, _, anti_expert, _ = self.rows
+        alpha, weight = (
+            float(np.broadcast_to(each, (len(base), 1))[place, 0]) for each in self.mix[:2]
+        )
+        return self._whole(base, anti_expert)[place], self.mix._replace(
+            alpha=alpha, base_weight=weight
+        )
 
     def exact_for(self, token: int) -> Logits:
         """The row of the last `eval`, one of a single row, with this token exact; (n_vocab,).

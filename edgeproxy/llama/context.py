@@ -10,7 +10,7 @@ import ctypes
 import math
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from edgeproxy.llama.abort import Abort
 from edgeproxy.llama.adapter import Adapter, apply
 from edgeproxy.llama.batch import RunBatch
 from edgeproxy.llama.branches import Tree, TreeBatch, check_branches, hold, let_go
+from edgeproxy.llama.footprint import AT_ONCE
 from edgeproxy.llama.fork import check_threads
 from edgeproxy.llama.kv import KvType, kv_bytes, kv_type_for
 from edgeproxy.llama.library import drain_logs, failure, lib
@@ -43,7 +44,8 @@ class LlamaModel(Stateful):
     `n_threads` may be a choice that is still learning, and that other contexts learn from as well.
     `kv_type` is how the KV cache keeps its numbers; q8_0 halves it, where the model's heads fit it.
     `n_branches` is how many other paths one `branch` may take; recurrent models can take none.
-    `adapters` are added to the weights, for this context alone.
+    `adapters` are added to the weights, for this context alone. `progress` is told after each batch
+    of a text of several tokens what it took, in tokens times weights; it may raise to stop.
     Raises `UsageError` for impossible settings, `EngineError` when there is not enough memory.
     """
 
@@ -57,8 +59,10 @@ class LlamaModel(Stateful):
         n_branches: int = 0,
         adapters: Sequence[Adapter] = (),
         cancel: Cancel | None = None,
+        progress: Callable[[int], None] | None = None,
     ) -> None:
         self._context: Any = None
+        self._progress = progress
         self._batch: Any = None
         self._tree_batch: Any = None
         self._weights = weights
@@ -123,6 +127,11 @@ class LlamaModel(Stateful):
         return self._can_rewind
 
     @property
+    def n_params(self) -> int:
+        """How many weights a token is multiplied by; see `Weights.n_params`."""
+        return self._n_params
+
+    @property
     def evaluated(self) -> int:
         """How many tokens have ever been evaluated, what branches had in common once."""
         return self._evaluated
@@ -146,14 +155,17 @@ class LlamaModel(Stateful):
                 raise
 
     def _eval_in_batches(self, tokens: Sequence[int], rows: int) -> Logits:
-        # Rows are only taken from the last batch, so it must hold all of them.
-        last = len(tokens) - max(rows, (len(tokens) - 1) % BATCH + 1)
-        starts = [*range(0, last, BATCH), last]
+        # As much as llama.cpp computes in one go, so that `progress` is told often. Rows are only
+        # taken from the last batch, so it must hold all of them.
+        last = len(tokens) - max(rows, (len(tokens) - 1) % AT_ONCE + 1)
+        starts = [*range(0, last, AT_ONCE), last]
         for start, end in zip(starts, [*starts[1:], len(tokens)], strict=True):
             wanted = rows if end == len(tokens) else 0
             self._batch.fill(tokens[start:end], self._n_past, wanted)
             self._decode(self._batch.struct, end - start)
             self._n_past += end - start
+            if self._progress is not None and len(tokens) > 1:
+                self._progress((end - start) * self._n_params)
         return self._read_rows(end - start, rows)
 
     def branch(

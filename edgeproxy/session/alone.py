@@ -16,6 +16,7 @@ from edgeproxy.llama import Weights
 from edgeproxy.prompts.formats import Format
 from edgeproxy.remote.model import RemoteModel
 from edgeproxy.session.floor import Floor
+from edgeproxy.session.prompt_progress import PromptProgress
 from edgeproxy.session.reading import Reading
 from edgeproxy.session.speaker import GREEDY, SoloSpeaker
 from edgeproxy.session.turn import Asked, Recorder
@@ -55,14 +56,20 @@ class AloneSpeaker(SoloSpeaker):
     def steering(self, value: Steering) -> None:
         self._steering = self._checked(value)
 
-    def begin(self, asked: Asked, cancel: Cancel, record: Recorder) -> Iterator[Piece]:
+    def begin(
+        self,
+        asked: Asked,
+        cancel: Cancel,
+        record: Recorder,
+        progress: PromptProgress | None = None,
+    ) -> Iterator[Piece]:
         """As `Speaker.begin`, with the expert's mask."""
         if self.role == "expert":
             # Over the expert's own row the mask is what min-p is: both drop the same tokens.
             mask = (asked.steering or self.steering).plausibility
             sampling = replace(asked.sampling, min_p=max(asked.sampling.min_p, mask))
             asked = asked._replace(sampling=sampling)
-        yield from super().begin(asked, cancel, record)
+        yield from super().begin(asked, cancel, record, progress)
 
     def _resume(self, prompt: Sequence[int]) -> Sequence[int]:
         return self._memory.resume(prompt)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from edgeproxy.core.cancel import Cancel, Flag
@@ -29,6 +29,8 @@ class Floor:
         self._holder: weakref.ref[Holder] | None = None
         self._is_open = True
         self.cancels = 0
+        self.listener: Callable[[int], None] | None = None
+        """Hears of the models' work while a prompt is read; see `prompt_progress`."""
 
     @property
     def holder(self) -> Holder | None:
@@ -39,6 +41,12 @@ class Floor:
         """Whether the work that has the models is to stop."""
         holder = self.holder
         return self.cancel_all.is_set() if holder is None else holder.is_set()
+
+    def heard(self, work: int) -> None:
+        """Called by a model that has done so much of its reading, from any thread."""
+        listener = self.listener
+        if listener is not None:
+            listener(work)
 
     def cancel(self) -> None:
         """Stop all work that was asked for until now. From any thread and any signal handler."""

@@ -380,6 +380,7 @@ class _Loading:
             n_branches=n_branches,
             adapters=self.files.adapters(name, role),
             cancel=floor,
+            progress=floor.heard,
         )
 
 

@@ -35,9 +35,8 @@ def _in_thread(
     async def loaded(*arguments: Arguments.args, **options: Arguments.kwargs) -> Session:
         given: dict[str, Any] = {**options}
         cancel = _Either(given.pop("cancel", None))
-        work: Callable[[], Session] = functools.partial(
-            function, *arguments, **given, cancel=cancel
-        )
+        load_now: Callable[..., Session] = function
+        work = functools.partial(load_now, *arguments, **given, cancel=cancel)
         loading = asyncio.get_running_loop().run_in_executor(None, work)
         try:
             return await asyncio.shield(loading)

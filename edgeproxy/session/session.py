@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from edgeproxy.align import Cost, Match
+from edgeproxy.core.model import Model
 from edgeproxy.core.threads import Crew
 from edgeproxy.core.vocab import Vocab
 from edgeproxy.decode.drafted import Drafter
@@ -25,6 +26,7 @@ from edgeproxy.session.conversation import Conversation
 from edgeproxy.session.floor import Floor, Holder
 from edgeproxy.session.memory_plan import Estimate
 from edgeproxy.session.messages import Messages, as_messages
+from edgeproxy.session.prompt_progress import PromptProgress
 from edgeproxy.session.reading import Reading
 from edgeproxy.session.speaker import DEFAULT_MAX_TOKENS, Speaker, TrioSpeaker
 from edgeproxy.session.turn import Turn
@@ -91,6 +93,11 @@ class Session:
     def trio(self) -> Trio:
         """The three models as one. Raises `UsageError` where one was loaded alone."""
         return self.trio_speaker.trio
+
+    @property
+    def pair(self) -> Mapping[str, Model]:
+        """The expert and the anti-expert, by role; empty where they are not in this process."""
+        return {"expert": self.trio.expert, "anti_expert": self.trio.anti_expert}
 
     @property
     def drafter(self) -> Drafter:
@@ -187,6 +194,7 @@ class Session:
         stops: str | Sequence[str] = (),
         record: int = 0,
         wait: bool = False,
+        progress: PromptProgress | None = None,
     ) -> Turn:
         """The turn that answers one message, or the last of a whole conversation.
 
@@ -199,7 +207,8 @@ class Session:
         is a text or several that end the reply and are left out. The reply keeps to `grammar`, in
         place of the mask of `plausibility`, and is whole unless it is cut short. With `record`
         above 0, `Turn.steps` keeps so many of the best tokens of each model's row and of the fused
-        one, for every token.
+        one, for every token. `progress` is called, from any thread, with how many of the prompt's
+        unread tokens have been read, and of how many.
 
         One turn at a time has the models. While another thread's has them, asking for a piece
         raises `BusyError`, or waits with `wait`. A turn begun later in the same thread takes them,
@@ -220,6 +229,7 @@ class Session:
             grammar=grammar,
             record=record,
             wait=wait,
+            progress=progress,
         )
 
     chat = reply

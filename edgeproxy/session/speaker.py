@@ -31,6 +31,7 @@ from edgeproxy.remote.model import RemoteModel
 from edgeproxy.remote.spent import Spent
 from edgeproxy.session.floor import Floor
 from edgeproxy.session.messages import Messages, as_messages, as_stops
+from edgeproxy.session.prompt_progress import PromptProgress, listening, work_of
 from edgeproxy.session.reading import NOTHING, Read, Reading, chosen_readers
 from edgeproxy.session.servers import check_asked, draws_of
 from edgeproxy.session.turn import Asked, Ended, Recorder, Turn
@@ -70,7 +71,8 @@ class Speaker(ABC, Generic[Prompt]):
         self.reading = reading
         self._model = model
         self._vocab = vocab
-        self._endings = endings
+        self.endings = endings
+        """The tokens that end a reply, and are left out of its text."""
         self._weights = weights
         self._decode = decode
         self.remote: RemoteModel | None = None
@@ -91,6 +93,7 @@ class Speaker(ABC, Generic[Prompt]):
         grammar: Grammar | None = None,
         record: int = 0,
         wait: bool = False,
+        progress: PromptProgress | None = None,
         ended: Ended | None = None,
     ) -> Turn:
         """The turn that answers the last of `messages`; nothing is evaluated until it is read.
@@ -115,7 +118,7 @@ class Speaker(ABC, Generic[Prompt]):
         who = self._who(asked)
         if who.remote is not None:  # not so where the expert answers for a trio
             check_asked(who.remote, asked)
-        return Turn(who, asked, wait, ended)
+        return Turn(who, asked, wait, ended, progress)
 
     @property
     def floors(self) -> list[Floor]:
@@ -126,8 +129,17 @@ class Speaker(ABC, Generic[Prompt]):
         """Whoever will answer."""
         return self
 
-    def begin(self, asked: Asked, cancel: Cancel, record: Recorder) -> Iterator[Piece]:
-        """The pieces of a turn that has the models; `record` hears of its prompt and its rows."""
+    def begin(
+        self,
+        asked: Asked,
+        cancel: Cancel,
+        record: Recorder,
+        progress: PromptProgress | None = None,
+    ) -> Iterator[Piece]:
+        """The pieces of a turn that has the models; `record` hears of its prompt and its rows.
+
+        `progress` hears how much of the prompt has been read.
+        """
         if cancel.is_set():
             yield Piece("", None, None, "cancelled")
             return
@@ -139,8 +151,12 @@ class Speaker(ABC, Generic[Prompt]):
             record.read = self.reading.read(asked.messages, asked.readers)
         prompt = self.encode(asked.messages, record.read)
         rest = self._resume(prompt)
-        record.prompt(self._size(prompt), self._size(rest))
-        with closing(Sampler(self._vocab, asked.sampling, self._weights)) as sampler:
+        unread = self._size(rest)
+        record.prompt(self._size(prompt), unread)
+        with (
+            listening(self.floor, progress, unread, self._work(rest), cancel),
+            closing(Sampler(self._vocab, asked.sampling, self._weights)) as sampler,
+        ):
             held = self._held(sampler, asked.grammar)
             draw = held or sampler
             yield from complete(
@@ -150,7 +166,7 @@ class Speaker(ABC, Generic[Prompt]):
                 self._watched(draw, record) if asked.record else draw,
                 decode=self._decode,
                 max_tokens=asked.max_tokens,
-                endings=self._endings,
+                endings=self.endings,
                 stops=asked.stops,
                 cancel=cancel,
                 has_rows=not draws_itself,
@@ -179,7 +195,7 @@ class Speaker(ABC, Generic[Prompt]):
 
     def spans(self, said: Sequence[int]) -> list[tuple[int, int]]:
         """Of each token of a reply the characters of its text that it is of, [start, end)."""
-        return spans(b"" if t in self._endings else self._vocab.piece(t) for t in said)
+        return spans(b"" if t in self.endings else self._vocab.piece(t) for t in said)
 
     @property
     def vocab(self) -> Vocab:
@@ -210,6 +226,26 @@ class Speaker(ABC, Generic[Prompt]):
         """What reading the last reply has cost a pair with a tokenizer of its own; else None."""
         return None
 
+    @property
+    def n_vocab(self) -> int:
+        """How many tokens there are that a reply is drawn from."""
+        return len(self._vocab)
+
+    def count(self, messages: Sequence[Message]) -> int:
+        """How many tokens of the context a conversation takes: those of the longest prompt.
+
+        What is read of documents is not among them. Raises `PromptError`.
+        """
+        return self._longest(self.encode(as_messages(messages)))
+
+    @abstractmethod
+    def _longest(self, prompt: Prompt) -> int:
+        """The tokens of the longest of the roles' prompts, which is what the context limits."""
+
+    @abstractmethod
+    def _work(self, prompt: Prompt) -> int:
+        """What reading `prompt` takes, in tokens times weights."""
+
     @abstractmethod
     def _resume(self, prompt: Prompt) -> Prompt:
         """Bring the model to where only the returned part of `prompt` is still to be read."""
@@ -239,7 +275,7 @@ class Speaker(ABC, Generic[Prompt]):
         if grammar is None:
             return None
         if self._tokens is None:
-            self._tokens = Tokens(self._vocab, self._endings)
+            self._tokens = Tokens(self._vocab, self.endings)
         return Constrained(draw, self._tokens.begin(grammar))
 
 
@@ -313,6 +349,12 @@ class TrioSpeaker(Speaker[RoleTokens]):
     def _resume(self, prompt: RoleTokens) -> RoleTokens:
         return self.trio.resume(prompt)
 
+    def _longest(self, prompt: RoleTokens) -> int:
+        return max(map(len, prompt))
+
+    def _work(self, prompt: RoleTokens) -> int:
+        return sum(work_of(m, len(p)) for m, p in zip(self.trio.models, prompt, strict=True))
+
     def _size(self, prompt: RoleTokens) -> int:
         return len(prompt.base)
 
@@ -333,7 +375,7 @@ class TrioSpeaker(Speaker[RoleTokens]):
         check_three_speak(asked)
 
     def _watched(self, draw: Draw, record: Recorder) -> Draw:
-        return record.watched(draw, self.trio)
+        return record.watched(draw, self.trio, self.drafter)
 
     def _held(self, draw: Draw, grammar: Grammar | None) -> Constrained | None:
         held = super()._held(draw, grammar)
@@ -410,6 +452,12 @@ class SoloSpeaker(Speaker[Sequence[int]]):
     def _resume(self, prompt: Sequence[int]) -> Sequence[int]:
         self._solo.rewind(self._solo.n_past)
         return prompt
+
+    def _longest(self, prompt: Sequence[int]) -> int:
+        return len(prompt)
+
+    def _work(self, prompt: Sequence[int]) -> int:
+        return work_of(self._solo, len(prompt))
 
     def _size(self, prompt: Sequence[int]) -> int:
         return len(prompt)

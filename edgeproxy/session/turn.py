@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
-from edgeproxy.align import Cost
+from edgeproxy.align import Cost, ProjectedModel
 from edgeproxy.core.cancel import Cancel
-from edgeproxy.core.model import Logits
-from edgeproxy.decode.drafted import Drafted
-from edgeproxy.decode.pieces import FinishReason, Piece, log_probability
+from edgeproxy.core.model import Logits, Model
+from edgeproxy.decode.compared import Compared, Said, Wide, best_of, compare, log_softmax
+from edgeproxy.decode.drafted import Drafted, Drafter
+from edgeproxy.decode.pieces import FinishReason, Piece
 from edgeproxy.decode.sample import Sampling
 from edgeproxy.decode.steering import Steering
 from edgeproxy.decode.trio import Trio
@@ -27,11 +28,16 @@ from edgeproxy.grammar.grammar import Grammar
 from edgeproxy.prompts.formats import Message
 from edgeproxy.remote.spent import Spent
 from edgeproxy.session.floor import Floor, Holder
+from edgeproxy.session.prompt_progress import PromptProgress
 from edgeproxy.session.reading import NOTHING, Read
 from edgeproxy.trios.manifest import Readers
 
 if TYPE_CHECKING:
     from edgeproxy.documents.left_out import Progress, Reliance
+
+
+FARTHEST_ALPHA = 2.0
+"""So far at least a recorded reply can be looked at for another alpha."""
 
 
 class Asked(NamedTuple):
@@ -98,19 +104,28 @@ class Scored(NamedTuple):
 
 
 class Opinion(NamedTuple):
-    """What one row says: its best tokens, the likeliest first, and `chosen`, the token drawn."""
+    """What one row says: its best tokens, the likeliest first, and `chosen`, the token drawn.
+
+    A pair with a tokenizer of its own says of each of the base's tokens how likely the text goes on
+    with it, exactly only of the likeliest (see `align`): these do not sum to 1.
+    """
 
     best: tuple[Scored, ...]
     chosen: Scored
 
 
 class Step(NamedTuple):
-    """What each model, and the fused row, said where a token was drawn."""
+    """What each model, and the fused row, said where a token was drawn.
+
+    `compared` is what the rows say of each other; `drafted` tells whether the token was drafted.
+    """
 
     base: Opinion
     expert: Opinion
     anti_expert: Opinion
     fused: Opinion
+    compared: Compared
+    drafted: bool
 
     @property
     def token(self) -> int:
@@ -132,7 +147,13 @@ class Speaks(Protocol):
     @property
     def spent(self) -> Spent | None: ...  # noqa: D102 - as Speaker's
 
-    def begin(self, asked: Asked, cancel: Cancel, record: Recorder) -> Iterator[Piece]: ...  # noqa: D102
+    def begin(  # noqa: D102 - as Speaker's
+        self,
+        asked: Asked,
+        cancel: Cancel,
+        record: Recorder,
+        progress: PromptProgress | None = None,
+    ) -> Iterator[Piece]: ...
 
     def score(  # noqa: D102 - as Speaker's
         self, asked: Asked, read: Read, said: Sequence[int], cancel: Cancel | None = None
@@ -154,13 +175,16 @@ class Recorder:
         """A prompt of so many tokens is read, of which so many had not been read."""
         self.usage = Usage(tokens, tokens - unread)
 
-    def watched(self, sample: Callable[[Logits], int], trio: Trio) -> Callable[[Logits], int]:
+    def watched(
+        self, sample: Callable[[Logits], int], trio: Trio, drafter: Drafter
+    ) -> Callable[[Logits], int]:
         """`sample`, each of its tokens noted with what the rows of `trio` said."""
 
         def noted(row: Logits) -> int:
             token = sample(row)
-            rows = trio.rows_of(row)
-            self.steps.append(Step(*(_opinion(r, token, self._count) for r in rows)))
+            place = trio.place_of(row)
+            is_drafted = drafter.has_drafted(token, place)
+            self.steps.append(_step(trio, place, token, self._count, is_drafted))
             return token
 
         return noted
@@ -178,7 +202,12 @@ class Turn(Holder):
     """
 
     def __init__(
-        self, speaker: Speaks, asked: Asked, waits: bool = False, ended: Ended | None = None
+        self,
+        speaker: Speaks,
+        asked: Asked,
+        waits: bool = False,
+        ended: Ended | None = None,
+        progress: PromptProgress | None = None,
     ) -> None:
         super().__init__(speaker.floor, waits)
         self.asked = asked
@@ -186,6 +215,7 @@ class Turn(Holder):
         """Why it ended; None while it has not, and where it failed."""
         self._speaker = speaker
         self._ended = ended
+        self._progress = progress
         self._record = Recorder(asked.record)
         self._pieces: Iterator[Piece] | None = None
         self._is_over = False
@@ -229,7 +259,7 @@ class Turn(Holder):
         if self._pieces is None:
             self._started = self._first = self._last = time.perf_counter()
             self._spent_before = copy(self._speaker.spent)
-            self._pieces = self._speaker.begin(self.asked, self._wish, self._record)
+            self._pieces = self._speaker.begin(self.asked, self._wish, self._record, self._progress)
         piece = next(self._pieces)
         if piece.token is not None:
             self._last = time.perf_counter()
@@ -351,11 +381,29 @@ Ended = Callable[[Turn], None]
 """Called once with a turn that has ended."""
 
 
-def _opinion(row: Logits, token: int, count: int) -> Opinion:
-    """The `count` likeliest tokens of `row`, shape (n_vocab,), and `token`."""
-    best = np.argpartition(row, -count)[-count:] if count < len(row) else np.arange(len(row))
-    best = best[np.argsort(-row[best], kind="stable")]
-    largest = row.max()
-    total = largest + np.log(np.exp(row - largest).sum())
-    scored = (Scored(int(t), float(row[t] - total)) for t in best if row[t] > -np.inf)
-    return Opinion(tuple(scored), Scored(token, log_probability(row, token)))
+def _step(trio: Trio, place: int, token: int, count: int, drafted: bool) -> Step:
+    """What the rows at `place` of the trio's last ones say, of which `token` was drawn."""
+    models = (*trio.models, trio)
+    rows = [_said(*each, place) for each in zip(models, trio.rows, strict=True)]
+    base, expert, anti_expert, fused = (_opinion(row, token, count) for row in rows)
+    whole, mix = trio.mixed_at(place)
+    is_guess = np.isneginf(trio.rows.base[place])
+    of_base = log_softmax(whole) if is_guess.any() else rows[0]
+    said = Said(of_base, rows[1], rows[2], rows[3], is_guess)
+    asked, alpha = trio.steering.alpha, float(mix.alpha)
+    # A policy has changed the alpha that was asked for, and would change another one alike.
+    far = max(FARTHEST_ALPHA, asked) * (alpha / asked if asked else 1.0)
+    compared = compare(said, mix, token, count, far)
+    return Step(base, expert, anti_expert, fused, compared, drafted)
+
+
+def _said(model: Model, rows: Logits, place: int) -> Wide:
+    """One row as log-probabilities; one that was projected is some already, and sums to no 1."""
+    row = rows[place]
+    return row.astype(np.float64) if isinstance(model, ProjectedModel) else log_softmax(row)
+
+
+def _opinion(said: Wide, token: int, count: int) -> Opinion:
+    """The `count` likeliest tokens of a row of log-probabilities, and `token`."""
+    scored = (Scored(each, float(said[each])) for each in best_of(said, count))
+    return Opinion(tuple(scored), Scored(token, float(said[token])))

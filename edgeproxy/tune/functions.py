@@ -6,6 +6,7 @@ that is half of the time of training.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,24 +14,40 @@ from torch import Tensor
 
 
 class LowRank(torch.autograd.Function):  # type: ignore[misc]
-    """x W^T + bias + scale (x A^T) B^T; gradients for x, A and B."""
+    """x W^T + bias + scale (x A^T) B^T; gradients for x, A and B.
+
+    `look` is called on the way there and on the way back; what it raises ends either.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        a: Tensor,
+        b: Tensor,
+        scale: float,
+        look: Callable[[], None],
     ) -> Tensor:
         """(..., inputs) -> (..., outputs); A and B may be of another dtype."""
+        look()
         flat = x.flatten(0, -2)
         a, b = a.to(x.dtype), b.to(x.dtype)
         small = flat @ a.mT * scale
-        found = torch.nn.functional.linear(flat, weight, bias).addmm_(small, b.mT)
+        # The smaller product comes first, and the sum of both is rounded once. Added to what is in
+        # bfloat16 already, a young B A would be rounded off: it is less than a half of a last bit.
+        found = (small @ b.mT).addmm_(flat, weight.mT)
+        if bias is not None:
+            found += bias
         ctx.save_for_backward(flat, weight, a, b, small)
-        ctx.scale, ctx.shape = scale, x.shape
+        ctx.scale, ctx.shape, ctx.look = scale, x.shape, look
         return found.unflatten(0, x.shape[:-1])
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """The gradients, those of A and B in float32 (float64 where that is the dtype)."""
+        ctx.look()
         x, weight, a, b, small = ctx.saved_tensors
         gradient = gradient.flatten(0, -2)
         wide = torch.promote_types(x.dtype, torch.float32)
@@ -38,8 +55,8 @@ class LowRank(torch.autograd.Function):  # type: ignore[misc]
         of_a, of_b = (inner.mT @ x).to(wide), (gradient.mT @ small).to(wide)
         of_x = None
         if ctx.needs_input_grad[0]:
-            of_x = (gradient @ weight).addmm_(inner, a).view(ctx.shape)
-        return of_x, None, None, of_a, of_b, None
+            of_x = (inner @ a).addmm_(gradient, weight).view(ctx.shape)
+        return of_x, None, None, of_a, of_b, None, None
 
 
 class RmsNorm(torch.autograd.Function):  # type: ignore[misc]

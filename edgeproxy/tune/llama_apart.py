@@ -30,7 +30,7 @@ _LOOKS = 0.1
 """Seconds between two looks whether it is to stop."""
 _REMEDY = (
     "that is mostly a want of memory: close other programs, or allow this one more, and do the "
-    "same again"
+    "same again with --resume"
 )
 
 
@@ -125,15 +125,15 @@ def _run(job: bytes, cancel: Cancel | None) -> tuple[dict[str, Any], dict[str, N
     except OSError as error:
         raise TuningError(
             f"llama.cpp cannot be started to compare with ({reason(error)}); make room in the "
-            "folder for temporary files, or close other programs, and do the same again"
+            "folder for temporary files, or close other programs, and do the same again with "
+            "--resume"
         ) from None
     if child.returncode == 0:
         try:
             return unpacked(found)
         except (ValueError, KeyError, EOFError, zipfile.BadZipFile):
             pass  # cut short, as on a full disk
-    last = [*filter(None, map(str.strip, said.splitlines())), ""]
-    words = "".join(filter(str.isprintable, last[-2 if len(last) > 1 else -1][:200]))
+    words = children.last_words(said.splitlines())
     raise TuningError(
         f"llama.cpp {children.how_ended(child.returncode)} while it was compared with PyTorch"
         f"{f' ({words})' if words else ''}; {_REMEDY}"

@@ -36,6 +36,7 @@ LEADING = 64
 def main() -> None:
     """Do the job on standard input."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _leave_no_core()
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints is no part of the answer
     try:
@@ -47,6 +48,15 @@ def main() -> None:
         found = packed({"error": "MemoryError", "told": []}, {})
     answers.write(found)
     answers.close()
+
+
+def _leave_no_core() -> None:
+    """An end by llama.cpp is told in a sentence: nobody needs a file as large as the model too."""
+    if sys.platform != "win32":
+        import resource
+
+        _, most = resource.getrlimit(resource.RLIMIT_CORE)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, most))
 
 
 def packed(description: Mapping[str, Any], arrays: Arrays) -> bytes:

@@ -1,7 +1,8 @@
 """How much memory a tuning takes, told from the model's header before any weights are read.
 
-What the backward pass needs is counted from `network.py`, tensor by tensor; a test compares the
-sum with what a process held at most.
+What the backward pass needs is counted from `network.py`, tensor by tensor, and what the process of
+llama.cpp takes that a tuning is compared with (`llama_apart`) as a session counts it; tests compare
+the sums with what processes held at most.
 """
 
 from __future__ import annotations
@@ -16,7 +17,18 @@ from edgeproxy.core.memory_free import Free
 from edgeproxy.errors import OutOfMemoryError
 from edgeproxy.gguf import Header
 from edgeproxy.gguf.header import Tensor
+from edgeproxy.llama import (
+    MAX_ROWS,
+    KvType,
+    compute_bytes,
+    kv_bytes,
+    kv_type_for,
+    padded,
+    vocabulary_bytes,
+    weights_bytes,
+)
 from edgeproxy.tune.architectures import numbers_of
+from edgeproxy.tune.llama_child import TEXT_TOKENS
 from edgeproxy.tune.loss import CHUNK
 from edgeproxy.tune.network import SHORT
 from edgeproxy.tune.settings import Dtype, Settings
@@ -28,6 +40,9 @@ PROCESS = 430_000_000
 A hundred million fewer where the libraries' files have been on the disk for a while: how much of
 them is resident is the system's choice."""
 
+CHILD = 58_000_000
+"""Bytes of a process that has answered for llama.cpp: Python, NumPy, llama.cpp, this package."""
+
 _SIZES: dict[Dtype, int] = {"bfloat16": 2, "float32": 4}
 _FLOAT = 4
 _PER_TRAINED = 6 * _FLOAT
@@ -38,6 +53,11 @@ _PER_LOGIT = 4
 dtype on their way."""
 _LOOSE = 1.15
 """What the allocator loses between tensors of changing sizes."""
+_CONTEXTS = 2
+"""The comparison's, without the adapter and with it."""
+_KV_TYPE: KvType = "f16"
+_IN_FILE = 2
+"""Bytes a number of A and B in the adapter's file."""
 _LEAST_MICRO = 128
 _SMALL_RANK = 4
 
@@ -50,6 +70,7 @@ class Estimate:
     - `trained`: A and B, and what AdamW, the best and a checkpoint hold of them.
     - `activations`: what the backward pass needs of the longest pass through the network.
     - `logits`: a chunk of them.
+    - `comparison`: llama.cpp's process, which runs while this one holds what it has held.
     - `process`: what a process takes without a model.
     """
 
@@ -57,6 +78,7 @@ class Estimate:
     trained: int
     activations: int
     logits: int
+    comparison: int
     process: int = PROCESS
 
     @property
@@ -96,7 +118,7 @@ def estimate(header: Header, dtype: Dtype, rank: int, largest: Pass) -> Estimate
     linears = list(_linears(header))
     n_trained = sum(rank * sum(tensor.shape) for tensor in linears)
     blocks = len(numbers_of(header).windows)
-    n_vocab = next(t.shape[1] for t in header.tensors if t.name == "token_embd.weight")
+    n_vocab = _n_vocab(header)
     per_block = math.ceil(_LOOSE * _block(header, size, largest))
     kept = blocks * per_block
     if largest.checkpointing:
@@ -106,7 +128,21 @@ def estimate(header: Header, dtype: Dtype, rank: int, largest: Pass) -> Estimate
         trained=(_PER_TRAINED + size) * n_trained,
         activations=kept,
         logits=_PER_LOGIT * min(CHUNK, _FLOAT * n_vocab * largest.tokens),
+        comparison=_IN_FILE * n_trained + of_comparison(header, largest.length),
     )
+
+
+def of_comparison(header: Header, length: int) -> int:
+    """What llama.cpp's process takes besides the adapter, with texts of at most `length` tokens."""
+    n_ctx, n_vocab, kind = length + TEXT_TOKENS, _n_vocab(header), kv_type_for(header, _KV_TYPE)
+    context = (
+        kv_bytes(header, padded(n_ctx), kind)
+        + compute_bytes(header, n_ctx, kind, n_vocab, MAX_ROWS)
+        + 2 * MAX_ROWS * n_vocab * _FLOAT  # its rows, and a copy
+    )
+    tokens, merges = (header.metadata.get(f"tokenizer.ggml.{n}", ()) for n in ("tokens", "merges"))
+    vocabulary = vocabulary_bytes(n_vocab, sum(map(len, tokens)), len(merges))
+    return CHILD + weights_bytes(header) + vocabulary + _CONTEXTS * context
 
 
 def fitting(
@@ -139,7 +175,8 @@ def fitting(
     raise OutOfMemoryError(
         f"tuning {header.path} takes {in_units(least.total)} of memory at least "
         f"({in_units(least.weights)} of weights, {in_units(least.trained)} of what is trained, "
-        f"{in_units(least.activations)} for the longest example, of {length:,} tokens), and "
+        f"{in_units(least.activations)} for the longest example, of {length:,} tokens, "
+        f"{in_units(least.comparison)} to compare with llama.cpp), and "
         f"{free.limit} {in_units(free.bytes)}: {_remedies(header, settings, dtype, length, free)}"
     )
 
@@ -209,6 +246,10 @@ def _block(header: Header, size: int, largest: Pass) -> int:
     score = _FLOAT + (size if size < _FLOAT else 0) + (_FLOAT if numbers.soft_cap else 0)
     length = largest.length if numbers.soft_cap else min(largest.length, SHORT)
     return (per_token + score * numbers.heads * length) * largest.tokens
+
+
+def _n_vocab(header: Header) -> int:
+    return next(t.shape[1] for t in header.tensors if t.name == "token_embd.weight")
 
 
 def _linears(header: Header) -> Iterator[Tensor]:

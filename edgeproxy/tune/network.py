@@ -7,7 +7,9 @@ are computed in float32, matrices in the dtype that was asked.
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -32,6 +34,14 @@ On a processor: three times as fast at 64 tokens in bfloat16, as fast at 256.
 """
 
 
+Look = Callable[[], None]
+"""Called before each product with a matrix, there and back; it may raise."""
+
+
+def _nothing() -> None:
+    """Nobody looks."""
+
+
 class Linear(nn.Module):  # type: ignore[misc]
     """x W^T + bias, and with a LoRA + alpha / rank (x A^T) B^T: W is never changed, nor copied.
 
@@ -45,14 +55,35 @@ class Linear(nn.Module):  # type: ignore[misc]
         self.register_parameter("lora_a", None)
         self.register_parameter("lora_b", None)
         self.alpha = 0.0
+        self.look: Look = _nothing
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., inputs) -> (..., outputs), in the dtype of the weight."""
         if self.lora_a is None:
+            self.look()
             return F.linear(x, self.weight, self.bias)
         scale = self.alpha / len(self.lora_a)
-        found: Tensor = LowRank.apply(x, self.weight, self.bias, self.lora_a, self.lora_b, scale)
+        found: Tensor = LowRank.apply(
+            x, self.weight, self.bias, self.lora_a, self.lora_b, scale, self.look
+        )
         return found
+
+
+@contextlib.contextmanager
+def looking(network: nn.Module, look: Look) -> Iterator[None]:
+    """Have `look` called before each product of the network meanwhile.
+
+    A pass of a large model takes seconds, and a product a tenth of one: what is to stop stops.
+    """
+    linears = [module for module in network.modules() if isinstance(module, Linear)]
+    before = [linear.look for linear in linears]
+    for linear in linears:
+        linear.look = look
+    try:
+        yield
+    finally:
+        for linear, kept in zip(linears, before, strict=True):
+            linear.look = kept
 
 
 class Norm(nn.Module):  # type: ignore[misc]

@@ -53,7 +53,7 @@ from edgeproxy.tune.folder import (
 from edgeproxy.tune.lessons import Lessons
 from edgeproxy.tune.lora import add_lora, write_adapter
 from edgeproxy.tune.memory import Fit, fitting, telling_of_memory
-from edgeproxy.tune.network import Network, load_network
+from edgeproxy.tune.network import Network, load_network, looking
 from edgeproxy.tune.progress import Trained
 from edgeproxy.tune.request import Request, Stop, Tuned, Watch
 from edgeproxy.tune.settings import Dtype, Settings
@@ -159,8 +159,7 @@ class _Walk:
 
     def _hashed(self, path: Path, noting: bool) -> ModelFile:
         def progress(_: object, done: int, size: int) -> None:
-            if self._stop.is_set():
-                raise Cancelled("interrupted")
+            self._look()
             self._watch.doing(f"hashing {path.name} {done / max(size, 1):.0%}")
 
         try:
@@ -277,9 +276,10 @@ class _Walk:
         watch.doing("comparing with llama.cpp before training")
         # On a busy machine two threads may take many times as long as one.
         given = [settings.threads] if settings.threads else []
-        threads = fastest_threads(lambda: predictions(network, tries[0]), given).threads
-        with using_threads(threads):
-            check_untuned(network, self._asked.model, tries, self._stop)
+        with looking(network, self._look):
+            threads = fastest_threads(lambda: predictions(network, tries[0]), given).threads
+            with using_threads(threads):
+                check_untuned(network, self._asked.model, tries, self._stop)
         watch.doing("finding out how many threads are fastest")
         trained = train(
             network,
@@ -300,12 +300,16 @@ class _Walk:
         folder = self.folder
         with folder.telling():
             write_adapter(folder.unchecked, network, name=f"{self._asked.model.stem}, tuned")
-        with using_threads(trained.threads):
+        with looking(network, self._look), using_threads(trained.threads):
             check = check_adapter(
                 network, self._asked.model, folder.unchecked, tries, self._watch.doing, self._stop
             )
         self._watch.noted("check", words.of_check(check))
         return check
+
+    def _look(self) -> None:
+        if self._stop.is_set():
+            raise Cancelled("interrupted")
 
     def _take_stock(self, trained: Trained) -> None:
         """After training: whether there is something to write. Raises `Cancelled` otherwise."""

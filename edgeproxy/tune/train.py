@@ -22,7 +22,7 @@ from edgeproxy.tune.held_out import FORWARD_SHARE, HeldOut
 from edgeproxy.tune.lora import parameters
 from edgeproxy.tune.loss import backward
 from edgeproxy.tune.memory import telling_of_memory
-from edgeproxy.tune.network import Network
+from edgeproxy.tune.network import Network, looking
 from edgeproxy.tune.optimizer import Optimizer, copied, fill, numbers
 from edgeproxy.tune.pace import Pace
 from edgeproxy.tune.progress import Ending, Plan, Progress, Trained
@@ -64,7 +64,7 @@ def train(
     the last are kept. `model` is the sha256 of the model's file. The state is kept in the file
     `checkpoint` now and then, and with `resume` it is gone on from there, as it began: the threads,
     and how many tokens go through the network at once, are the checkpoint's. `is_stopping` is
-    looked at between two passes through the network; what was best until then is kept.
+    looked at before each product with a matrix; what was best until then is kept.
 
     Raises `TuningError` where no example has a reply, where the loss or a gradient is not finite
     (the best are in the network and in the checkpoint then), where a time limit is too short for a
@@ -72,7 +72,7 @@ def train(
     memory ends.
     """
     run = _Run(network, training, settings, checkpoint, heard, is_stopping, clock)
-    with telling_of_memory():
+    with telling_of_memory(), looking(network, run.look):
         run.begin(Origin.of(model, training, held_out, settings), held_out, resume)
         return run.run()
 
@@ -104,6 +104,7 @@ class _Run:
         self._trained = parameters(network)
         self._optimizer = Optimizer(self._trained)
         self._best: Arrays = {}
+        self._is_stopped = False
         self._position = Position()
         dtype = dtype_of(list(network.buffers()))
         self._way = Way(settings.threads or 0, dtype, settings.micro_tokens)
@@ -117,7 +118,10 @@ class _Run:
         self._held_out = HeldOut(held_out, tokens, self._way.micro_tokens, self._n_vocab)
         self._due = self._held_out.steps(self._order.per_epoch)
         if self._position.ending is None:
-            self._find_pace()
+            try:
+                self._find_pace()
+            except _Stopped:
+                self._is_stopped = True  # what is fastest is found when it goes on
 
     def _restore(self, path: Path) -> None:
         found = Checkpoint.read(path)
@@ -149,14 +153,18 @@ class _Run:
         self._heard(Plan(position.step, self._steps, trial.threads, self._way.dtype, speed, left))
 
     def _try(self, batch: Batch) -> None:
-        backward(self._network, batch, len(batch.targets), self._n_vocab)
-        self._optimizer.forget()
+        try:
+            backward(self._network, batch, len(batch.targets), self._n_vocab)
+        finally:
+            self._optimizer.forget()
 
     def run(self) -> Trained:
         """Train until something ends it, and put the best into the network."""
         if self._position.ending is None:
-            self._keep()
+            if not self._is_stopped:
+                self._keep()
             try:
+                self.look()
                 with using_threads(self._way.threads):
                     ending = self._until_the_end()
                 self._position = replace(self._position, ending=ending)
@@ -194,7 +202,7 @@ class _Run:
         n_predicted = sum(self._order.predicted[place] for place in places)
         loss, tokens = 0.0, 0
         for micro in micro_batches(places, self._order.lengths, self._way.micro_tokens):
-            self._look()
+            self.look()
             batch = self._batch(micro)
             loss += backward(self._network, batch, n_predicted, self._n_vocab)
             tokens += batch.n_read
@@ -211,7 +219,7 @@ class _Run:
         if not self._held_out or self._position.evaluated == self._position.step:
             return
         begun = self._clock()
-        loss = self._held_out.loss(self._network, self._look)
+        loss = self._held_out.loss(self._network, self.look)
         if not math.isfinite(loss):
             raise self._diverged(f"the held-out loss is {loss}")
         self._position = self._position.with_loss(loss)
@@ -220,8 +228,10 @@ class _Run:
         self._pace.evaluated(self._clock() - begun)
         self._tell(0.0)
 
-    def _look(self) -> None:
-        if self._is_stopping():
+    def look(self) -> None:
+        """Raise where it is to stop."""
+        if self._is_stopped or self._is_stopping():
+            self._is_stopped = True
             raise _Stopped
 
     def _batch(self, places: Sequence[int]) -> Batch:

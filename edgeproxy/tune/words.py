@@ -108,7 +108,10 @@ def of_trained(trained: Trained) -> str:
     of_epochs = f"{trained.steps:,} steps, {trained.epochs:.3g} epochs"
     took = f"{ENDINGS[trained.ending]}: {of_epochs} in {duration(trained.seconds)}"
     if trained.best_loss is None:
-        return f"loss {trained.loss:.3f}, nothing was held out; {took}"
+        was = "nothing was held out"
+        if trained.first_loss is not None:
+            was = "before the held-out loss was looked at again"
+        return f"loss {trained.loss:.3f}, {was}; {took}"
     was = "" if trained.first_loss is None else f", {trained.first_loss:.3f} before"
     return f"held-out loss {trained.best_loss:.3f}{was}, best at step {trained.best_step:,}; {took}"
 

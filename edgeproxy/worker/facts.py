@@ -15,14 +15,15 @@ from edgeproxy.trios.manifest import Readers
 class Facts(NamedTuple):
     """As the attributes of `Session` with these names.
 
-    `n_vocab` is how many tokens a reply is drawn from, and `readers` those who read documents, None
-    where there are none.
+    `n_vocab` is how many tokens a reply is drawn from, `endings` are those that end it, and
+    `readers` those who read documents, None where there are none.
     """
 
     recipe: Recipe
     alone: Alone | None
     n_ctx: int
     n_vocab: int
+    endings: frozenset[int]
     memory: Estimate
     doubts: tuple[str, ...]
     matches: dict[str, Match]
@@ -32,7 +33,8 @@ class Facts(NamedTuple):
 
 
 class SoloFacts(NamedTuple):
-    """Of one model that answers alone: its context and its vocabulary, in tokens."""
+    """Of one more that answers, what is in `Facts` too."""
 
     n_ctx: int
     n_vocab: int
+    endings: frozenset[int]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeproxy.core.cancel import Cancel, Flag
+from edgeproxy.core.model import Model
 from edgeproxy.core.threads import Crew
 from edgeproxy.core.vocab import Vocab
 from edgeproxy.decode.steering import Alone
@@ -60,6 +61,7 @@ class IsolatedSession(Session):
             TRIO,
             facts.n_ctx,
             facts.n_vocab,
+            facts.endings,
             facts.sampling,
             reading,
             facts.steering,
@@ -101,6 +103,11 @@ class IsolatedSession(Session):
     def vocab(self) -> Vocab:
         """As `Session.vocab`; it comes from the worker when it is first asked for."""
         return self._far.vocab
+
+    @property
+    def pair(self) -> Mapping[str, Model]:
+        """None of them is here."""
+        return {}
 
     @property
     def trio_speaker(self) -> TrioSpeaker:
@@ -162,17 +169,21 @@ class IsolatedSession(Session):
     def _speaker(self, *key: Any) -> FarSpeaker:
         """One more that answers. The worker makes it now, and again after a restart."""
         cancel = self._far.floor.cancel_all
-        n_ctx, n_vocab = self._keeper.ask("size", {"speaker": key}, "loaded a model", cancel)
+        found = self._keeper.ask("solo", {"speaker": key}, "loaded a model", cancel)
         is_trio = key[0] == "another"
         far = self._far
         return FarSpeaker(
             self._keeper,
             key,
-            n_ctx,
-            n_vocab,
+            found.n_ctx,
+            found.n_vocab,
+            found.endings,
             far.sampling,
             far.reading,
             far.steering if is_trio else None,
             far.alone if is_trio else None,
             self._cancel,
         )
+
+    def __enter__(self) -> IsolatedSession:
+        return self

@@ -12,8 +12,9 @@ from edgeproxy.errors import UsageError
 from edgeproxy.session.session import Session
 from edgeproxy.session.speaker import Speaker
 from edgeproxy.session.turn import Asked
-from edgeproxy.worker.facts import Facts
-from edgeproxy.worker.faults import RAISED, told
+from edgeproxy.worker.facts import Facts, SoloFacts
+from edgeproxy.worker.faults import RAISED
+from edgeproxy.worker.faults import told as said_of
 from edgeproxy.worker.values import decoded, encoded
 
 Key = tuple[Any, ...]
@@ -143,7 +144,7 @@ class Serving:
             work = getattr(self, f"_do_{message.pop('do')}")
             answer: list[Any] = ["done", number, encoded(work(job, **decoded(message)))]
         except RAISED as error:
-            answer = ["failed", number, told(error)]
+            answer = ["failed", number, said_of(error)]
         del self._jobs[number]
         self._send(answer)
 
@@ -159,6 +160,7 @@ class Serving:
             session.alone,
             session.n_ctx,
             len(session.vocab),
+            session.speaker.endings,
             session.memory,
             session.doubts,
             dict(session.matches),
@@ -171,9 +173,10 @@ class Serving:
         self, job: Job, speaker: Key, asked: Asked, ahead: int, told: bool = False
     ) -> tuple[Any, ...]:
         who = self._speaker(speaker)
-        how: dict[str, Any] = {}
-        if told:
-            how["progress"] = lambda done, total: self._send(["told", job.number, done, total])
+
+        def progress(done: int, total: int) -> None:
+            self._send(["told", job.number, done, total])
+
         turn = who.reply(
             asked.messages,
             asked.sampling,
@@ -184,7 +187,7 @@ class Serving:
             grammar=asked.grammar,
             record=asked.record,
             wait=True,
-            **how,
+            progress=progress if told else None,
         )
         job.stops_by(turn.cancel)
         has_begun, noted = False, 0
@@ -216,17 +219,14 @@ class Serving:
         return tuple(self._speaker(speaker).spans(said))
 
     def _do_count(self, job: Job, speaker: Key, messages: Any) -> int:
-        count: Any = getattr(self._speaker(speaker), "count", None)
-        if count is None:
-            raise UsageError("this edgeproxy does not count tokens")
-        return int(count(messages))
+        return self._speaker(speaker).count(messages)
 
     def _do_vocab(self, job: Job, speaker: Key) -> Any:
         return self._speaker(speaker).vocab
 
-    def _do_size(self, job: Job, speaker: Key) -> tuple[int, int]:
+    def _do_solo(self, job: Job, speaker: Key) -> SoloFacts:
         made = self._speaker(speaker)
-        return made.n_ctx, len(made.vocab)
+        return SoloFacts(made.n_ctx, len(made.vocab), made.endings)
 
     def _do_find(self, job: Job, speaker: Key, messages: Any) -> Any:
         reading = self._speaker(speaker).reading

@@ -23,6 +23,8 @@ from edgeproxy.prompts.formats import Message
 from edgeproxy.remote.spent import Spent
 from edgeproxy.session.alone import check_alone
 from edgeproxy.session.floor import Floor
+from edgeproxy.session.messages import as_messages
+from edgeproxy.session.prompt_progress import PromptProgress
 from edgeproxy.session.reading import NOTHING, Read, Reading
 from edgeproxy.session.speaker import (
     Speaker,
@@ -66,6 +68,7 @@ class FarSpeaker(Speaker[Any]):
         key: tuple[Any, ...],
         n_ctx: int,
         n_vocab: int,
+        endings: frozenset[int],
         sampling: Sampling,
         reading: Reading | None = None,
         steering: Steering | None = None,
@@ -77,7 +80,7 @@ class FarSpeaker(Speaker[Any]):
         super().__init__(
             nothing,
             vocab,
-            frozenset(),
+            endings,
             Floor(cancel),
             sampling=sampling,
             reading=reading,
@@ -133,9 +136,9 @@ class FarSpeaker(Speaker[Any]):
         asked: Asked,
         cancel: Cancel,
         record: Recorder,
-        progress: Callable[[int, int], None] | None = None,
+        progress: PromptProgress | None = None,
     ) -> Iterator[Piece]:
-        """As `Speaker.begin`. `progress` hears how many of how many tokens have been read."""
+        """As `Speaker.begin`."""
         if cancel.is_set():
             yield Piece("", None, None, "cancelled")
             return
@@ -153,7 +156,7 @@ class FarSpeaker(Speaker[Any]):
         call: Call,
         cancel: Cancel,
         record: Recorder,
-        progress: Callable[[int, int], None] | None,
+        progress: PromptProgress | None,
     ) -> Iterator[Piece]:
         taken, has_hole = 0, False
         while True:
@@ -195,8 +198,9 @@ class FarSpeaker(Speaker[Any]):
         return [*self.ask("spans", {"said": tuple(said)}, "told where tokens are")]
 
     def count(self, messages: Sequence[Message]) -> int:
-        """How many tokens of the context a conversation takes."""
-        return int(self.ask("count", {"messages": tuple(messages)}, "counted tokens"))
+        """As `Speaker.count`."""
+        given = {"messages": as_messages(messages)}
+        return int(self.ask("count", given, "counted tokens"))
 
     def ask(
         self,

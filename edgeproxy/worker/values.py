@@ -19,6 +19,7 @@ TYPES: dict[str, tuple[str, ...]] = {
     "edgeproxy.align.relation": ("Match",),
     "edgeproxy.align.transcript": ("Cost",),
     "edgeproxy.core.vocab": ("Vocab",),
+    "edgeproxy.decode.compared": ("Compared", "Edge", "Known"),
     "edgeproxy.decode.drafted": ("Drafted",),
     "edgeproxy.decode.pieces": ("Piece",),
     "edgeproxy.decode.sample": ("Sampling",),

@@ -10,32 +10,28 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from edgeproxy import __version__
-from edgeproxy.align import Cost, Match, match
+from edgeproxy.align import Cost, Match
 from edgeproxy.cli import VERBS, main
 from edgeproxy.cli import chat as chat_verb
+from edgeproxy.cli.chatting import lines as lines_of_chat
 from edgeproxy.cli.ui import output
 from edgeproxy.cli.ui.interrupt import on_interrupt
 from edgeproxy.cli.ui.stats import pair_in_words
 from edgeproxy.core.cancel import Cancel, Flag
-from edgeproxy.core.threads import Crew
-from edgeproxy.decode.drafted import Drafter
 from edgeproxy.decode.sample import Sampling
-from edgeproxy.decode.steering import Change, Steering
-from edgeproxy.decode.trio import Trio
 from edgeproxy.errors import EngineError, ModelFileError, UsageError, VocabularyError
 from edgeproxy.prompts.formats import plain
 from edgeproxy.session import load as loader
-from edgeproxy.session.memory_plan import Estimate
 from edgeproxy.session.session import Session
-from edgeproxy.session.speaker import SoloSpeaker, TrioSpeaker
-from edgeproxy.trios.find import Recipe, Role
+from edgeproxy.session.speaker import SoloSpeaker
+from tests.helpers.fake_sessions import FakeSession
 from tests.helpers.fakes import FakeModel, fake_vocab, saying, script
 from tests.helpers.gguf_files import draft
 
@@ -47,45 +43,6 @@ REPLIES = {
     "Unicode\n": "Ünïcödé 🙂",
 }
 Run = Callable[..., tuple[int, str, str]]
-
-
-class Closed:
-    """In the place of a session's files: whether they were given back."""
-
-    is_closed = False
-
-    def close(self) -> None:
-        self.is_closed = True
-
-
-class FakeSession(Session):
-    """A session whose models are tables; what the command line asked for is in `asked`."""
-
-    loses: ClassVar[list[str]] = []
-
-    def __init__(self, models: Sequence[FakeModel], **asked: Any) -> None:
-        self.asked = asked
-        role = Role(Path("none.gguf"))
-        vocab = models[0].vocab
-        base, expert, anti_expert = models
-        change = {name: asked[name] for name in ("alpha", "base_weight", "plausibility", "policy")}
-        trio = Trio(base, expert, anti_expert, Steering().changed(cast(Change, change)))
-        drafter = Drafter(trio, asked["draft"])
-        super().__init__(
-            Recipe("fake", role, role, role),
-            TrioSpeaker(trio, (plain,) * 3, (vocab,) * 3, vocab.end_of_generation, drafter=drafter),
-            Closed(),
-            solo_of,
-            matches=dict.fromkeys(("expert", "anti_expert"), match(vocab, vocab)),
-            crew=Crew(1, 1, asked["n_threads"]),
-            memory=Estimate(0, 0, 0, 0, 0, 0),
-            doubts=self.loses,
-        )
-
-
-def solo_of(role: str) -> SoloSpeaker:
-    answers = {"base": "I do not know.", "expert": "It is Lima", "anti_expert": "\n\n"}
-    return SoloSpeaker(saying({"Capital?\n": answers[role]}), plain)
 
 
 @pytest.fixture(autouse=True)
@@ -578,7 +535,7 @@ class Typist:
     def __init__(self, *lines: str | type[BaseException]) -> None:
         self._lines = list(lines)
 
-    def __call__(self) -> str:
+    def __call__(self, text: str = "") -> str:
         line = self._lines.pop(0) if self._lines else EOFError
         if isinstance(line, str):
             return line
@@ -603,7 +560,7 @@ def test_ctrl_c_at_the_prompt(
     warnings: int,
 ) -> None:
     monkeypatch.setattr(chat_verb, "is_interactive", lambda: True)
-    monkeypatch.setattr(chat_verb, "line_reader", lambda _completions: Typist(*lines))
+    monkeypatch.setattr(lines_of_chat, "line_reader", lambda _talk, **_how: Typist(*lines))
     found, _, err = run("chat")
     assert found == code
     assert "fake, alpha 1" in err
@@ -626,8 +583,6 @@ def test_ctrl_c_twice_during_a_turn_leaves(run: Run, models: list[FakeModel]) ->
 def test_a_terminal_that_sends_other_bytes_does_not_end_the_chat(
     run: Run, monkeypatch: pytest.MonkeyPatch, errors: str
 ) -> None:
-    from edgeproxy.cli.ui import input as reading
-
     lines = [b"caf\xe9", b"Hi"]
 
     def typed(_prompt: str) -> str:
@@ -636,21 +591,19 @@ def test_a_terminal_that_sends_other_bytes_does_not_end_the_chat(
         return lines.pop(0).decode("utf-8", errors)
 
     monkeypatch.setattr(chat_verb, "is_interactive", lambda: True)
-    monkeypatch.setattr(reading, "is_interactive", lambda: True)
-    monkeypatch.setitem(sys.modules, "prompt_toolkit", None)
     monkeypatch.setattr("builtins.input", typed)
-    code, out, err = run("chat")
+    code, out, err = run("chat", "--plain")
     assert (code, out) == (0, "Hello.\n")
     assert "the line is not UTF-8 text: byte 0xe9" in err
 
 
 def test_line_editing_falls_back(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    from edgeproxy.cli.ui import input as reading
-
-    monkeypatch.setattr(reading, "is_interactive", lambda: True)
-    monkeypatch.setitem(sys.modules, "prompt_toolkit", None)
-    monkeypatch.setattr("builtins.input", lambda prompt: f"{prompt}Hi")
-    assert reading.line_reader([])() == "> Hi"
+    monkeypatch.setattr(chat_verb, "is_interactive", lambda: True)
+    monkeypatch.setattr(lines_of_chat, "has_editor", lambda: False)
+    typed = iter(["Hi", "/quit"])
+    monkeypatch.setattr("builtins.input", lambda prompt: next(typed))
+    code, out, _ = run("chat")
+    assert (code, out) == (0, "Hello.\n")
 
 
 # show
@@ -893,8 +846,8 @@ def test_prompt_formats_are_named_for_roles(
     [
         ("chatml", "'chatml': write ROLE=FORMAT, where ROLE is one of base, expert, anti-expert"),
         ("=chatml", "write ROLE=FORMAT"),
-        ("expert", "there are plain, chatml, zephyr, llama3, gemma, gguf"),
-        ("expert=", "there are plain, chatml, zephyr, llama3, gemma, gguf"),
+        ("expert", "there are plain, chatml, zephyr, llama2, llama3, gemma, phi3, mistral, gguf"),
+        ("expert=", "there are plain, chatml, zephyr, llama2, llama3, gemma, phi3, mistral, gguf"),
         ("expert=ChatML", "no prompt format 'ChatML'; there are plain, chatml"),
         ("judge=chatml", "'judge=chatml': write ROLE=FORMAT"),
     ],

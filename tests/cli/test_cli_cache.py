@@ -14,8 +14,9 @@ import pytest
 from edgeproxy.cli.ui import output
 from edgeproxy.session.load import load
 from edgeproxy.trios.find import read_recipe
-from tests.cli.test_cli import FakeSession, Run, _interruptible, models, run, sessions
+from tests.cli.test_cli import Run, _interruptible, models, run, sessions
 from tests.cli.test_cli_weights import PROGRAM, SECONDS, edgeproxy, posix, refused
+from tests.helpers.fake_sessions import FakeSession
 from tests.helpers.fakes import FakeModel
 
 __all__ = ["_interruptible", "models", "run", "sessions"]  # fixtures

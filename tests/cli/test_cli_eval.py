@@ -18,7 +18,7 @@ from edgeproxy.errors import EdgeproxyError, EngineError, OutOfMemoryError
 from edgeproxy.measure import replies as replies_module
 from edgeproxy.measure.replies import Replies
 from edgeproxy.session import load as loader
-from tests.cli.test_cli import FakeSession
+from tests.helpers.fake_sessions import FakeSession
 from tests.helpers.fakes import FakeModel, fake_vocab, saying, script
 
 Run = Callable[..., tuple[int, str, str]]

@@ -19,7 +19,7 @@ from edgeproxy.prompts.formats import plain
 from edgeproxy.session import load as loader
 from edgeproxy.session.speaker import SoloSpeaker
 from edgeproxy.trios.find import read_recipe
-from tests.cli.test_cli import FakeSession
+from tests.helpers.fake_sessions import FakeSession
 from tests.helpers.fakes import FakeModel, fake_vocab, saying, script
 
 Run = Callable[..., tuple[int, str, str]]

@@ -16,6 +16,8 @@ import pytest
 import torch
 
 from edgeproxy.cli import main
+from edgeproxy.errors import EngineError
+from edgeproxy.tune import run as walk
 from edgeproxy.tune.checkpoint import Checkpoint
 from tests.helpers.disks import small_disk
 from tests.helpers.small_models import small_model, write_examples
@@ -257,6 +259,55 @@ def test_ctrl_c_in_a_step_writes_the_best_so_far(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "stopped" in done.stderr
     assert child(folder, "-m", "edgeproxy", *line, "--resume").returncode == 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
+@pytest.mark.parametrize(
+    ("moment", "code"),
+    [
+        ("call:edgeproxy.tune.run.predictions:1", 130),  # before training, in the trial of threads
+        ("call:edgeproxy.tune.train.backward:1", 130),  # in training's trial of threads
+        ("call:edgeproxy.tune.checkpoint.replacing:1", 130),  # saving the first state
+        ("call:edgeproxy.tune.held_out.total_loss:1", 130),  # there is no step to keep yet
+        ("call:edgeproxy.tune.train.backward:5", 0),  # amid a step: the best so far is written
+        ("call:edgeproxy.tune.held_out.total_loss:2", 0),
+        ("call:edgeproxy.tune.checkpoint.replacing:2", 130),  # saving the last state
+        ("call:edgeproxy.tune.run.write_adapter:1", 130),
+        ("call:edgeproxy.tune.check.predictions:6", 130),  # the comparison after training
+    ],
+)
+def test_ctrl_c_amid_work_loses_nothing(moment: str, code: int, folder: Path, tune: Run) -> None:
+    """Each goes on by --resume, to the bits of a tuning that was let alone."""
+    line = ["tune", "examples.jsonl", *TRIO, *QUICK]
+    done = child(folder, "-m", "tests.helpers.interrupting", moment, *line)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    left = [] if "run.predictions" in moment else ["adapter.checkpoint.npz"]
+    assert (KEPT in done.stderr) == bool(code and left)
+    left += [] if code else ["adapter.gguf", "trio.toml", "tuning.json"]
+    assert sorted(path.name for path in folder.glob("mine/*")) == left
+    assert tune(*TRIO, "--resume")[0] == 0
+    assert tune("--small", "small.gguf", "-o", "whole")[0] == 0
+    made, whole = ((folder / name / "adapter.gguf").read_bytes() for name in ("mine", "whole"))
+    assert made == whole
+
+
+def test_what_llama_cpp_refuses_after_training_says_what_is_kept(
+    tune: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where its memory ends while it loads the model."""
+
+    said = "small.gguf: llama.cpp cannot load this model: std::bad_alloc"
+
+    def refused(*_: Any) -> None:
+        raise EngineError(said)
+
+    monkeypatch.setattr(walk, "check_adapter", refused)
+    code, _, err = tune(*TRIO)
+    assert code == 1
+    assert err.splitlines()[-2:] == [KEPT, f"edgeproxy: {said}"]
+    assert [path.name for path in folder.glob("mine/*")] == ["adapter.checkpoint.npz"]
 
 
 LIMITED = """

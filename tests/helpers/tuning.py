@@ -100,7 +100,7 @@ def main() -> None:
     moments = int(whole.pop("moments"))
     steps = []
     # Amid a step, an evaluation, and each moment of the work on a file.
-    for kill in (1, 4, 7, *(moments // kills + n for n in range(kills - 3))):
+    for kill in (1, 40, 90, *(moments // kills + n for n in range(kills - 3))):
         if not os.WIFSIGNALED(child(partial(_train, folder, "killed", kill))):
             wrong.append(f"{kill}: it was not killed")
         path = folder / "killed.npz"

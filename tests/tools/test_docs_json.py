@@ -21,7 +21,7 @@ from tests.helpers.small_models import small_model, write_examples
 from tools import docs
 
 PAGE = docs.REPOSITORY / "docs" / "json.md"
-OPEN = {"kinds", "environment", "systems", "settings", "stats"}
+OPEN = {"kinds", "environment", "systems", "settings", "stats", "words"}
 """Objects whose keys are whatever there is; one of their values is compared."""
 
 
@@ -108,6 +108,7 @@ def printed(capsys: pytest.CaptureFixture[str], *arguments: object) -> Any:
     ("heading", "line"),
     [
         ("run", ["run", "Hello", "--max-tokens", "2"]),
+        ("explain", ["explain", "Hello", "--max-tokens", "2"]),
         ("eval", ["eval", "factbook", "{questions}", "--limit", "1"]),
         ("fit", ["fit", "factbook", "{questions}", "--limit", "2", "--dry-run"]),
         ("bench", ["bench", "--repeats", "1", "--max-tokens", "2"]),

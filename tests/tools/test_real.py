@@ -347,7 +347,7 @@ def test_names_and_folders(
     monkeypatch.setenv("EDGEPROXY_REAL", str(tmp_path))
     assert main([]) == main(["there", "gemma3-270m", "vocabs"]) == main(["there", "--all"]) == 0
     assert wanted == [
-        (tmp_path, ("smollm2-135m", "vocabs")),
+        (tmp_path, ("smollm2-135m", "vocabs", "axe-core")),
         (Path("there"), ("gemma3-270m", "vocabs")),
         (Path("there"), tuple(real.PARCELS)),
     ]

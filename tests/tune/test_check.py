@@ -12,6 +12,9 @@ import torch
 from torch import Tensor
 
 from edgeproxy.errors import Cancelled, TuningError
+from edgeproxy.llama import Weights, quantize
+from edgeproxy.prompts.messages import Message
+from edgeproxy.prompts.renderer import Renderer
 from edgeproxy.tune.check import (
     EXAMPLES,
     PLACES,
@@ -20,10 +23,13 @@ from edgeproxy.tune.check import (
     probes,
     without_adapter,
 )
+from edgeproxy.tune.encoding import make_encoder
 from edgeproxy.tune.lora import add_lora, parameters, write_adapter
 from edgeproxy.tune.network import Network, load_network
 from edgeproxy.tune.request import Stop
+from edgeproxy.tune.settings import Settings, default_rate
 from edgeproxy.tune.tokens import Tokens
+from edgeproxy.tune.train import train
 from tests.helpers.small_models import small_model
 
 N_VOCAB, RANK = 268, 4
@@ -148,6 +154,58 @@ def test_the_network_is_as_it_was_after_the_comparison(
 def test_without_its_adapter_the_network_is_the_model(network: Network, model: Path) -> None:
     with without_adapter(network):
         check_untuned(network, model, TRIES)
+
+
+def few_steps(model: Path, dtype: torch.dtype, steps: int, learnt: list[Tokens]) -> Network:
+    """The model after so many steps of a usual tuning."""
+    network = load_network(model, dtype)
+    add_lora(network, 16, 32, seed=steps)
+    settings = Settings(
+        rate=default_rate(network.numbers.width), batch=len(learnt), epochs=steps, threads=1
+    )
+    train(network, learnt, [], settings, model="m")
+    return network
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("kind", ["f32", "q4_0"])
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_an_adapter_that_has_learnt_little_is_no_fault(
+    steps: int, kind: str, dtype: torch.dtype, tmp_path: Path
+) -> None:
+    """Among so many tokens some are nearly as good as the best, and rounding chooses."""
+    path = small_model(tmp_path / "f32.gguf", "gemma3", width=64, seed=steps)
+    if kind != "f32":
+        quantize(path, tmp_path / "small.gguf", kind)
+        path = tmp_path / "small.gguf"
+    network = few_steps(path, dtype, steps, examples())
+    write_adapter(tmp_path / "adapter.gguf", network, name="young")
+    check_adapter(network, path, tmp_path / "adapter.gguf", probes(examples(8)))
+
+
+@pytest.mark.weights
+@pytest.mark.slow
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_real_models_adapter_that_has_learnt_little_is_no_fault(
+    steps: int, smollm2: Path, tmp_path: Path
+) -> None:
+    """Its replies are of a token or two, and what it adds is below bfloat16's last bit."""
+    pairs = [
+        ("What is the capital of France?", "Paris"),
+        ("What is 3 and 4?", "7"),
+        ("Ice?", "Yes"),
+    ]
+    with Weights(smollm2, vocab_only=True) as weights, Renderer() as renderer:
+        encoder = make_encoder("chatml", weights.vocab, "the model", renderer)
+        learnt = [
+            tokens
+            for pair in pairs
+            for tokens in encoder.tokens([Message("user", pair[0]), Message("assistant", pair[1])])
+        ]
+    network = few_steps(smollm2, torch.bfloat16, steps, learnt)
+    write_adapter(tmp_path / "adapter.gguf", network, name="young")
+    found = check_adapter(network, smollm2, tmp_path / "adapter.gguf", probes(learnt)).agreement
+    assert found.effect > found.rounding
 
 
 def test_another_model_is_found_before_training(model: Path, tmp_path: Path) -> None:

@@ -18,14 +18,14 @@ from edgeproxy.tune.lora import add_lora, parameters, write_adapter
 from edgeproxy.tune.network import Network, load_network
 from tests.helpers.exact_llama import exact_logits
 from tests.helpers.gguf_files import draft
+from tests.helpers.small_models import random_weights
 from tests.helpers.tunable_files import LAYOUTS
 from tests.tune.test_network import TOKENS, logits_of, tabled_gelu, tolerance
 
 F16 = 0.02
 """An adapter of f16 numbers against one of f32, where it moves logits by 1 or more."""
 
-SHALLOW = [layout for layout in LAYOUTS if "as many layers" not in layout]
-"""Steps of GELU's table add up over 62 layers, and a tuning makes them larger."""
+DEEP = [layout for layout in LAYOUTS if "as many layers" in layout]
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +50,7 @@ def train(network: Network, rate: float = 2.0) -> None:
                 numbers.grad = None
 
 
-@pytest.mark.parametrize("layout", SHALLOW)
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_llama_cpp_says_what_the_tuned_network_says(
     layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -69,7 +69,7 @@ def test_llama_cpp_says_what_the_tuned_network_says(
         np.testing.assert_allclose(exact_logits(path, TOKENS, file), after, rtol=0, atol=atol)
 
 
-@pytest.mark.parametrize("layout", SHALLOW)
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_random_adapter_of_every_matrix(
     layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -82,6 +82,24 @@ def test_a_random_adapter_of_every_matrix(
     with torch.no_grad():
         for numbers in parameters(network).values():
             numbers.copy_(0.15 * torch.randn(numbers.shape, generator=source))
+    write_adapter(tmp_path / "a.gguf", network, name="a test", precision="f32")
+    found, wanted = logits_of(network, TOKENS), exact_logits(path, TOKENS, tmp_path / "a.gguf")
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=4 * tolerance(network))
+
+
+@pytest.mark.parametrize("seed", [1, 3])
+@pytest.mark.parametrize("layout", DEEP)
+def test_what_is_beyond_gelus_table_is_not_rounded(
+    layout: str, seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """These tunings push numbers beyond it: rounded all the same, logits differ by 0.1 to 3."""
+    tabled_gelu(monkeypatch)
+    made = LAYOUTS[layout]()
+    random_weights(made)
+    path = made.write(tmp_path / "model.gguf")
+    network = load_network(path, torch.float32, n_ctx=256)
+    add_lora(network, 4, 8.0, seed)
+    train(network)
     write_adapter(tmp_path / "a.gguf", network, name="a test", precision="f32")
     found, wanted = logits_of(network, TOKENS), exact_logits(path, TOKENS, tmp_path / "a.gguf")
     np.testing.assert_allclose(found, wanted, rtol=0, atol=4 * tolerance(network))

@@ -7,13 +7,21 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from edgeproxy.core.memory_free import Free, peak_memory
 from edgeproxy.errors import OutOfMemoryError
 from edgeproxy.gguf import Header, read
-from edgeproxy.tune.memory import Estimate, Pass, estimate, fitting
+from edgeproxy.llama import MAX_ROWS, kv_bytes, kv_type_for
+from edgeproxy.tune.check import PLACES
+from edgeproxy.tune.llama_child import packed
+from edgeproxy.tune.lora import add_lora, write_adapter
+from edgeproxy.tune.memory import CHILD, Pass, estimate, fitting, of_comparison
+from edgeproxy.tune.network import load_network
 from edgeproxy.tune.settings import Settings
+from tests.helpers.gguf_files import draft
 
 SETTINGS = Settings()
 
@@ -37,7 +45,10 @@ def test_the_largest_pass_is_full_or_of_one_long_example_or_of_a_whole_step() ->
 def test_each_part_grows_with_what_it_is_of(header: Header) -> None:
     usual = estimate(header, "bfloat16", 16, Pass(512, 64))
     assert usual.total == sum(
-        (usual.weights, usual.trained, usual.activations, usual.logits, usual.process)
+        (
+            *(usual.weights, usual.trained, usual.activations, usual.logits),
+            *(usual.comparison, usual.process),
+        )
     )
     wide = estimate(header, "float32", 16, Pass(512, 64))
     assert wide.weights == 2 * usual.weights == 4 * header.n_params
@@ -47,6 +58,37 @@ def test_each_part_grows_with_what_it_is_of(header: Header) -> None:
     assert longer.activations == pytest.approx(2 * usual.activations, rel=1e-3)
     again = estimate(header, "bfloat16", 16, Pass(512, 64, checkpointing=True))
     assert again.activations < usual.activations
+
+
+def test_the_comparisons_process_grows_with_what_it_holds(header: Header, tmp_path: Path) -> None:
+    usual = estimate(header, "bfloat16", 16, Pass(512, 64))
+    assert usual.comparison > CHILD + sum(tensor.size for tensor in header.tensors)
+    # It holds the file as it is, whatever PyTorch makes of it, and one text at a time.
+    for other in (
+        estimate(header, "float32", 16, Pass(512, 64)),
+        estimate(header, "bfloat16", 16, Pass(1024, 64, checkpointing=True)),
+    ):
+        assert other.comparison == usual.comparison
+    assert estimate(header, "bfloat16", 64, Pass(512, 64)).comparison > usual.comparison
+    shorter, longer = (of_comparison(header, length) for length in (64, 2000))
+    assert longer - shorter > 2 * kv_bytes(header, 1024, kv_type_for(header, "f16"))
+    n_more, made = 1000, draft("llama")
+    for key, added in (("tokens", [f"<{n}>" for n in range(n_more)]), ("token_type", [1] * n_more)):
+        made.metadata[f"tokenizer.ggml.{key}"] = [*made.metadata[f"tokenizer.ggml.{key}"], *added]
+    for name in ("token_embd.weight", "output.weight"):
+        (width, n_vocab), kind = made.tensors[name]
+        made.tensors[name] = ((width, n_vocab + n_more), kind)
+    more = read(made.write(tmp_path / "more.gguf"))
+    # In each context rows of logits, and a copy of them.
+    assert of_comparison(more, 64) - shorter > n_more * (2 * 2 * MAX_ROWS * 4 + 200)
+
+
+def test_what_the_comparison_takes_must_be_free_too(header: Header) -> None:
+    least = replace(SETTINGS, micro_tokens=128)
+    needed = total(header, least, 64, again=True)
+    assert fitting(header, SETTINGS, "bfloat16", 64, free(needed)).estimate.comparison > CHILD
+    with pytest.raises(OutOfMemoryError, match=r"MB to compare with llama\.cpp"):
+        fitting(header, SETTINGS, "bfloat16", 64, free(needed - CHILD))
 
 
 def total(header: Header, settings: Settings, length: int, again: bool = False) -> int:
@@ -134,9 +176,35 @@ def measured(path: Path, folder: Path, largest: Pass) -> int:
     return int(done.stdout)
 
 
-def is_right(said: Estimate, held: int) -> bool:
+COMPARE = """
+import sys
+from edgeproxy.core.memory_free import peak_memory
+from edgeproxy.tune.llama_child import main
+main()
+print(peak_memory(), file=sys.stderr)
+"""
+
+
+def measured_beside(path: Path, folder: Path, length: int) -> int:
+    """The most bytes that llama.cpp's process held which compared a text of so many tokens."""
+    network = load_network(path, torch.bfloat16)
+    add_lora(network, 16, 32, 0)
+    write_adapter(folder / "adapter.gguf", network, name="a test")
+    first = length - PLACES
+    described = {
+        **{"model": str(path), "adapter": str(folder / "adapter.gguf"), "threads": 1},
+        **{"firsts": [first], "replies": 1},
+    }
+    seen = np.arange(PLACES * 100).reshape(PLACES, 100) % 200
+    job = packed(described, {"ids0": np.arange(length) % 200, "seen0": seen})
+    command = [sys.executable, "-c", COMPARE]
+    done = subprocess.run(command, input=job, capture_output=True, check=True, timeout=300)
+    return int(done.stderr.splitlines()[-1])
+
+
+def is_right(said: int, held: int) -> bool:
     """Whether no less is said than is held, bar a tenth, and not half as much again."""
-    return 0.9 * held < said.total < 1.5 * held
+    return 0.9 * held < said < 1.5 * held
 
 
 needs_peak = pytest.mark.skipif(peak_memory() is None, reason="the system does not tell")
@@ -149,7 +217,10 @@ def test_a_tiny_models_estimate_is_what_it_takes(
 ) -> None:
     largest = Pass(512, 64)
     held = measured(tiny_file, tmp_path, largest)
-    assert is_right(estimate(header, "bfloat16", 16, largest), held)
+    said = estimate(header, "bfloat16", 16, largest)
+    assert is_right(said.total - said.comparison, held), (said, held)
+    beside = measured_beside(tiny_file, tmp_path, 64)
+    assert is_right(said.comparison, beside), (said, beside)
 
 
 @pytest.mark.slow
@@ -163,4 +234,6 @@ def test_a_real_models_estimate_is_what_it_takes(
 ) -> None:
     held = measured(smollm2, tmp_path, largest)
     said = estimate(read(smollm2), "bfloat16", 16, largest)
-    assert is_right(said, held), (said, held)
+    assert is_right(said.total - said.comparison, held), (said, held)
+    beside = measured_beside(smollm2, tmp_path, largest.length)
+    assert is_right(said.comparison, beside), (said, beside)

@@ -232,6 +232,15 @@ def test_ctrl_c_keeps_the_best_so_far(asked: Request) -> None:
         tune(asked)
 
 
+def test_ctrl_c_before_the_held_out_loss_is_known_keeps_what_there_is(asked: Request) -> None:
+    stop, heard = stopped_at(asked, step=1)
+    done = tune(asked, heard, stop)
+    result = done.record["result"]
+    assert (result["ending"], result["best_loss"]) == ("stopped", None)
+    assert result["first_loss"] > 0
+    assert "before the held-out loss was looked at again" in heard.of("trained")
+
+
 def test_after_ctrl_c_it_goes_on_to_the_same_result(asked: Request, tmp_path: Path) -> None:
     whole = tune(replace(asked, folder=tmp_path / "whole"))
     stop, heard = stopped_at(asked, step=4)

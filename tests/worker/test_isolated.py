@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,6 +26,9 @@ from edgeproxy.errors import (
     UsageError,
     WorkerError,
 )
+from edgeproxy.explain import explain
+from edgeproxy.prompts.formats import Message
+from edgeproxy.session.overflow import room_of
 from edgeproxy.session.session import Session
 from edgeproxy.session.turn import Turn
 from edgeproxy.worker.calls import Patience
@@ -70,8 +74,10 @@ def test_it_has_all_that_a_session_has_with_the_same_arguments() -> None:
 
 
 def test_a_reply_is_the_same(session: IsolatedSession, plain: Session) -> None:
-    for how in ({}, {"max_tokens": 3}, {"stops": "how"}, {"record": 2}, {"alpha": 0.5}):
-        here, there = plain.reply("Hello", **how), session.reply("Hello", **how)  # type: ignore[arg-type]
+    ways: list[dict[str, Any]]
+    ways = [{}, {"max_tokens": 3}, {"stops": "how"}, {"record": 2}, {"alpha": 0.5}]
+    for how in ways:
+        here, there = plain.reply("Hello", **how), session.reply("Hello", **how)
         assert list(there) == list(here)
         assert there.text == here.text
         assert there.finish_reason == here.finish_reason
@@ -100,6 +106,35 @@ def test_conversations_are_here(session: IsolatedSession) -> None:
         "Bye",
         "See you soon.",
     ]
+
+
+def test_tokens_are_counted_and_prompts_tell_how_far_they_are(
+    session: IsolatedSession, plain: Session
+) -> None:
+    messages = [Message("user", "Hello")]
+    assert session.speaker.count(messages) == plain.speaker.count(messages) > 0
+    assert session.speaker.endings == plain.speaker.endings
+    told: list[tuple[int, int]] = []
+    list(session.reply("Good day", progress=lambda done, total: told.append((done, total))))
+    assert told
+    assert told[0][0] == 0
+    room = room_of(session.speaker, messages)
+    assert room == room_of(plain.speaker, messages)
+
+
+def test_a_conversation_is_taken_back_and_edited(session: IsolatedSession) -> None:
+    talk = session.conversation()
+    list(talk.say("Hello"))
+    assert text_of(talk.edit(1, "Bye")) == "See you soon."
+    assert talk.undo()
+    assert [m.content for m in talk.messages] == ["Hello", "Hi, how are you?"]
+    assert text_of(talk.again()) == "Hi, how are you?"
+
+
+def test_a_reply_is_explained_alike(session: IsolatedSession, plain: Session) -> None:
+    here, there = (each.reply("Hello", record=3) for each in (plain, session))
+    list(here), list(there)
+    assert explain(there, session) == explain(here, plain)
 
 
 def test_solos_and_others_answer_too(session: IsolatedSession) -> None:
@@ -250,9 +285,9 @@ def test_once_closed_every_use_is_an_error() -> None:
     assert pid is not None
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
-    for use in (lambda: next(session.reply("Hello")), lambda: next(turn)):
+    for each in (session.reply("Hello"), turn):
         with pytest.raises(EngineError, match="closed"):
-            use()
+            next(each)
     with pytest.raises(EngineError, match="closed"):
         session.solo("base")
 
@@ -299,7 +334,12 @@ def test_what_a_reader_does_not_take_is_not_made(session: IsolatedSession) -> No
     worker = session._keeper.ready(Flag())
     came: list[str] = []
     hear = worker.process._heard
-    worker.process._heard = lambda message: (came.append(message[0]), hear(message))
+
+    def heard(message: list[str]) -> None:
+        came.append(message[0])
+        hear(message)
+
+    worker.process._heard = heard
     next(turn)
     time.sleep(1.0)
     turn.cancel()

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeproxy import errors
+from edgeproxy.decode.compared import Compared, Edge, Known
 from edgeproxy.decode.sample import Sampling
 from edgeproxy.decode.steering import Steering
 from edgeproxy.errors import EdgeproxyError, ModelFileError, RemoteError, UsageError
@@ -62,8 +63,11 @@ def test_values_come_back(value: object) -> None:
 def test_records_come_back() -> None:
     scored = Scored(1, -0.5), Scored(2, -math.inf)
     opinion = Opinion(scored, scored[0])
+    known = Known(1, -0.5, -1.0, -math.inf)
+    far = Edge(2.0, (1, 2), -math.inf)
+    compared = Compared(1.0, 1.0, 0.5, 0.25, True, (known,), -0.5, -0.25, far, False)
     for value in (
-        Step(opinion, opinion, opinion, opinion),
+        Step(opinion, opinion, opinion, opinion, compared, False),
         Asked((Message("user", "\ud800 \0 ☃"),), Sampling(seed=1), 5, ("a",), Steering(), 3),
         Sampling(temperature=0.5, logit_bias={3: 1.5}),
         Path("a/b"),

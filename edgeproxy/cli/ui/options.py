@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from edgeproxy.cli.ui.completing import complete_trio
 from edgeproxy.cli.ui.input import only_text
 
 if TYPE_CHECKING:
@@ -119,9 +120,12 @@ class Reply:
 
         from edgeproxy.decode.sample import Sampling
 
+        return replace(otherwise or Sampling(), **self.given())
+
+    def given(self) -> dict[str, Any]:
+        """Those settings of the sampling that were given, by their names there."""
         names = ("temperature", "top_k", "top_p", "min_p", "repeat_penalty", "seed")
-        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        return replace(otherwise or Sampling(), **given)
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
 
 @dataclass(frozen=True)
@@ -181,7 +185,10 @@ _FILES = (
     ),
 )
 _TRIO = click.option(
-    "--trio", metavar="TRIO", help=f"Name of a trio, or its trio.toml. [default: {DEFAULT_TRIO}]"
+    "--trio",
+    metavar="TRIO",
+    shell_complete=complete_trio,
+    help=f"Name of a trio, or its trio.toml. [default: {DEFAULT_TRIO}]",
 )
 _PROMPT_ROLES = ("base", "expert", "anti-expert", "tuned")
 

@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
 
 _CONTROLS = [*range(0x20), *range(0x7F, 0xA0)]
@@ -64,6 +64,28 @@ def write(text: str) -> None:
     if sys.stdout is None:
         raise BrokenPipeError
     sys.stdout.write(clean(text) if is_terminal(sys.stdout) else text)
+    sys.stdout.flush()
+
+
+Styled = tuple[str, str]
+"""The parameters of SGR, such as "4" for underlined, or "" for none, and text in that style."""
+
+
+def has_colours() -> bool:
+    """Whether standard output is a terminal whose reader wants colours (https://no-color.org)."""
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return is_terminal(sys.stdout) and not plain
+
+
+def write_styled(parts: Iterable[Styled]) -> None:
+    """Put text on standard output, in its styles where there are colours; see `write`."""
+    if sys.stdout is None:
+        raise BrokenPipeError
+    colours = has_colours()
+    made_safe = clean if is_terminal(sys.stdout) else str
+    for style, text in parts:
+        shown = made_safe(text)
+        sys.stdout.write(f"\x1b[{style}m{shown}\x1b[0m" if colours and style and text else shown)
     sys.stdout.flush()
 
 

@@ -1,0 +1,130 @@
+"""The commands that change how replies are made: /alpha, /set, /proxy, /docs, /trio and others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from edgeproxy.cli.chatting.settings import SETTINGS, Setting, number, steer, switch
+from edgeproxy.cli.ui.output import say
+from edgeproxy.cli.ui.sources import readers_in_words, say_read
+from edgeproxy.errors import UsageError
+from edgeproxy.text.near import nearest
+
+if TYPE_CHECKING:
+    from edgeproxy.cli.chatting.talk import Talk
+    from edgeproxy.trios.manifest import Readers
+
+
+def alpha(talk: Talk, value: str) -> None:
+    """/alpha X."""
+    _steer(talk, "alpha", number("/alpha", value) if value else None)
+
+
+def base(talk: Talk, value: str) -> None:
+    """/base W."""
+    _steer(talk, "base_weight", number("/base", value) if value else None)
+
+
+def mask(talk: Talk, value: str) -> None:
+    """/mask BETA."""
+    _steer(talk, "plausibility", number("/mask", value) if value else None)
+
+
+def policy(talk: Talk, value: str) -> None:
+    """/policy NAME."""
+    _steer(talk, "policy", value or None)
+
+
+def _steer(talk: Talk, key: str, value: float | str | None) -> None:
+    """Change one field of the steering, or none, and tell what it is now."""
+    steer(talk, key, value)
+    now = getattr(talk.session.steering, key)
+    shown = now if isinstance(now, str) else f"{now:g}"
+    say(f"{key.replace('_', ' ')} is {shown}", dim=True)
+    if value is not None:
+        talk.changed()
+
+
+def set_(talk: Talk, value: str) -> None:
+    """/set NAME VALUE; without a value it tells one, without a name all of them."""
+    name, _, new = value.partition(" ")
+    if not name:
+        width = max(map(len, SETTINGS))
+        for each, setting in SETTINGS.items():
+            say(f"{each:<{width}}  {setting.shown(talk)}")
+        return
+    setting = setting_called(name)
+    if new.strip():
+        setting.put(talk, new.strip())
+        talk.changed()
+    say(f"{name} is {setting.shown(talk)}", dim=True)
+
+
+def setting_called(name: str) -> Setting:
+    """The setting of this name. Raises `UsageError` that names the nearest one."""
+    found = SETTINGS.get(name.replace("_", "-"))
+    if found is None:
+        raise UsageError(f"there is no setting {name!r}{nearest(name, SETTINGS)}; /set lists them")
+    return found
+
+
+def proxy(talk: Talk, value: str) -> None:
+    """/proxy on|off."""
+    if value:
+        wanted = switch("/proxy", value)
+        if not wanted and talk.session.alone == "expert":
+            raise UsageError("only the expert was loaded, so the base cannot answer alone")
+        talk.has_proxy = wanted
+        talk.changed()
+    who = "the pair steers the base" if talk.has_proxy else "the base alone answers"
+    say(f"proxy is {'on' if talk.has_proxy else 'off'}: {who}", dim=True)
+
+
+def docs(talk: Talk, value: str) -> None:
+    """/docs WHO; without, what was read for the last reply."""
+    session = talk.session
+    reading = session.reading
+    if reading is None:
+        raise UsageError(
+            "there are no documents here; begin with --docs NAME, an index that edgeproxy "
+            "index made"
+        )
+    if value:
+        reading.readers = cast("Readers", value)
+        say(f"{readers_in_words(reading.readers)} the documents", dim=True)
+    else:
+        say_read(talk.turn.read if talk.turn else None, session.speaker.remote is not None)
+
+
+def system(talk: Talk, value: str) -> None:
+    """/system TEXT begins anew with a system message, /system off without."""
+    if not value:
+        now = talk.conversation.system
+        say(f"the system message is: {now}" if now else "no system message")
+        return
+    talk.conversation.reset(None if value == "off" else value)
+    _begun_anew(talk)
+
+
+def reset(talk: Talk, _value: str) -> None:
+    """/reset."""
+    talk.conversation.reset(talk.conversation.system)
+    talk.attached = []
+    _begun_anew(talk)
+
+
+def _begun_anew(talk: Talk) -> None:
+    talk.changed()
+    say("the conversation begins anew", dim=True)
+
+
+def trio(talk: Talk, value: str) -> None:
+    """/trio NAME loads another trio, /trio tells which one it is."""
+    if value:
+        try:
+            talk.loaded.switch(value)
+        finally:  # also where the old one had to be loaded again
+            talk.conversation.speaker = talk.session.speaker
+            talk.turn = None
+            talk.changed()
+    say(talk.in_words(), dim=True)
