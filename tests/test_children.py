@@ -30,6 +30,9 @@ from edgeproxy.children import command
 print(command("edgeproxy.worker.child")[1:])
 with Renderer() as renderer:
     print(renderer.render("{{ messages[0].content }}!", [("user", "Hello")]))
+import edgeproxy
+with edgeproxy.load("factbook", isolate=True) as session:
+    print("".join(piece.text for piece in session.reply("What is the capital of Mongolia?")))
 """
 
 
@@ -80,8 +83,9 @@ def test_an_app_that_is_asked_to_be_another_child_refuses(
 
 
 @pytest.mark.slow
+@pytest.mark.weights
 @pytest.mark.skipif(sys.platform == "win32", reason="makes an executable of a script")
-def test_an_app_whose_executable_is_itself_renders_templates(tmp_path: Path) -> None:
+def test_an_app_whose_executable_is_itself_renders_templates_and_isolates(tmp_path: Path) -> None:
     """As PyInstaller makes one: `sys.executable` is the app, which takes no -c."""
     app = tmp_path / "app"
     code = APP.replace("sys.frozen", f"sys.executable = {str(app)!r}; sys.frozen")
@@ -92,6 +96,7 @@ def test_an_app_whose_executable_is_itself_renders_templates(tmp_path: Path) -> 
     assert done.stdout.splitlines() == [
         "['--edgeproxy-child', 'edgeproxy.worker.child']",
         "Hello!",
+        "The capital of Mongolia is Ulaanbaatar.",
     ], done.stderr
 
 

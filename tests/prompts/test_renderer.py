@@ -404,7 +404,7 @@ def test_a_frozen_app_is_not_started_again(monkeypatch: pytest.MonkeyPatch) -> N
     assert python() == sys.executable
     monkeypatch.setattr(sys, "frozen", True, raising=False)
     with Renderer() as renderer:
-        with pytest.raises(PromptError, match=r"no Python .* by name, or set EDGEPROXY_PYTHON"):
+        with pytest.raises(PromptError, match=r"no Python .* by name, .* or set EDGEPROXY_PYTHON"):
             renderer.render("x", MESSAGES)
         monkeypatch.setenv("EDGEPROXY_PYTHON", sys.executable)
         assert renderer.render("x", MESSAGES) == "x"
