@@ -41,6 +41,8 @@ def explain(turn: Turn, session: Session) -> Explanation:
     its models are in this process. Raises `UsageError` for a reply that was not recorded, or that
     one model gave alone.
     """
+    if session.alone is not None:
+        session.trio_speaker  # noqa: B018 - says what is missing
     asked, vocab = turn.asked, session.vocab
     if not asked.record or asked.steering is None:
         raise UsageError(
