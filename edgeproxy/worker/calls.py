@@ -209,13 +209,17 @@ class Call:
         try:
             return make(said)
         except (NoValueError, TypeError, ValueError, KeyError, IndexError):
-            self.worker.kill("answered with nonsense")
-            raise self.worker.error(self._doing) from None
+            raise self.nonsense() from None
+
+    def nonsense(self) -> WorkerError:
+        """End the worker, which said what it cannot have meant; the error for that."""
+        self.worker.kill("answered with nonsense")
+        return self.worker.error(self._doing)
 
     def _wait(self, cancel: Cancel | None) -> list[Any]:
         worker = self.worker
         silent = deaf = idle = heedless = 0
-        signs = worker.heard, worker.looks
+        signs = worker.heard, worker.looks, worker.taken
         while True:
             try:
                 return self._came.get(timeout=_POLL)
@@ -224,12 +228,12 @@ class Call:
             if cancel is not None and cancel.is_set():
                 self.cancel()
             # Looks are counted, and not seconds: a machine that was asleep has waited for nobody.
-            heard, looks = worker.heard, worker.looks
+            heard, looks, taken = worker.heard, worker.looks, worker.taken
             silent = silent + 1 if heard == signs[0] else 0
-            deaf = deaf + 1 if worker.taken < worker.sent else 0
+            deaf = deaf + 1 if taken == signs[2] and taken < worker.sent else 0
             idle = idle + 1 if looks == signs[1] else 0
             heedless = heedless + 1 if self._cancelled.is_set() else 0
-            signs = heard, looks
+            signs = heard, looks, taken
             patience = worker.patience
             silence = patience.silent if heard else max(patience.silent, patience.start)
             for looked, seconds, why in (

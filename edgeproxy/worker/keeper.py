@@ -131,6 +131,9 @@ class Keeper:
         self._end()  # of the one before, which has ended
         self._worker, self.starts = worker, self.starts + 1
         self._end = weakref.finalize(self, _kill, worker.process)
+        if self._is_closed:  # in another thread, meanwhile
+            self._end()
+            self._check()
         hello = {"version": VERSION, "package": __version__, "lifeline": worker.process.lifeline}
         try:
             worker.process.send({"do": "hello", **hello, "host": os.getpid()})

@@ -23,6 +23,9 @@ Key = tuple[Any, ...]
 _OTHERS: Key = ("solo", "another")
 """Speakers that are made when they are first asked for."""
 
+_ON_MODELS = ("reply", "score", "cache_prompt", "keep_read", "put_back")
+"""What is done with a speaker's models, one after another."""
+
 Send = Callable[[Any], None]
 
 
@@ -133,7 +136,8 @@ class Serving:
                 job.allow(message["count"])
             return
         job = self._jobs[number] = Job(number, message.get("ahead", 1), self._looks)
-        lane = str(message.get("speaker"))
+        # The others need no models, and a reply that its reader has paused must not hold them up.
+        lane = str(message["speaker"]) if do in _ON_MODELS else ""
         if lane not in self._lanes:
             self._lanes[lane] = Lane()
         self._lanes[lane].add(lambda: self._do(job, message))

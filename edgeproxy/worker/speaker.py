@@ -18,7 +18,7 @@ from edgeproxy.decode.drafted import Drafted
 from edgeproxy.decode.pieces import Piece
 from edgeproxy.decode.sample import Sampling
 from edgeproxy.decode.steering import Alone, Change, Steering
-from edgeproxy.errors import EngineError, UsageError
+from edgeproxy.errors import UsageError
 from edgeproxy.prompts.formats import Message
 from edgeproxy.remote.spent import Spent
 from edgeproxy.session.alone import check_alone
@@ -160,14 +160,15 @@ class FarSpeaker(Speaker[Any]):
     ) -> Iterator[Piece]:
         taken, has_hole = 0, False
         while True:
-            what, *rest = call.next(cancel)
-            if what == "told":
-                if progress is not None:
-                    progress(*rest)
-                continue
-            if what == "done":
-                raise EngineError("the process that the models run in left a reply without an end")
-            piece, more = Piece(*rest[:4]), rest[4]
+            match call.next(cancel):
+                case ["told", int(done), int(total)]:
+                    if progress is not None:
+                        progress(done, total)
+                    continue
+                case ["piece", str(text), token, logprob, finish_reason, more]:
+                    piece = Piece(text, token, logprob, finish_reason)
+                case _:
+                    raise call.nonsense()
             if more and "usage" in more:
                 record.usage, record.read = more["usage"], more["read"]
             if cancel.is_set():

@@ -122,6 +122,14 @@ def test_tokens_are_counted_and_prompts_tell_how_far_they_are(
     assert room == room_of(plain.speaker, messages)
 
 
+def test_tokens_are_counted_while_a_reply_is_paused(session: IsolatedSession) -> None:
+    turn = session.reply("Long", max_tokens=200)
+    next(turn)
+    assert session.speaker.count([Message("user", "Hello")]) > 0
+    assert session.solo("anti_expert").n_ctx > 0
+    assert len(text_of(turn)) == 199
+
+
 def test_a_conversation_is_taken_back_and_edited(session: IsolatedSession) -> None:
     talk = session.conversation()
     list(talk.say("Hello"))
@@ -318,15 +326,42 @@ def test_a_process_that_is_no_worker_is_an_error(code: str) -> None:
 def test_a_fork_cannot_use_it_and_does_not_end_it(session: IsolatedSession) -> None:
     child = os.fork()
     if child == 0:
-        code = 1
-        try:
-            session.solo("anti_expert")
-        except EngineError as error:
-            code = 0 if "forked" in str(error) else 2
+        code = 0
+        for use in (session.another, lambda: next(session.reply("Hello"))):
+            try:
+                use()
+                code = 1
+            except EngineError as error:
+                code = code or int("forked" not in str(error))
         session._keeper.close()
         os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert text_of(session.reply("Hello")) == "Hi, how are you?"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "said",
+    [
+        ["piece", 0, 5, 1, 0.5, None, None],
+        ["piece", 0, "x"],
+        ["piece", 0, "x", {"#": "Popen", "v": []}, 0.5, None, None],
+        ["done", 0, None],
+        ["failed", 0, ["SystemExit", "1"]],
+        ["failed", 0, ["ModelFileError"]],
+        ["what", 0],
+    ],
+)
+def test_nonsense_is_an_error_and_the_next_call_goes_on(said: list[Any]) -> None:
+    with isolated() as session:
+        worker = session._keeper.ready(Flag())
+        turn = session.reply("Long", max_tokens=4000)
+        next(turn)
+        number = max(worker._calls)
+        worker._hear([said[0], number, *said[2:]])
+        with pytest.raises(WorkerError, match="nonsense"):
+            list(turn)
+        assert text_of(session.reply("Hello")) == "Hi, how are you?"
 
 
 def test_what_a_reader_does_not_take_is_not_made(session: IsolatedSession) -> None:
