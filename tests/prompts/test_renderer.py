@@ -17,9 +17,9 @@ from typing import Any
 import jinja2
 import pytest
 
+from edgeproxy.children import python
 from edgeproxy.errors import PromptError
 from edgeproxy.prompts.jinja import render_here
-from edgeproxy.children import python
 from edgeproxy.prompts.renderer import Renderer
 
 MESSAGES = (("user", "Hello"), ("assistant", "Hi!"), ("user", "Bye"))
