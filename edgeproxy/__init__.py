@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from edgeproxy.prompts.formats import Message as Message
     from edgeproxy.session.conversation import Conversation as Conversation
     from edgeproxy.session.load import load as load
+    from edgeproxy.session.load_async import load_async as load_async
     from edgeproxy.session.session import Session as Session
     from edgeproxy.session.turn import Turn as Turn
     from edgeproxy.trios.find import Recipe as Recipe
@@ -42,6 +43,7 @@ _PUBLIC = {
     "Steering": "edgeproxy.decode.steering",
     "Turn": "edgeproxy.session.turn",
     "load": "edgeproxy.session.load",
+    "load_async": "edgeproxy.session.load_async",
 }
 
 __all__ = [
@@ -57,6 +59,7 @@ __all__ = [
     "Turn",
     "__version__",
     "load",
+    "load_async",
 ]
 
 

@@ -20,6 +20,7 @@
     │   ├── EngineLoadError   llama.cpp itself cannot be loaded on this machine
     │   ├── ContextFullError  the text no longer fits the context
     │   ├── LogitsError       a model answered with NaN, or with nothing finite
+    │   ├── WorkerError       the process that the models run in ended, hangs, or does not start
     │   └── RemoteError       a server that holds a model fails, or answers with nonsense
     │       ├── RemoteUnreachableError   no connection, none that lasts, or no answer in time
     │       ├── RemoteBusyError          it has too much to do, or still loads its model
@@ -122,6 +123,19 @@ class ContextFullError(EngineError):
 
 class LogitsError(EngineError):
     """A model's row holds NaN, or nothing finite; no token can be chosen from it."""
+
+
+class WorkerError(EngineError):
+    """The process that an isolated session's models run in ended, hangs, or cannot be started.
+
+    `signal` names the signal that ended it, such as "SIGSEGV", where one did; `said` are the last
+    lines of what it wrote. The next call starts a fresh one.
+    """
+
+    def __init__(self, what: str, signal: str | None = None, said: tuple[str, ...] = ()) -> None:
+        super().__init__(what)
+        self.signal = signal
+        self.said = said
 
 
 class RemoteError(EngineError):

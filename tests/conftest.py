@@ -34,6 +34,7 @@ VOCABS = ("gpt-2", "llama-bpe", "llama-spm", "phi-3", "qwen2", "starcoder")
 HOW_TO_BUILD = "`make servers` builds llama-server, in about five minutes"
 HOW_TO_SERVE = "`python -m tools.servers vllm FOLDER` sets vLLM up, and EDGEPROXY_VLLM names it"
 HOW_TO_BROWSE = "`make browser` installs Chromium and its driver"
+HOW_TO_SHOW = "`make browser` installs Xvfb; Tk comes with Python, or as python3-tk"
 HOW_TO_GET = "`python -m tools.models.real` gets the real models and vocabularies that tests read"
 
 # The same examples each time, and no deadlines: a busy machine must not fail a test.
@@ -72,7 +73,7 @@ def left_out(what: str, how: str = HOW_TO_GET) -> NoReturn:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """The last lines of a run say what was left out for want of files."""
     skipped = terminalreporter.stats.get("skipped", ())
-    for how in (HOW_TO_GET, HOW_TO_BUILD, HOW_TO_SERVE, HOW_TO_BROWSE):
+    for how in (HOW_TO_GET, HOW_TO_BUILD, HOW_TO_SERVE, HOW_TO_BROWSE, HOW_TO_SHOW):
         if count := sum(how in str(report.longrepr) for report in skipped):
             terminalreporter.write_line(f"{count} tests were left out: {how}", yellow=True)
 

@@ -23,6 +23,7 @@ LAYERS = (
     "units",
     "text",
     "files",
+    "children",
     "gguf",
     "core",
     "grammar",
@@ -36,6 +37,7 @@ LAYERS = (
     "tune",
     "session",
     "explain",
+    "worker",
     "history",
     "measure",
     "cli",
@@ -46,7 +48,12 @@ LAYERS = (
 MAY_IMPORT_LLAMA = {"decode/sample.py", "tune", "session", "measure", "cli"}
 """The others work with any `Model`, and are tested without weights."""
 
-CHILDREN = {"prompts/jinja.py", "tune/llama_child.py", "measure/judging/pattern_child.py"}
+CHILDREN = {
+    "prompts/jinja.py",
+    "tune/llama_child.py",
+    "measure/judging/pattern_child.py",
+    "worker/child.py",
+}
 """What runs as a process of its own, whose standard output is its answer."""
 
 OUTPUT = {"print", "sys.exit", "exit", "quit", "os._exit", "sys.stdout", "sys.stderr"}

@@ -164,8 +164,10 @@ def test_a_prompt_on_a_terminal_has_only_a_pair_of_its_own(tmp_path: Path) -> No
         '        event == "socket.__new__" and len(arguments) > 1 and arguments[1] == AF_UNIX):',
     ).replace("import os, sys", "import os, sys\nfrom socket import AF_UNIX")
     code += (
-        "from edgeproxy.cli.ui.input import line_reader\n"
-        "print('READ', line_reader(['/quit'])(), file=sys.stderr)\n"
+        "from edgeproxy.cli.chatting.editor import Editor\n"
+        "from edgeproxy.cli.chatting.line_history import LineHistory\n"
+        "Editor._bottom = lambda editor: ''\n"  # it would tell of a chat
+        "print('READ', Editor(None, LineHistory(None))(), file=sys.stderr)\n"
     )
     seen = tmp_path / "sockets"
     master, slave = pty.openpty()

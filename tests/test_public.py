@@ -23,6 +23,7 @@ PUBLIC = [
     "Turn",
     "__version__",
     "load",
+    "load_async",
 ]
 
 

@@ -25,7 +25,7 @@ from tools.command import make_parser
 from tools.links import broken_links
 
 REPOSITORY = Path(__file__).parent.parent
-FOLDERS = ("edgeproxy", "models", "tests", "tools", "docs")
+FOLDERS = ("edgeproxy", "models", "examples", "tests", "tools", "docs")
 HELP_WIDTH = 88
 README_LINES = 250
 

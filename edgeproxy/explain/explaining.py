@@ -38,10 +38,13 @@ def explain(turn: Turn, session: Session) -> Explanation:
     """What each model of `session` said for every token of its reply `turn`, as far as it came.
 
     The turn must have been asked to `record` some of each row's best tokens, `RECORD` by default.
-    Nothing is evaluated. Raises `UsageError` for a reply that was not recorded, or that one model
-    gave alone.
+    Nothing is evaluated. How a pair with a tokenizer of its own spells the reply is told only where
+    its models are in this process. Raises `UsageError` for a reply that was not recorded, or that
+    one model gave alone.
     """
-    asked, vocab = turn.asked, session.trio.vocab
+    if session.alone is not None:
+        session.trio_speaker  # noqa: B018 - says what is missing
+    asked, vocab = turn.asked, session.vocab
     if not asked.record or asked.steering is None:
         raise UsageError(
             f"the reply was not recorded, so it cannot be explained: ask again with record={RECORD}"
@@ -66,7 +69,7 @@ def explain(turn: Turn, session: Session) -> Explanation:
         ),
         summary=summary_of(tokens),
         words={token: word_of(vocab, token) for token in sorted(named)},
-        endings=tuple(session.trio.endings.tolist()),
+        endings=tuple(sorted(session.speaker.endings)),
         tokens=tokens,
     )
 
@@ -87,16 +90,13 @@ def _models(session: Session) -> dict[str, Model]:
 
 
 def _explained(steps: Iterable[Step], session: Session, steering: Steering) -> Iterator[Explained]:
-    vocab = session.trio.vocab
+    vocab = session.vocab
     spelling = {
         name: spells
-        for name, model in (
-            ("expert", session.trio.expert),
-            ("anti_expert", session.trio.anti_expert),
-        )
+        for name, model in session.pair.items()
         if (spells := own_words(vocab, model)) is not None
     }
-    endings = session.trio_speaker.endings
+    endings = session.speaker.endings
     utf8 = Utf8()
     for step in steps:
         ends = step.token in endings

@@ -1,7 +1,6 @@
 """A child process that renders chat templates, kept for as long as a session.
 
-May touch: a child process, a temporary file for what the child complains of, and the environment
-variable EDGEPROXY_PYTHON, read only.
+May touch: a child process, and a temporary file for what the child complains of.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import json
 import os
 import queue
 import subprocess
-import sys
 import tempfile
 import threading
 import weakref
@@ -20,6 +18,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
+from edgeproxy import children
+from edgeproxy.children import own_group
 from edgeproxy.errors import PromptError
 
 SECONDS = 10.0
@@ -28,13 +28,7 @@ SECONDS = 10.0
 _START_SECONDS = 60.0  # a slow disk, a busy machine
 _GRACE_SECONDS = 5.0  # the child ends itself so much after its parent should have ended it
 _MAX_TEMPLATE = 1 << 17  # characters
-_PYTHON = "EDGEPROXY_PYTHON"
 _FOLDER = Path(__file__).parents[2]
-# Not the working directory, which may hold modules of anyone's.
-_CODE = (
-    "import sys; sys.path[:] = [sys.argv[1], *filter(None, sys.path)]; "
-    "from edgeproxy.prompts.jinja import main; main()"
-)
 _BY_NAME = "choose a prompt format by name"
 
 
@@ -154,20 +148,14 @@ class _Child:
     def __init__(self) -> None:
         # A file and not a pipe: no one reads it while the child writes.
         complaints = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the child
-        own_group: dict[str, Any] = {"start_new_session": True}
-        if sys.platform == "win32":
-            own_group = {
-                "creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
-            }
         try:
-            # In a group of its own: Ctrl-C at the terminal is not for it.
             process = subprocess.Popen(
-                [python(), "-c", _CODE, str(_FOLDER)],
+                command(),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=complaints,
                 cwd=_FOLDER if _FOLDER.is_dir() else None,
-                **own_group,
+                **own_group(),
             )
         except OSError as error:
             complaints.close()
@@ -243,18 +231,13 @@ def _end(
                 pipe.close()
 
 
-def python() -> str:
-    """The Python that renders: EDGEPROXY_PYTHON where it is set, or this one.
-
-    Raises `PromptError` where this program is no Python interpreter: one that was frozen into an
-    executable would be started a second time.
-    """
-    named = os.environ.get(_PYTHON)
-    if named:
-        return named
-    if getattr(sys, "frozen", False) or not sys.executable:
+def command() -> list[str]:
+    """What starts the child. Raises `PromptError` where this program has no Python for it."""
+    found = children.command("edgeproxy.prompts.jinja")
+    if not found:
         raise PromptError(
             "this program has no Python to render the model's own chat template with; "
-            f"{_BY_NAME}, or set {_PYTHON} to a Python that has edgeproxy"
+            f"{_BY_NAME}, call edgeproxy.worker.main() where the program begins, or set "
+            f"{children.PYTHON} to a Python that has edgeproxy"
         )
-    return sys.executable
+    return found

@@ -78,9 +78,14 @@ class AloneSpeaker(SoloSpeaker):
         return self._checked((steering or self.steering).changed(change))
 
     def _checked(self, steering: Steering) -> Steering:
-        if steering.alone != self.role:
-            raise UsageError(
-                f"alpha {steering.alpha:g} with base_weight {steering.base_weight:g} needs more "
-                f"models, and only the {self.role} was loaded: load the trio with these"
-            )
-        return steering
+        return check_alone(steering, self.role)
+
+
+def check_alone(steering: Steering, role: Alone) -> Steering:
+    """`steering` itself. Raises `UsageError` where it gives others than `role` a say."""
+    if steering.alone != role:
+        raise UsageError(
+            f"alpha {steering.alpha:g} with base_weight {steering.base_weight:g} needs more "
+            f"models, and only the {role} was loaded: load the trio with these"
+        )
+    return steering

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, get_args
 
@@ -41,6 +42,9 @@ from edgeproxy.trios.find import LoraChoice, Recipe, Role, choose_recipe, on_ser
 from edgeproxy.trios.fitting import template_doubts
 from edgeproxy.trios.manifest import Readers
 
+_APART = "edgeproxy.worker.isolated"
+"""By its name: that room stands on this one, and nobody pays for it who does not ask for it."""
+
 SOLO_ROLES = ("base", "expert", "anti_expert", "tuned")
 
 
@@ -67,6 +71,7 @@ def load(
     solo: Sequence[str] = (),
     server: ServerChange | None = None,
     force: bool = False,
+    isolate: bool = False,
     progress: Progress | None = None,
     cancel: Cancel | None = None,
 ) -> Session:
@@ -102,12 +107,21 @@ def load(
     model is all that is loaded: it answers in its own vocabulary, and `strict` and `draft` mean
     nothing.
 
+    With `isolate` the models are in a process of their own, so that what ends llama.cpp ends no
+    more than that: a `WorkerError`, after which the next call starts another. See
+    `worker.isolated` for what such a session cannot do.
+
     The pair may have a vocabulary of its own. What it then cannot say is in `Session.doubts`; with
     `strict` it is a `VocabularyError`.
 
     Raises `UsageError`, `ManifestError`, `ModelFileError`, `VocabularyError`, `OutOfMemoryError`,
     `RemoteError` or `EngineError`, each saying what to do; nothing stays in memory then.
     """
+    if isolate:
+        options = dict(locals())
+        del options["isolate"], options["progress"], options["cancel"]
+        apart: Session = import_module(_APART).load_isolated(options, progress, cancel)
+        return apart
     if trio is None and base is None and (server or {}).get("url"):
         raise UsageError(f"a base on a server needs a tokenizer (--base): {NEEDS_TOKENIZER}")
     recipe = choose_recipe(trio, base, expert, anti_expert, expert_lora, prompts)

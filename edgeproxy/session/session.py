@@ -7,10 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from edgeproxy.align import Cost, Match
+from edgeproxy.core.model import Model
 from edgeproxy.core.threads import Crew
+from edgeproxy.core.vocab import Vocab
 from edgeproxy.decode.drafted import Drafter
 from edgeproxy.decode.sample import Sampling
 from edgeproxy.decode.steering import Alone, Steering
@@ -26,7 +28,7 @@ from edgeproxy.session.memory_plan import Estimate
 from edgeproxy.session.messages import Messages, as_messages
 from edgeproxy.session.prompt_progress import PromptProgress
 from edgeproxy.session.reading import Reading
-from edgeproxy.session.speaker import DEFAULT_MAX_TOKENS, SoloSpeaker, TrioSpeaker
+from edgeproxy.session.speaker import DEFAULT_MAX_TOKENS, Speaker, TrioSpeaker
 from edgeproxy.session.turn import Turn
 from edgeproxy.trios.find import Recipe
 from edgeproxy.trios.manifest import Readers
@@ -56,15 +58,15 @@ class Session:
     def __init__(
         self,
         recipe: Recipe,
-        speaker: TrioSpeaker | AloneSpeaker,
+        speaker: Speaker[Any],
         files: Closes,
-        solo: Callable[[str], SoloSpeaker],
+        solo: Callable[[str], Speaker[Any]],
         *,
         matches: Mapping[str, Match],
         crew: Crew,
         memory: Estimate,
         doubts: Sequence[str] = (),
-        another: Callable[[int], TrioSpeaker | AloneSpeaker] | None = None,
+        another: Callable[[int], Speaker[Any]] | None = None,
     ) -> None:
         self.recipe = recipe
         self.speaker = speaker
@@ -78,9 +80,9 @@ class Session:
         """What of this trio may not work as wished, a sentence each."""
         self._files = files
         self._make_solo = solo
-        self._solo: dict[str, SoloSpeaker] = {}
+        self._solo: dict[str, Speaker[Any]] = {}
         self._make_another = another
-        self._others: list[TrioSpeaker | SoloSpeaker] = []
+        self._others: list[Speaker[Any]] = []
 
     @property
     def alone(self) -> Alone | None:
@@ -91,6 +93,11 @@ class Session:
     def trio(self) -> Trio:
         """The three models as one. Raises `UsageError` where one was loaded alone."""
         return self.trio_speaker.trio
+
+    @property
+    def pair(self) -> Mapping[str, Model]:
+        """The expert and the anti-expert, by role; empty where they are not in this process."""
+        return {"expert": self.trio.expert, "anti_expert": self.trio.anti_expert}
 
     @property
     def drafter(self) -> Drafter:
@@ -112,6 +119,11 @@ class Session:
     def n_ctx(self) -> int:
         """How many tokens a conversation can have."""
         return self.speaker.n_ctx
+
+    @property
+    def vocab(self) -> Vocab:
+        """The vocabulary of the tokens that pieces have: the base's, or that of one model alone."""
+        return self.speaker.vocab
 
     @property
     def cost(self) -> Cost | None:
@@ -288,7 +300,7 @@ class Session:
             finally:
                 work.let_go()
 
-    def solo(self, role: str) -> SoloSpeaker:
+    def solo(self, role: str) -> Speaker[Any]:
         """One model of the trio answering alone: "base", "expert", "anti_expert" or "tuned".
 
         It gets a context of its own over the same weights, and a floor of its own, so that it may
@@ -300,7 +312,7 @@ class Session:
             self._solo[role] = self._make_solo(role)
         return self._solo[role]
 
-    def another(self, role: str | None = None, n_threads: int = 1) -> TrioSpeaker | SoloSpeaker:
+    def another(self, role: str | None = None, n_threads: int = 1) -> Speaker[Any]:
         """One more that answers as the trio does, or as the model `role` alone, at the same time.
 
         It gets contexts of its own over the same weights (`memory.another` is what those of a trio
@@ -310,7 +322,7 @@ class Session:
         self.speaker.floor.check_open()
         if role is None and self._make_another is None:
             raise UsageError("this session cannot answer several questions at once")
-        made: TrioSpeaker | SoloSpeaker
+        made: Speaker[Any]
         if role is None and self._make_another is not None:
             made = self._make_another(n_threads)
         else:

@@ -52,6 +52,9 @@ class Speaker(ABC, Generic[Prompt]):
     `reading` finds the passages of documents that they read.
     """
 
+    steering: Steering
+    """That of replies that do not ask for another; one model beside a trio has none."""
+
     def __init__(
         self,
         model: Evaluates[Prompt],
@@ -193,6 +196,11 @@ class Speaker(ABC, Generic[Prompt]):
     def spans(self, said: Sequence[int]) -> list[tuple[int, int]]:
         """Of each token of a reply the characters of its text that it is of, [start, end)."""
         return spans(b"" if t in self.endings else self._vocab.piece(t) for t in said)
+
+    @property
+    def vocab(self) -> Vocab:
+        """The vocabulary that a reply is drawn from."""
+        return self._vocab
 
     @property
     def spent(self) -> Spent | None:
@@ -364,10 +372,7 @@ class TrioSpeaker(Speaker[RoleTokens]):
         return self._expert_alone
 
     def _check(self, asked: Asked) -> None:
-        if asked.record and _is_expert_alone(asked):
-            raise UsageError(
-                "record is of three models, and with base_weight 0 the expert alone answers"
-            )
+        check_three_speak(asked)
 
     def _noted(self, draw: Draw, record: Recorder, *, is_recorded: bool) -> Draw:
         if self.remote is not None and self.remote.way == "bias":
@@ -391,6 +396,26 @@ class TrioSpeaker(Speaker[RoleTokens]):
 
 def _is_expert_alone(asked: Asked) -> bool:
     return asked.steering is not None and asked.steering.alone == "expert"
+
+
+def check_three_speak(asked: Asked) -> None:
+    """Raise `UsageError` where three models are to be recorded, and one of them answers."""
+    if asked.record and _is_expert_alone(asked):
+        raise UsageError(
+            "record is of three models, and with base_weight 0 the expert alone answers"
+        )
+
+
+def check_unrecorded(asked: Asked) -> None:
+    """Raise `UsageError` where one model alone is to be recorded."""
+    if asked.record:
+        raise UsageError("record is for a trio, not one model alone")
+
+
+def check_unsteered(steering: Steering | None, change: Change) -> None:
+    """Raise `UsageError` where one model alone is to be steered."""
+    if steering is not None or any(value is not None for value in change.values()):
+        raise UsageError("steering is for a trio, not one model alone")
 
 
 class SoloSpeaker(Speaker[Sequence[int]]):
@@ -441,13 +466,11 @@ class SoloSpeaker(Speaker[Sequence[int]]):
         return len(prompt)
 
     def _steered(self, steering: Steering | None, change: Change) -> Steering | None:
-        if steering is not None or any(value is not None for value in change.values()):
-            raise UsageError("steering is for a trio, not one model alone")
+        check_unsteered(steering, change)
         return None
 
     def _check(self, asked: Asked) -> None:
-        if asked.record:
-            raise UsageError("record is for a trio, not one model alone")
+        check_unrecorded(asked)
 
     def _prepare(self, asked: Asked) -> None:
         pass  # it has nothing to set

@@ -7,7 +7,7 @@ last; see `floor` for what happens to another one meanwhile.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -240,6 +240,8 @@ class Recorder:
 class Turn(Holder):
     """A reply under way: an iterator of `Piece`s, the last of which has a finish reason.
 
+    `async for` reads it in a thread of its own; cancelling the task cancels the reply.
+
     Nothing is evaluated before the first piece is asked for. Read it in one thread at a time;
     `cancel` may be called from any thread and any signal handler. Raises `PromptError` and
     `ContextFullError` at the first piece, `BusyError` while another thread's reply has the models,
@@ -274,6 +276,11 @@ class Turn(Holder):
 
     def __iter__(self) -> Turn:
         return self
+
+    def __aiter__(self) -> AsyncIterator[Piece]:
+        from edgeproxy.session.asynchronous import pieces_of  # few need it
+
+        return pieces_of(self)
 
     def __next__(self) -> Piece:
         if self._is_over:

@@ -3,16 +3,12 @@
 llama.cpp ends the process that it runs in where its memory ends. A child's end is told, with what
 ended it, and the adapter that could not be compared does not count.
 
-May touch: a child process, temporary files for what it says, and the environment variable
-EDGEPROXY_PYTHON, read only.
+May touch: a child process, temporary files for what it says.
 """
 
 from __future__ import annotations
 
-import re
-import signal
 import subprocess
-import sys
 import tempfile
 import zipfile
 from collections.abc import Sequence
@@ -23,26 +19,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeproxy import errors
+from edgeproxy import children, errors
 from edgeproxy.core.cancel import Cancel
-from edgeproxy.errors import Cancelled, EdgeproxyError, ModelFileError, PromptError, TuningError
+from edgeproxy.errors import Cancelled, EdgeproxyError, ModelFileError, TuningError
 from edgeproxy.files import reason
-from edgeproxy.prompts.renderer import python
 from edgeproxy.tune.agreement import Rows
 from edgeproxy.tune.llama_child import packed, unpacked
 
 _LOOKS = 0.1
 """Seconds between two looks whether it is to stop."""
-_SOURCE = re.compile(r"\S*[/\\](?=[\w.+-]+:\d+: )")
-"""What stands before the name of a file of its source code, and the line."""
-_LONGEST, _TOLD = 2000, 200
-"""Characters of a line that are looked at, and that are told."""
-_FOLDER = Path(__file__).parents[2]
-# Not the working directory, which may hold modules of anyone's.
-_CODE = (
-    "import sys; sys.path[:] = [sys.argv[1], *filter(None, sys.path)]; "
-    "from edgeproxy.tune.llama_child import main; main()"
-)
 _REMEDY = (
     "that is mostly a want of memory: close other programs, or allow this one more, and do the "
     "same again with --resume"
@@ -107,11 +92,12 @@ def ask(asked: Asked, cancel: Cancel | None = None) -> Answered:
 
 def _run(job: bytes, cancel: Cancel | None) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """The child's answer. Raises `TuningError` where there is none, and `Cancelled`."""
-    own_group: dict[str, Any] = {"start_new_session": True}
-    if sys.platform == "win32":
-        own_group = {
-            "creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
-        }
+    command = children.command("edgeproxy.tune.llama_child")
+    if not command:
+        raise TuningError(
+            "this program has no Python to run llama.cpp apart with; call edgeproxy.worker.main() "
+            f"where the program begins, or set {children.PYTHON} to a Python that has edgeproxy"
+        )
     try:
         # Files and not pipes: nobody has to read while the child writes.
         with (
@@ -122,11 +108,11 @@ def _run(job: bytes, cancel: Cancel | None) -> tuple[dict[str, Any], dict[str, N
             given.write(job)
             given.seek(0)
             with subprocess.Popen(
-                [python(), "-c", _CODE, str(_FOLDER)],
+                command,
                 stdin=given,
                 stdout=answer,
                 stderr=complaints,
-                **own_group,
+                **children.own_group(),
             ) as child:
                 try:
                     _wait(child, cancel)
@@ -136,11 +122,6 @@ def _run(job: bytes, cancel: Cancel | None) -> tuple[dict[str, Any], dict[str, N
             answer.seek(0)
             complaints.seek(0)
             found, said = answer.read(), complaints.read().decode(errors="replace")
-    except PromptError:
-        raise TuningError(
-            "this program has no Python to run llama.cpp apart with; set EDGEPROXY_PYTHON to a "
-            "Python that has edgeproxy"
-        ) from None
     except OSError as error:
         raise TuningError(
             f"llama.cpp cannot be started to compare with ({reason(error)}); make room in the "
@@ -152,9 +133,9 @@ def _run(job: bytes, cancel: Cancel | None) -> tuple[dict[str, Any], dict[str, N
             return unpacked(found)
         except (ValueError, KeyError, EOFError, zipfile.BadZipFile):
             pass  # cut short, as on a full disk
-    words = _last_line(said)
+    words = children.last_words(said.splitlines())
     raise TuningError(
-        f"llama.cpp {_how(child.returncode)} while it was compared with PyTorch"
+        f"llama.cpp {children.how_ended(child.returncode)} while it was compared with PyTorch"
         f"{f' ({words})' if words else ''}; {_REMEDY}"
     )
 
@@ -168,22 +149,6 @@ def _wait(child: subprocess.Popen[bytes], cancel: Cancel | None) -> None:
                 raise Cancelled("the comparison with llama.cpp was cancelled") from None
         else:
             return
-
-
-def _last_line(said: str) -> str:
-    """The end of what a process complained of, without the folder that llama.cpp was built in."""
-    last = next((line for line in map(str.strip, reversed(said.splitlines())) if line), "")
-    return "".join(filter(str.isprintable, _SOURCE.sub("", last[:_LONGEST])[:_TOLD]))
-
-
-def _how(code: int) -> str:
-    """How a process ended."""
-    if code >= 0:
-        return f"ended with exit code {code}"
-    try:
-        return f"was ended by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"was ended by signal {-code}"
 
 
 def _error(name: str, told: Sequence[str]) -> Exception:

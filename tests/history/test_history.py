@@ -94,6 +94,7 @@ def test_a_session_is_what_was_put_in(history: History) -> None:
         "alpha": 0.5,
         "base_weight": 1.0,
         "plausibility": 0.0,
+        "expert_ends": False,
     }
     assert kept.settings["sampling"]["seed"] == 7
     assert kept.stats["usage"] == {"prompt": 5, "kept": 1, "completion": 3}

@@ -17,9 +17,10 @@ from typing import Any
 import jinja2
 import pytest
 
+from edgeproxy.children import python
 from edgeproxy.errors import PromptError
 from edgeproxy.prompts.jinja import render_here
-from edgeproxy.prompts.renderer import Renderer, python
+from edgeproxy.prompts.renderer import Renderer
 
 MESSAGES = (("user", "Hello"), ("assistant", "Hi!"), ("user", "Bye"))
 NOW = datetime(2026, 3, 9, 12, 30)
@@ -403,7 +404,7 @@ def test_a_frozen_app_is_not_started_again(monkeypatch: pytest.MonkeyPatch) -> N
     assert python() == sys.executable
     monkeypatch.setattr(sys, "frozen", True, raising=False)
     with Renderer() as renderer:
-        with pytest.raises(PromptError, match=r"no Python .* by name, or set EDGEPROXY_PYTHON"):
+        with pytest.raises(PromptError, match=r"no Python .* by name, .* or set EDGEPROXY_PYTHON"):
             renderer.render("x", MESSAGES)
         monkeypatch.setenv("EDGEPROXY_PYTHON", sys.executable)
         assert renderer.render("x", MESSAGES) == "x"
@@ -415,8 +416,8 @@ def test_a_program_that_embeds_python_is_not_started_again(
 ) -> None:
     monkeypatch.delenv("EDGEPROXY_PYTHON", raising=False)
     monkeypatch.setattr(sys, "executable", executable)
-    with pytest.raises(PromptError, match="EDGEPROXY_PYTHON"):
-        python()
+    with Renderer() as renderer, pytest.raises(PromptError, match="EDGEPROXY_PYTHON"):
+        renderer.render("x", MESSAGES)
 
 
 def test_a_python_that_cannot_render_says_so(

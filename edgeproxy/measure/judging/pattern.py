@@ -19,10 +19,10 @@ import weakref
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgeproxy.errors import PromptError, UsageError
+from edgeproxy import children
+from edgeproxy.errors import UsageError
 from edgeproxy.measure.judging import pattern_child
 from edgeproxy.measure.judging.verdict import Verdict
-from edgeproxy.prompts.renderer import python
 
 SECONDS = 2.0
 """The longest that one search may take."""
@@ -84,14 +84,19 @@ class Searcher:
 
     def _start(self) -> subprocess.Popen[bytes]:
         script = Path(pattern_child.__file__)
+        command = children.command(pattern_child.__name__)
+        if children.python() and script.is_file():
+            command = [children.python(), "-I", "-S", str(script)]  # starts sooner
         try:
+            if not command:
+                raise FileNotFoundError
             child = subprocess.Popen(
-                [python(), "-I", "-S", str(script)],
+                command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
             )
-        except (OSError, PromptError):
+        except OSError:
             raise UsageError(
                 "there is no Python here to search for patterns with; set EDGEPROXY_PYTHON to one, "
                 "or choose another judge"

@@ -1,0 +1,1 @@
+"""Programs that embed edgeproxy, to start from: a script, asyncio, a window."""
