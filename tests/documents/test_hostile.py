@@ -196,12 +196,18 @@ def test_a_large_text_takes_little_memory(
     path = tmp_path / f"a{suffix}"
     path.write_text(piece * 10_000)
     blocks_of(tmp_path, f"b{suffix}", "x")  # what is imported for it does not count
+    # Other threads of this process may take memory meanwhile, though not each time.
+    assert min(_peak(path) for _ in range(3)) < 500_000
+
+
+def _peak(path: Path) -> int:
+    """The bytes of memory that reading a document takes at most."""
     tracemalloc.start()
     try:
         with open_document(path) as reading:
             for _ in reading.blocks:
                 pass
-        assert tracemalloc.get_traced_memory()[1] < 500_000
+        return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
 

@@ -49,7 +49,7 @@ IN_FIVE_LANGUAGES = (
     ("Какой город - столица России?", "Столица России - Москва."),
     ("Сколько будет дважды два?", "Четыре, ё-моё"),
 )
-AT_ONCE = 16
+AT_ONCE = 8
 """Special tokens whose texts are in one example."""
 
 
