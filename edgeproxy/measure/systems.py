@@ -27,8 +27,9 @@ GENERAL = ("base", "proxy", "tuned")
 USUAL_AT_ONCE, MOST_AT_ONCE = 4, 64
 """So many questions are asked at once of a server that does not say how many it takes; at most."""
 
-_NUMBERS = ("alpha", "base_weight", "plausibility")
 _FIELDS = tuple(field.name for field in fields(Steering) if field.name != "expert_ends")
+"""What a variant may change of the steering, each a number; where replies end is the trio's own."""
+
 _DOCS = "docs"
 
 
@@ -63,7 +64,7 @@ def _changes(system: str) -> dict[str, Any]:
             )
         if name in changes:
             raise UsageError(f"{system}: {name} is there twice")
-        changes[name] = _number(system, name, value) if name in _NUMBERS else value
+        changes[name] = _number(system, name, value) if name in _FIELDS else value
     if _DOCS in changes:
         _check_reads(system, changes[_DOCS])
     return changes

@@ -135,7 +135,3 @@ def _check(
             f"{path}: this manifest is laid out in a way that cannot be changed safely; write into "
             f"it, above its first table: {by_hand}"
         )
-
-
-def _without_keys(content: Mapping[str, object], keys: set[str]) -> dict[str, object]:
-    return {key: value for key, value in content.items() if key not in keys}
