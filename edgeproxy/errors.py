@@ -27,6 +27,8 @@
     │       └── RemoteRefusedError       it will not do this, however often it is asked
     │           └── RemoteFullError      the text is too long for it; also a ContextFullError
     ├── BusyError             another reply has the models, or took them from this one
+    │   └── QueueFullError    a server has as many requests waiting as it takes
+    ├── ClosingError          a server shuts down and takes no more requests
     └── Cancelled             a caller asked an evaluation to stop
 
 The first argument is the message that a person reads; it names the file or value and the remedy.
@@ -169,6 +171,18 @@ class RemoteFullError(RemoteRefusedError, ContextFullError):
 
 class BusyError(EdgeproxyError):
     """Another reply is under way on the same models, or a later one took them from this one."""
+
+
+class QueueFullError(BusyError):
+    """As many requests wait as a server lets wait; ask again in `retry_after` seconds."""
+
+    def __init__(self, what: str, retry_after: int) -> None:
+        super().__init__(what)
+        self.retry_after = retry_after
+
+
+class ClosingError(EdgeproxyError):
+    """A server shuts down, and answers no more."""
 
 
 class Cancelled(EdgeproxyError):

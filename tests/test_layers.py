@@ -39,6 +39,7 @@ LAYERS = (
     "explain",
     "worker",
     "history",
+    "serve",
     "measure",
     "cli",
     "__main__",

@@ -1,0 +1,81 @@
+"""What becomes of a request, event by event, and who answers requests."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Protocol
+
+from edgeproxy.core.vocab import Vocab
+from edgeproxy.decode.pieces import FinishReason, Piece
+from edgeproxy.serve.wanted import Wanted
+from edgeproxy.session.session import Session
+from edgeproxy.session.turn import Step, Turn
+
+
+@dataclass(frozen=True)
+class Queued:
+    """It waits, and so many others are answered before it, the one under way included."""
+
+    before: int
+
+
+@dataclass(frozen=True)
+class Loading:
+    """The models are loaded: what is under way, and the share of it that is done, 0 to 1."""
+
+    what: str
+    share: float
+
+
+@dataclass(frozen=True)
+class Reading:
+    """So many of the `total` tokens have been read that had to be read of the prompt."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Said:
+    """One piece of the reply, and what each model said for its token where that was asked for."""
+
+    piece: Piece
+    step: Step | None = None
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The last event: the turn has ended, and tells usage, figures, what it read, and its steps.
+
+    `session` is the one that answered, for what explains the turn.
+    """
+
+    finish_reason: FinishReason
+    turn: Turn
+    session: Session
+
+
+Event = Queued | Loading | Reading | Said | Ended
+
+
+class Engine(Protocol):
+    """Whoever answers requests one after another; see `engine` for the real one.
+
+    All of it is called in one event loop.
+    """
+
+    def ask(self, wanted: Wanted) -> AsyncGenerator[Event, None]:
+        """The events of one request, of which `Ended` is the last.
+
+        Closing the generator, or cancelling the task that reads it, withdraws the request at once,
+        whether it waits, its prompt is read or it is answered. Raises at the first event
+        `QueueFullError`, at any of them `ClosingError`, and what a reply raises (see
+        `Session.reply`).
+        """
+
+    async def count(self, wanted: Wanted) -> int:
+        """The tokens of the prompt of a request, as the longest reads it. Raises as `ask` does."""
+
+    async def vocab(self) -> Vocab:
+        """The vocabulary of the tokens in `Said`. Raises as `ask` does."""
