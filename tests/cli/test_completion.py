@@ -86,10 +86,12 @@ def test_what_is_no_word_is_no_error() -> None:
 def shell_named(name: str) -> str:
     """Where a shell is; without it the test is skipped, and fails in continuous integration."""
     found = shutil.which(name)
-    if found is None:
-        why = f"{name} is needed to try the script: `make programs` installs it"
-        pytest.fail(why) if os.environ.get("CI") else pytest.skip(why)
-    return found
+    if found is not None:
+        return found
+    why = f"{name} is needed to try the script: `make programs` installs it"
+    if os.environ.get("CI"):
+        pytest.fail(why)
+    pytest.skip(why)
 
 
 def make_program(folder: Path) -> None:
