@@ -93,10 +93,8 @@ class ChatWriter(ChunkWriter):
     chunk_object = "chat.completion.chunk"
 
     def _begin(self) -> list[Sent]:
-        sent = self._chunk("", None, None)
-        [choice] = dict(sent.data)["choices"] if isinstance(sent.data, Mapping) else []
-        choice["delta"] = {"role": "assistant", "content": "", "refusal": None}
-        return [sent]
+        opening = {"role": "assistant", "content": "", "refusal": None}
+        return [self._chunk(self._delta(None, None, None) | {"delta": opening})]
 
     def _delta(self, text: str | None, word: Word | None, finish: str | None) -> dict[str, Any]:
         return {

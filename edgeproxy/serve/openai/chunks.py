@@ -98,7 +98,8 @@ class ChunkWriter(ABC):
         return [Sent(answer(error).body)]
 
     def _progress(self, more: dict[str, Any]) -> list[Sent]:
-        return [self._chunk(None, None, None, **more)] if self._told.progress else []
+        choice = self._delta(None, None, None)
+        return [self._chunk(choice, **more)] if self._told.progress else []
 
     def _read(self, reading: Reading) -> dict[str, Any]:
         """As llama-server has it: what was kept counts as read, in no time."""
@@ -126,14 +127,14 @@ class ChunkWriter(ABC):
             self._said.append(word)
         if not text and word is None:
             return []
-        return [self._chunk(text, word, None)]
+        return [self._chunk(self._delta(text, word, None))]
 
     def _end(self, ended: Ended) -> list[Sent]:
         self._ended = ended
         if self._told.explains != "no":
             self._explanation = as_json(explain(ended.turn, ended.session))
         finish = FINISHED[ended.finish_reason]
-        sent = [self._chunk(None, None, finish, edgeproxy=extension(ended))]
+        sent = [self._chunk(self._delta(None, None, finish), edgeproxy=extension(ended))]
         if self._told.usage:
             last = self._base(self.chunk_object) | {"choices": []}
             sent.append(Sent(last | {"usage": usage(ended.turn.usage)}))
@@ -141,9 +142,8 @@ class ChunkWriter(ABC):
             sent.append(Sent(self._explanation, EXPLANATION))
         return [*sent, DONE]
 
-    def _chunk(self, text: str | None, word: Word | None, finish: str | None, **more: Any) -> Sent:
-        found = self._base(self.chunk_object)
-        found["choices"] = [self._delta(text, word, finish)]
+    def _chunk(self, choice: dict[str, Any], **more: Any) -> Sent:
+        found = self._base(self.chunk_object) | {"choices": [choice]}
         if self._told.usage:
             found["usage"] = None
         return Sent(found | more)
