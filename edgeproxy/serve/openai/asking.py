@@ -61,9 +61,7 @@ def wanted(
     _check_steering(given)
     tells = answers == "trio" and known.can_record and weight != 0.0
     if (best or explains) and not tells:
-        name = best_name if best else "model" if answers != "trio" else "explain"
-        what = "what several models said is not told where one model answers alone, or a server"
-        raise RefusedError(f"{name}: {what} draws the tokens", name, "unsupported_value")
+        raise _untold(best_name if best else None, answers, weight)
     record = max(0 if best is None else max(best, 1), RECORD if explains else 0)
     return Wanted(
         messages=tuple(messages),
@@ -80,6 +78,17 @@ def wanted(
         record=record if tells else 0,
         who=who,
     )
+
+
+def _untold(name: str | None, answers: str, weight: float | None) -> RefusedError:
+    """The error for what three models are to say where they do not; `name` is who asks for it."""
+    if name is None and answers != "trio":
+        name = "model"
+    if name is None and weight == 0.0:
+        name = "base_weight"
+    what = "what each model says is not told where one answers alone, or a server draws the tokens"
+    what = what if name is None else f"{name}: {what}"
+    return RefusedError(what, name, "unsupported_value")
 
 
 def _check_steering(given: Given) -> None:

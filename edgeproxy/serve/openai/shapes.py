@@ -210,9 +210,7 @@ class Notes:
             what = f"{where} has {len(value):,} texts; at most {self.most:,} are taken"
             raise RefusedError(what, where, "object_above_max_properties")
         return {
-            self.name.read(name, f"a name in {where}"): self.text.read(
-                text, f"{where}.{shown_name(name)}"
-            )
+            self.name.read(name, where): self.text.read(text, f"{where}.{shown_name(name)}")
             for name, text in value.items()
         }
 
