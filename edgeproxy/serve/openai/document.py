@@ -62,6 +62,7 @@ _STATUSES = {
     "500": "The server failed.",
     "502": "A server that holds the base failed.",
     "503": "The server closes, or has no room for its models now.",
+    "default": "The request cannot be answered.",
 }
 
 
@@ -111,7 +112,7 @@ def _embeddings() -> dict[str, Any]:
         "operationId": "embeddings",
         "summary": "Not supported: the server has no model for embeddings.",
         "requestBody": {"content": {_JSON: {"schema": {"type": "object"}}}},
-        "responses": {"501": _error("Not supported."), **_errors("401", "413", "415")},
+        "responses": {"501": _error("Not supported."), **_errors("401", "413", "415", "default")},
     }
 
 
@@ -132,7 +133,7 @@ def _gets() -> dict[str, Any]:
 
 
 def _get(name: str, said: str, schema: Schema, *errors: str, **more: Any) -> dict[str, Any]:
-    responses = {**_ok(_JSON, schema), **_errors("401", *errors)}
+    responses = {**_ok(_JSON, schema), **_errors("401", *errors, "default")}
     return {"operationId": name, "summary": said, **more, "responses": responses}
 
 

@@ -17,6 +17,7 @@ from edgeproxy.serve.openai import fields
 from edgeproxy.serve.openai.chat import read_chat, read_explain
 from edgeproxy.serve.openai.completions import read_completion
 from edgeproxy.serve.openai.responses import read_response
+from edgeproxy.serve.openai.shapes import Fields
 from edgeproxy.serve.protocol import RefusedError
 from edgeproxy.serve.wanted import Wanted
 from tests.helpers.openai_events import KNOWN, VOCAB
@@ -54,7 +55,7 @@ def test_what_asks_for_nothing_special_leaves_all_to_the_engine() -> None:
         (response_count.InputTokenCountParams, fields.RESPONSES_COUNTED),
     ],
 )
-def test_each_field_of_the_real_client_is_decided_on(module: Any, table: fields.Fields) -> None:
+def test_each_field_of_the_real_client_is_decided_on(module: Any, table: Fields) -> None:
     assert set(module.__annotations__) <= set(table)
 
 
@@ -84,7 +85,7 @@ def test_parts_are_joined_by_line_breaks() -> None:
 
 
 def test_what_the_server_said_can_be_sent_again() -> None:
-    said = {
+    said: dict[str, Any] = {
         "role": "assistant",
         "content": "Yes?",
         "refusal": None,

@@ -17,11 +17,9 @@ from tests.helpers.openai_events import KNOWN, NOW, VOCAB, plain_steps, steps, s
 from tests.serve.openai.test_chat import FIGURES
 from tests.serve.openai.test_chat import LOGPROBS as CHAT_LOGPROBS
 
-BYTES = {"<|end|>": []}
-"""A special token has no bytes, which this protocol says with an empty list."""
-
 
 def as_here(entry: dict[str, Any]) -> dict[str, Any]:
+    """A token's entry, as this protocol has it: one without bytes has an empty list of them."""
     best = [{**each, "bytes": each["bytes"] or []} for each in entry["top_logprobs"]]
     return entry | {"top_logprobs": best}
 
