@@ -139,6 +139,58 @@ def test_a_body_fits_the_document(path: str) -> None:
     assert not found.is_valid({})
 
 
+TALK = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes?"}]
+SCHEMA = {"name": "one", "schema": {"type": "object"}, "strict": True}
+SHARED: dict[str, Any] = {
+    "model": "factbook",
+    "logit_bias": {"0": 1, "3": -100},
+    "seed": -(2**63),
+    "temperature": 1,
+    "top_k": 0,
+    "alpha": -1.5,
+    "docs_to": "all",
+    "stream": True,
+    "user": "me",
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "more"),
+    [
+        (
+            routes.CHAT,
+            {
+                "messages": [
+                    *TALK,
+                    {"role": "user", "content": [{"type": "text", "text": "a"}] * 2},
+                ],
+                "stop": ["a", "b"],
+                "stream_options": {"include_usage": True, "include_obfuscation": False},
+                "response_format": {"type": "json_schema", "json_schema": SCHEMA},
+                "metadata": {"a": "b", "c": "d"},
+                "logprobs": True,
+                "top_logprobs": 20,
+            },
+        ),
+        (routes.COMPLETIONS, {"prompt": ["Hi"], "stop": ["a", "b"], "logprobs": 20}),
+        (
+            routes.RESPONSES,
+            {
+                "input": [*TALK, {"type": "message", "role": "user", "content": "Hi"}],
+                "text": {"format": {"type": "json_schema", **SCHEMA}, "verbosity": "medium"},
+                "include": ["message.output_text.logprobs"],
+                "reasoning": {"effort": "none"},
+                "metadata": {"a": "b", "c": "d"},
+            },
+        ),
+    ],
+)
+def test_what_is_read_fits_the_document(path: str, more: dict[str, Any]) -> None:
+    body = {**SHARED, **more}
+    READERS[path](body, KNOWN, "")
+    validator(path, "request").validate(body)
+
+
 @pytest.mark.parametrize("path", [routes.CHAT, routes.COMPLETIONS, routes.RESPONSES])
 def test_an_answer_fits_the_document(path: str) -> None:
     for events in (steps(), plain_steps("length")):
