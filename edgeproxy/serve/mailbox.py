@@ -130,7 +130,7 @@ class Mailbox:
         self._looking = None
         left = self._behind_since + self._patience - self._loop.time()
         with self._changed:
-            if not self._events or self._is_closed:
+            if not self._events or self._is_closed or self._is_waiting:
                 return
             if left > 0.0:
                 self._looking = self._loop.call_later(left, self._look)
