@@ -178,13 +178,15 @@ class Keeping:
             self._retire(session)
 
     def cancel(self) -> None:
-        """Load no more, and break off what is under way."""
+        """Load no more, and break off a loading that is under way; replies go on."""
         self._is_closing = True
-        self._cancel.set()
+        if self._loading is not None:
+            self._cancel.set()  # once it is loaded, this would end replies
 
     async def close(self, within: float) -> None:
         """Close the session, whatever is under way, and wait for its end, at most so long."""
         self.cancel()
+        self._cancel.set()
         self.unload()
         waiting: set[asyncio.Future[Any]] = {*self._retired}
         if self._loading is not None:

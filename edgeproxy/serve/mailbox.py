@@ -81,7 +81,9 @@ class Mailbox:
                 if self._events:
                     self._behind_since = self._loop.time()
                     self._changed.notify_all()
-                    return self._events.popleft()
+                    event = self._events.popleft()
+                    self._watch()
+                    return event
                 if self._error is not None:
                     raise self._error
                 if self._is_over:
@@ -120,9 +122,12 @@ class Mailbox:
     def _hear(self) -> None:
         with self._changed:
             self._is_calling = False
-            is_behind = bool(self._events) and not self._is_waiting
+            if not self._is_waiting:
+                self._watch()
         self._ready.set()
-        if is_behind and self._looking is None and not self._is_closed:
+
+    def _watch(self) -> None:
+        if self._events and self._looking is None and not self._is_closed:
             self._looking = self._loop.call_later(self._patience, self._look)
 
     def _look(self) -> None:

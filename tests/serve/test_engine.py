@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -25,66 +24,16 @@ from edgeproxy.errors import (
 )
 from edgeproxy.prompts.formats import Message
 from edgeproxy.serve.engine import SharedEngine
-from edgeproxy.serve.events import Ended, Engine, Event, Loading, Queued, Reading, Said
+from edgeproxy.serve.events import Ended, Engine, Loading, Reading, Said
 from edgeproxy.serve.keeping import State
 from edgeproxy.serve.settings import Settings
 from edgeproxy.serve.wanted import Wanted
+from tests.helpers.clients import DEADLINE, Client, until
 from tests.helpers.told_sessions import RECIPE, Told, ToldLoad
-
-DEADLINE = 20.0
-"""Nothing here takes so long, unless it never comes."""
 
 
 def wanted(text: str, who: str = "", **how: Any) -> Wanted:
     return Wanted((Message("user", text),), who=who, **how)
-
-
-class Client:
-    """Takes the events of one request, in a task."""
-
-    def __init__(self, engine: SharedEngine, request: Wanted) -> None:
-        self.events: list[Event] = []
-        self.task = asyncio.create_task(self._take(engine.ask(request)))
-
-    async def _take(self, events: AsyncGenerator[Event, None]) -> None:
-        async with contextlib.aclosing(events):
-            async for event in events:
-                self.events.append(event)
-
-    @property
-    def text(self) -> str:
-        return "".join(event.piece.text for event in self.events if isinstance(event, Said))
-
-    @property
-    def places(self) -> list[int]:
-        return [event.before for event in self.events if isinstance(event, Queued)]
-
-    async def ended(self) -> Ended:
-        await asyncio.wait_for(self.task, DEADLINE)
-        last = self.events[-1]
-        assert isinstance(last, Ended)
-        assert sum(isinstance(event, Ended) for event in self.events) == 1
-        return last
-
-    async def failed(self) -> BaseException:
-        await asyncio.wait([self.task], timeout=DEADLINE)
-        error = self.task.exception()
-        assert error is not None
-        assert not any(isinstance(event, Ended) for event in self.events)
-        return error
-
-    async def leave(self) -> None:
-        self.task.cancel()
-        await asyncio.wait([self.task], timeout=DEADLINE)
-        assert self.task.cancelled()
-
-
-async def until(holds: Callable[[], object]) -> None:
-    async def wait() -> None:
-        while not holds():
-            await asyncio.sleep(0.001)
-
-    await asyncio.wait_for(wait(), DEADLINE)
 
 
 class Bench:

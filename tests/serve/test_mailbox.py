@@ -190,6 +190,25 @@ def test_who_waits_for_what_has_not_come_is_not_slow() -> None:
     asyncio.run(work())
 
 
+def test_who_waited_for_what_came_at_once_and_takes_but_one_of_it_is_behind() -> None:
+    async def work() -> None:
+        box, lost, clock = timed(patience=30.0)
+        taking = asyncio.create_task(box.take())
+        await clock.passes(0.0)
+        for number in range(3):
+            box.put(said(number))
+        box.end()
+        assert await taking == said(0)
+        await clock.passes(29.0)
+        assert lost == []
+        await clock.passes(2.0)
+        assert len(lost) == 1
+        with pytest.raises(TooSlowError):
+            await box.take()
+
+    asyncio.run(work())
+
+
 def test_a_thread_does_not_wait_for_a_loop_that_has_ended() -> None:
     boxes: list[Mailbox] = []
 
