@@ -16,17 +16,18 @@ import contextlib
 import math
 import time
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from edgeproxy.core.vocab import Vocab
 from edgeproxy.decode.pieces import FinishReason
+from edgeproxy.decode.sample import Sampling
 from edgeproxy.errors import Cancelled, ClosingError, EngineError, QueueFullError, WorkerError
 from edgeproxy.serve.asked import Asked, raw_text
 from edgeproxy.serve.counts import Counts, outcome_of
 from edgeproxy.serve.events import Event, Loading, Queued
 from edgeproxy.serve.keeping import CLOSING, Keeping, Load, State
 from edgeproxy.serve.mailbox import Mailbox
+from edgeproxy.serve.protocol import Known
 from edgeproxy.serve.settings import Settings
 from edgeproxy.serve.threads import in_thread
 from edgeproxy.serve.waiting import FairQueue
@@ -37,6 +38,9 @@ from edgeproxy.session.speaker import Speaker
 from edgeproxy.trios.find import Recipe
 
 DEFAULTS = Settings()
+
+USUAL_N_CTX = 4096
+"""The most that `load` takes where it is not told."""
 
 GRACE_SECONDS = 5.0
 
@@ -55,38 +59,28 @@ _RETRY_SECONDS = 5, 120
 Found = TypeVar("Found")
 
 
-@dataclass(frozen=True)
-class About:
-    """What an engine's models are, loaded or not.
-
-    `memory` and `n_ctx`, the tokens of a conversation, are None and what the engine was told until
-    the models have been loaded once.
-    """
-
-    name: str
-    roles: tuple[str, ...]
-    n_ctx: int
-    has_documents: bool
-    memory: Estimate | None
-    doubts: tuple[str, ...]
-
-
 class SharedEngine:
     """Answers requests one after another over the session that `load` makes; an `events.Engine`.
 
-    `recipe` is that of the trio to be loaded (see `choose_recipe`), and `n_ctx` is what `About` has
-    until it has been loaded. Nothing happens before `start`, or the first request.
+    `recipe` is that of the trio as it will be loaded, documents and steering included (see
+    `choose_recipe`), and `n_ctx` is how many tokens a conversation can have, as far as that is
+    known before. Nothing happens before `start`, or the first request.
     """
 
     def __init__(
-        self, load: Load, recipe: Recipe, settings: Settings = DEFAULTS, n_ctx: int = 0
+        self,
+        load: Load,
+        recipe: Recipe,
+        settings: Settings = DEFAULTS,
+        n_ctx: int = USUAL_N_CTX,
     ) -> None:
         self.settings = settings
         self.counts = Counts()
         """Figures for `/metrics`."""
         self.keeping = Keeping(load, settings.keep_alive, self._hear, self._has_loaded)
         """The models: whether they are loaded, their process, how often they were loaded."""
-        self._recipe = recipe
+        self.recipe = recipe
+        """That of the trio."""
         self._n_ctx = n_ctx
         self._queue: FairQueue[Asked] = FairQueue()
         self._current: Asked | None = None
@@ -105,28 +99,31 @@ class SharedEngine:
         """How the models are, and why they could not be loaded."""
         return self.keeping.state
 
-    @property
-    def about(self) -> About:
-        """What the models are."""
-        recipe, session = self._recipe, self.keeping.last
-        return About(
-            recipe.name,
-            tuple(recipe.roles),
-            self._n_ctx if session is None else session.n_ctx,
-            recipe.documents is not None,
-            None if session is None else session.memory,
-            () if session is None else session.doubts,
+    def known(self) -> Known:
+        """What a reader of requests must know."""
+        recipe, session = self.recipe, self.keeping.last
+        endpoint = recipe.base.endpoint
+        return Known(
+            name=recipe.name,
+            roles=tuple(recipe.roles),
+            n_ctx=self._n_ctx if session is None else session.n_ctx,
+            most_tokens=self.settings.most_tokens,
+            has_documents=recipe.documents is not None,
+            vocab=self.keeping.vocabs.get("trio"),
+            sampling=Sampling(temperature=recipe.temperature),
+            can_record=recipe.steering.alone is None
+            and (endpoint is None or endpoint.way != "bias"),
         )
 
     @property
-    def recipe(self) -> Recipe:
-        """That of the trio."""
-        return self._recipe
+    def memory(self) -> Estimate | None:
+        """What the models take of memory while they are loaded; None before they were."""
+        return None if self.keeping.last is None else self.keeping.last.memory
 
     @property
-    def known_vocab(self) -> Vocab | None:
-        """The vocabulary of the trio's tokens; None before the models were loaded."""
-        return self.keeping.vocabs.get("trio")
+    def doubts(self) -> tuple[str, ...]:
+        """What of the trio may not work as wished, a sentence each; none before it was loaded."""
+        return () if self.keeping.last is None else self.keeping.last.doubts
 
     @property
     def pid(self) -> int | None:

@@ -499,10 +499,12 @@ def test_before_at_and_after_loading_it_says_how_the_models_are() -> None:
             engine = it.engine
             assert engine.state == State("asleep")
             assert engine.pid is None
-            about = engine.about
-            assert (about.name, about.n_ctx, about.memory) == ("told", 50, None)
-            assert about.roles == ("base", "expert", "anti_expert")
-            assert engine.known_vocab is None
+            known = engine.known()
+            assert (known.name, known.n_ctx, known.vocab) == ("told", 50, None)
+            assert known.roles == ("base", "expert", "anti_expert")
+            assert known.can_record
+            assert not known.has_documents
+            assert (engine.memory, engine.doubts) == (None, ())
             it.load.may_load.clear()
             client = it.ask("Hello")
             await until(lambda: engine.state.share == 0.5)
@@ -517,10 +519,10 @@ def test_before_at_and_after_loading_it_says_how_the_models_are() -> None:
             assert engine.state.word == "ready"
             assert engine.pid is not None
             assert engine.starts == 1
-            assert engine.about.n_ctx == 100
-            assert engine.about.memory is not None
-            assert engine.about.doubts == ("a doubt",)
-            assert engine.known_vocab is await engine.vocab()
+            assert engine.known().n_ctx == 100
+            assert engine.memory is not None
+            assert engine.doubts == ("a doubt",)
+            assert engine.known().vocab is await engine.vocab()
             await engine.close()
             assert engine.state.word == "closing"
 
@@ -575,7 +577,7 @@ def test_models_are_unloaded_at_once_where_they_are_not_kept() -> None:
                 await until(lambda: it.engine.state.word == "asleep")
                 await until(lambda: it.load.files[-1].is_closed)
             assert it.load.begun == 2
-            assert await it.engine.vocab() is it.engine.known_vocab
+            assert await it.engine.vocab() is it.engine.known().vocab
             assert it.load.begun == 2  # it is known still
 
     run(work)

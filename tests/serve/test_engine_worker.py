@@ -191,6 +191,40 @@ def test_closing_ends_the_process_though_a_reply_is_under_way() -> None:
     run(work)
 
 
+KILLS = 4  # 50 by hand
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts descriptors as Linux has them")
+def test_workers_that_end_leave_nothing() -> None:
+    async def work() -> None:
+        async with engine_of(fakes(slow=0.001)) as engine:
+            await Client(engine, wanted("Hello")).ended()
+            before = open_descriptors(), threading.active_count()
+            for n in range(KILLS):
+                name = ("SIGKILL", "SIGSEGV", "SIGABRT")[n % 3]
+                late = [Client(engine, wanted("Hello")) for _ in range(3)]
+                long = Client(engine, wanted("Long"))
+                await until(lambda long=long: len(long.text) > 3)  # type: ignore[misc]
+                late += [Client(engine, wanted("Hello")) for _ in range(3)]
+                assert engine.pid is not None
+                os.kill(engine.pid, getattr(signal, name))
+                error = await long.failed()
+                assert isinstance(error, WorkerError)
+                assert error.signal == name
+                for client in late:
+                    await client.ended()
+                    assert client.text == HELLO
+            await until(lambda: open_descriptors() <= before[0])
+            await until(lambda: threading.active_count() <= before[1])
+            assert engine.starts == 1 + KILLS
+
+    run(work)
+
+
+def open_descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - as the system lists them
+
+
 def test_tokens_are_counted_while_a_worker_ends() -> None:
     """Whoever asks gets an answer or the worker's error, and nobody a closed session's."""
 
