@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -10,7 +10,6 @@ from typing import Any, Generic
 
 from edgeproxy.align import Cost, ProjectedModel, own_tokens
 from edgeproxy.core.cancel import Cancel
-from edgeproxy.core.check import whole
 from edgeproxy.core.model import Logits, Model
 from edgeproxy.core.vocab import Vocab
 from edgeproxy.decode.constrained import Constrained
@@ -26,25 +25,24 @@ from edgeproxy.errors import UsageError
 from edgeproxy.grammar.constraint import Tokens
 from edgeproxy.grammar.grammar import Grammar
 from edgeproxy.llama import Weights
-from edgeproxy.prompts.formats import Format, Message, encode
+from edgeproxy.prompts.formats import Format, Message, as_it_stands, encode
 from edgeproxy.remote.model import RemoteModel
 from edgeproxy.remote.spent import Spent
+from edgeproxy.session.asking import Asks
 from edgeproxy.session.floor import Floor
-from edgeproxy.session.messages import Messages, as_messages, as_stops
+from edgeproxy.session.messages import Messages, as_asked
 from edgeproxy.session.prompt_progress import PromptProgress, listening, work_of
-from edgeproxy.session.reading import NOTHING, Read, Reading, chosen_readers
-from edgeproxy.session.servers import check_asked, draws_of
-from edgeproxy.session.turn import Asked, Ended, Recorder, Turn
-from edgeproxy.trios.manifest import Readers
+from edgeproxy.session.reading import NOTHING, Read, Reading
+from edgeproxy.session.servers import draws_of
+from edgeproxy.session.turn import Asked, Recorder
 
-DEFAULT_MAX_TOKENS = 256
 GREEDY = Sampling()
 
 Draw = Callable[[Logits], int]
 """Chooses a token from a row, shape (n_vocab,)."""
 
 
-class Speaker(ABC, Generic[Prompt]):
+class Speaker(Asks, Generic[Prompt]):
     """Answers messages over models that it gives to one turn at a time.
 
     `floor` is whose turn it is. The tokens `endings` end a reply. `weights` are those whose
@@ -79,54 +77,12 @@ class Speaker(ABC, Generic[Prompt]):
         """The model among its own that is on a server."""
         self._tokens: Tokens | None = None
 
-    def reply(
-        self,
-        messages: Messages,
-        sampling: Sampling | None = None,
-        max_tokens: int = DEFAULT_MAX_TOKENS,
-        stops: str | Sequence[str] = (),
-        *,
-        steering: Steering | None = None,
-        alpha: float | None = None,
-        plausibility: float | None = None,
-        docs_to: Readers | None = None,
-        grammar: Grammar | None = None,
-        record: int = 0,
-        wait: bool = False,
-        progress: PromptProgress | None = None,
-        ended: Ended | None = None,
-    ) -> Turn:
-        """The turn that answers the last of `messages`; nothing is evaluated until it is read.
-
-        See `Session.reply`. `ended` is called once, when the turn has ended in whatever way.
-        """
-        asked = Asked(
-            as_messages(messages),
-            self.sampling if sampling is None else sampling,
-            whole("max_tokens", max_tokens, 1),
-            as_stops(stops),
-            self._steered(steering, {"alpha": alpha, "plausibility": plausibility}),
-            whole("record", record, 0, len(self._vocab)),
-            chosen_readers(self.reading, docs_to),
-            grammar,
-        )
-        if not isinstance(asked.sampling, Sampling):
-            raise UsageError(f"sampling must be a Sampling, not {sampling!r}")
-        if grammar is not None and not isinstance(grammar, Grammar):
-            raise UsageError(f"grammar must be a Grammar, not {grammar!r}")
-        self._check(asked)
-        who = self._who(asked)
-        if who.remote is not None:  # not so where the expert answers for a trio
-            check_asked(who.remote, asked)
-        return Turn(who, asked, wait, ended, progress)
-
     @property
     def floors(self) -> list[Floor]:
         """Whose turn it is with all the models that it has."""
         return [self.floor]
 
     def _who(self, asked: Asked) -> Speaker[Any]:
-        """Whoever will answer."""
         return self
 
     def begin(
@@ -149,7 +105,7 @@ class Speaker(ABC, Generic[Prompt]):
             self.remote.draws = draws_of(asked.sampling)
         if self.reading is not None:
             record.read = self.reading.read(asked.messages, asked.readers)
-        prompt = self.encode(asked.messages, record.read)
+        prompt = self.encode(asked.messages, record.read, asked.is_raw)
         rest = self._resume(prompt)
         unread = self._size(rest)
         record.prompt(self._size(prompt), unread)
@@ -190,7 +146,7 @@ class Speaker(ABC, Generic[Prompt]):
         if steering is not None:
             asked = asked._replace(steering=replace(steering, plausibility=0.0))
         self._prepare(asked)
-        rest = self._resume(self.encode(asked.messages, read))
+        rest = self._resume(self.encode(asked.messages, read, asked.is_raw))
         return log_probabilities(rest, said, self._model, cancel)
 
     def spans(self, said: Sequence[int]) -> list[tuple[int, int]]:
@@ -213,8 +169,13 @@ class Speaker(ABC, Generic[Prompt]):
         """How many tokens a conversation can have."""
 
     @abstractmethod
-    def encode(self, messages: Sequence[Message], read: Read = NOTHING) -> Prompt:
-        """The prompt of a conversation, and of what is read for its last message."""
+    def encode(
+        self, messages: Sequence[Message], read: Read = NOTHING, is_raw: bool = False
+    ) -> Prompt:
+        """The prompt of a conversation, and of what is read for its last message.
+
+        Where it `is_raw`, that of the texts of `messages` as they stand.
+        """
 
     @property
     def drafted(self) -> Drafted | None:
@@ -231,12 +192,13 @@ class Speaker(ABC, Generic[Prompt]):
         """How many tokens there are that a reply is drawn from."""
         return len(self._vocab)
 
-    def count(self, messages: Sequence[Message]) -> int:
+    def count(self, messages: Messages, is_raw: bool = False) -> int:
         """How many tokens of the context a conversation takes: those of the longest prompt.
 
-        What is read of documents is not among them. Raises `PromptError`.
+        With `is_raw` that is a text to go on with as it stands (see `Session.complete`). What is
+        read of documents is not among them. Raises `PromptError`.
         """
-        return self._longest(self.encode(as_messages(messages)))
+        return self._longest(self.encode(as_asked(messages, is_raw), is_raw=is_raw))
 
     @abstractmethod
     def _longest(self, prompt: Prompt) -> int:
@@ -253,14 +215,6 @@ class Speaker(ABC, Generic[Prompt]):
     @abstractmethod
     def _size(self, prompt: Prompt) -> int:
         """The tokens of a prompt, as the base or the model alone reads it."""
-
-    @abstractmethod
-    def _steered(self, steering: Steering | None, change: Change) -> Steering | None:
-        """What a reply that asks for these is steered by. Raises `UsageError`."""
-
-    @abstractmethod
-    def _check(self, asked: Asked) -> None:
-        """Raise `UsageError` for what else this speaker cannot do."""
 
     @abstractmethod
     def _prepare(self, asked: Asked) -> None:
@@ -324,13 +278,16 @@ class TrioSpeaker(Speaker[RoleTokens]):
         """As `Speaker.n_ctx`."""
         return self.trio.n_ctx
 
-    def encode(self, messages: Sequence[Message], read: Read = NOTHING) -> RoleTokens:
-        """The prompt of a conversation, by role. Raises `PromptError`."""
+    def encode(
+        self, messages: Sequence[Message], read: Read = NOTHING, is_raw: bool = False
+    ) -> RoleTokens:
+        """The prompt of a conversation, by role; see `Speaker.encode`. Raises `PromptError`."""
+        formats = (as_it_stands,) * 3 if is_raw else self._formats
         return RoleTokens(
             *(
                 own_tokens(model, encode(layout(read.messages(role, messages)), vocab))
                 for role, model, layout, vocab in zip(
-                    RoleTokens._fields, self.trio.models, self._formats, self._vocabs, strict=True
+                    RoleTokens._fields, self.trio.models, formats, self._vocabs, strict=True
                 )
             )
         )
@@ -448,9 +405,12 @@ class SoloSpeaker(Speaker[Sequence[int]]):
         """As `Speaker.n_ctx`."""
         return self._solo.n_ctx
 
-    def encode(self, messages: Sequence[Message], read: Read = NOTHING) -> Sequence[int]:
-        """The prompt of a conversation. Raises `PromptError`."""
-        return encode(self._layout(read.messages(self.role, messages)), self._vocab)
+    def encode(
+        self, messages: Sequence[Message], read: Read = NOTHING, is_raw: bool = False
+    ) -> Sequence[int]:
+        """The prompt of a conversation; see `Speaker.encode`. Raises `PromptError`."""
+        layout = as_it_stands if is_raw else self._layout
+        return encode(layout(read.messages(self.role, messages)), self._vocab)
 
     def _resume(self, prompt: Sequence[int]) -> Sequence[int]:
         self._solo.rewind(self._solo.n_past)

@@ -181,18 +181,7 @@ class Serving:
         def progress(done: int, total: int) -> None:
             self._send(["told", job.number, done, total])
 
-        turn = who.reply(
-            asked.messages,
-            asked.sampling,
-            asked.max_tokens,
-            asked.stops,
-            steering=asked.steering,
-            docs_to=asked.readers,
-            grammar=asked.grammar,
-            record=asked.record,
-            wait=True,
-            progress=progress if told else None,
-        )
+        turn = who.turn(asked, wait=True, progress=progress if told else None)
         job.stops_by(turn.cancel)
         has_begun, noted = False, 0
         for piece in turn:
@@ -222,8 +211,8 @@ class Serving:
     def _do_spans(self, job: Job, speaker: Key, said: Sequence[int]) -> tuple[Any, ...]:
         return tuple(self._speaker(speaker).spans(said))
 
-    def _do_count(self, job: Job, speaker: Key, messages: Any) -> int:
-        return self._speaker(speaker).count(messages)
+    def _do_count(self, job: Job, speaker: Key, messages: Any, is_raw: bool) -> int:
+        return self._speaker(speaker).count(messages, is_raw)
 
     def _do_vocab(self, job: Job, speaker: Key) -> Any:
         return self._speaker(speaker).vocab

@@ -23,7 +23,7 @@ from edgeproxy.prompts.formats import Message
 from edgeproxy.remote.spent import Spent
 from edgeproxy.session.alone import check_alone
 from edgeproxy.session.floor import Floor
-from edgeproxy.session.messages import as_messages
+from edgeproxy.session.messages import Messages, as_asked
 from edgeproxy.session.prompt_progress import PromptProgress
 from edgeproxy.session.reading import NOTHING, Read, Reading
 from edgeproxy.session.speaker import (
@@ -198,9 +198,9 @@ class FarSpeaker(Speaker[Any]):
         """As `Speaker.spans`."""
         return [*self.ask("spans", {"said": tuple(said)}, "told where tokens are")]
 
-    def count(self, messages: Sequence[Message]) -> int:
+    def count(self, messages: Messages, is_raw: bool = False) -> int:
         """As `Speaker.count`."""
-        given = {"messages": as_messages(messages)}
+        given = {"messages": as_asked(messages, is_raw), "is_raw": is_raw}
         return int(self.ask("count", given, "counted tokens"))
 
     def ask(
@@ -230,7 +230,9 @@ class FarSpeaker(Speaker[Any]):
         else:
             check_three_speak(asked)
 
-    def encode(self, messages: Sequence[Message], read: Read = NOTHING) -> Any:
+    def encode(
+        self, messages: Sequence[Message], read: Read = NOTHING, is_raw: bool = False
+    ) -> Any:
         """Raise `UsageError`: the worker alone has tokenizers."""
         raise UsageError(_NO_MODELS)
 
