@@ -89,8 +89,7 @@ class Transcript:
         settled = self.settled
         for token in tokens:
             self._take(token)
-        self._reader.cut(self.settled)
-        self._reader.add(self._spell_word())
+        self.spell()
         if tokens[-1] >= self._n_base:
             self._prompt = (len(self._marks), len(self._reader.want))
             self._spent = 0
@@ -98,6 +97,11 @@ class Transcript:
             new = self._reader.want[settled:]
             self._spent += len(new) - common(self._evaluated, new)
         self._evaluated = self.word
+
+    def spell(self) -> None:
+        """Spell the word under way, which a rewind leaves out of what is to be read."""
+        self._reader.cut(self.settled)
+        self._reader.add(self._spell_word())
 
     def _take(self, token: int) -> None:
         if not 0 <= token < self._n_base + self._n_own:
