@@ -198,6 +198,46 @@ def test_a_bug_of_ours_reaches_the_one_request() -> None:
     run(work)
 
 
+def test_a_system_without_threads_is_an_error_of_that_request() -> None:
+    async def work() -> None:
+        async with bench() as it:
+            await it.answered("before")
+
+            def start(_thread: threading.Thread) -> None:
+                raise RuntimeError("can't start new thread")
+
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(threading.Thread, "start", start)
+                error = await it.ask("Hello").failed()
+                assert isinstance(error, EngineError)
+                assert "threads" in str(error)
+                with pytest.raises(EngineError, match="threads"):
+                    await it.engine.count(wanted("abc"))
+            assert await it.answered("next") == "to next"
+
+    run(work)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"most_waiting": -1},
+        {"most_waiting_each": 1.5},
+        {"most_tokens": 0},
+        {"most_seconds": 0.0},
+        {"most_seconds": float("inf")},
+        {"most_buffered": 0},
+        {"patience": float("nan")},
+        {"patience": "long"},
+        {"keep_alive": -1.0},
+        {"keep_alive": True},
+    ],
+)
+def test_impossible_settings_are_errors(given: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=next(iter(given))):
+        Settings(**given)
+
+
 # Waiting
 
 
@@ -449,12 +489,16 @@ def test_a_client_that_takes_nothing_is_given_up() -> None:
 
 def test_a_client_that_takes_nothing_of_a_whole_reply_loses_it() -> None:
     async def work() -> None:
-        async with bench(patience=0.05) as it:
+        async with bench() as it:
             events = it.engine.ask(wanted("stuck"))
-            it.told.answer("stuck", "ab")
             await anext(events)
+            await until(lambda: it.engine.is_busy)
+            assert it.engine._current is not None
+            mailbox = it.engine._current.mailbox
+            it.told.answer("stuck", "ab")
             await until(lambda: it.outcomes == {"stop": 1})
-            await asyncio.sleep(0.2)
+            mailbox._patience = 0.0
+            mailbox._look()
             with pytest.raises(TooSlowError):
                 [event async for event in events]
             assert it.outcomes == {"stop": 1}
