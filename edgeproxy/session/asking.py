@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Protocol
 
 from edgeproxy.core.check import whole
 from edgeproxy.decode.sample import Sampling
@@ -12,17 +12,21 @@ from edgeproxy.decode.steering import Change, Steering
 from edgeproxy.errors import UsageError
 from edgeproxy.grammar.grammar import Grammar
 from edgeproxy.prompts.formats import Message
+from edgeproxy.remote.model import RemoteModel
 from edgeproxy.session.messages import Messages, as_messages, as_stops, as_text
 from edgeproxy.session.prompt_progress import PromptProgress
 from edgeproxy.session.reading import Reading, chosen_readers
 from edgeproxy.session.servers import check_asked
-from edgeproxy.session.turn import Asked, Ended, Turn
+from edgeproxy.session.turn import Asked, Ended, Speaks, Turn
 from edgeproxy.trios.manifest import Readers
 
-if TYPE_CHECKING:
-    from edgeproxy.session.speaker import Speaker
-
 DEFAULT_MAX_TOKENS = 256
+
+
+class Answers(Speaks, Protocol):
+    """Who answers what was asked: a `Speaker`."""
+
+    remote: RemoteModel | None
 
 
 class Asks(ABC):
@@ -143,5 +147,5 @@ class Asks(ABC):
         """Raise `UsageError` for what else this speaker cannot do."""
 
     @abstractmethod
-    def _who(self, asked: Asked) -> Speaker[Any]:
+    def _who(self, asked: Asked) -> Answers:
         """Whoever will answer."""

@@ -375,6 +375,7 @@ class Session:
         """Give all memory back, once the step under way has ended. A second call does nothing."""
         for floor in self._floors():
             floor.close()
+        self.speaker.close()
         self._files.close()
 
     def _floors(self) -> list[Floor]:

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
-from typing import Any, Generic
+from typing import TYPE_CHECKING, Any, Generic
 
 from edgeproxy.align import Cost, ProjectedModel, own_tokens
 from edgeproxy.core.cancel import Cancel
@@ -35,6 +35,9 @@ from edgeproxy.session.prompt_progress import PromptProgress, listening, work_of
 from edgeproxy.session.reading import NOTHING, Read, Reading
 from edgeproxy.session.servers import draws_of
 from edgeproxy.session.turn import Asked, Recorder
+
+if TYPE_CHECKING:
+    from edgeproxy.session.prompt_cache.shelf import Shelf
 
 GREEDY = Sampling()
 
@@ -106,6 +109,7 @@ class Speaker(Asks, Generic[Prompt]):
         if self.reading is not None:
             record.read = self.reading.read(asked.messages, asked.readers)
         prompt = self.encode(asked.messages, record.read, asked.is_raw)
+        self._fetch(prompt, cancel)
         rest = self._resume(prompt)
         unread = self._size(rest)
         record.prompt(self._size(prompt), unread)
@@ -212,6 +216,12 @@ class Speaker(Asks, Generic[Prompt]):
     def _resume(self, prompt: Prompt) -> Prompt:
         """Bring the model to where only the returned part of `prompt` is still to be read."""
 
+    def _fetch(self, prompt: Prompt, cancel: Cancel) -> None:
+        """Have the model hold what spares it most of reading `prompt`, where that is kept."""
+
+    def close(self) -> None:
+        """Give back what is kept beside the models. A second call does nothing."""
+
     @abstractmethod
     def _size(self, prompt: Prompt) -> int:
         """The tokens of a prompt, as the base or the model alone reads it."""
@@ -240,7 +250,8 @@ class TrioSpeaker(Speaker[RoleTokens]):
     the trio's, and is that of replies that do not ask for another one. `drafter` is the decode
     loop; without one, nothing is drafted. `expert_alone` makes the expert alone, which answers for
     the trio where the base has no weight; it is called once, and only when such a reply is asked
-    for. The base needs no such: with alpha 0 the fused rows are its own.
+    for. The base needs no such: with alpha 0 the fused rows are its own. On the `shelf` is kept
+    what the models have read of other conversations.
     """
 
     def __init__(
@@ -255,6 +266,7 @@ class TrioSpeaker(Speaker[RoleTokens]):
         sampling: Sampling = GREEDY,
         expert_alone: Callable[[], Speaker[Any]] | None = None,
         reading: Reading | None = None,
+        shelf: Shelf | None = None,
     ) -> None:
         drafter = drafter or Drafter(trio, "off")
         super().__init__(trio, trio.vocab, endings, floor, weights, drafter, sampling, reading)
@@ -266,6 +278,7 @@ class TrioSpeaker(Speaker[RoleTokens]):
         self.steering = trio.steering
         self._make_expert_alone = expert_alone
         self._expert_alone: Speaker[Any] | None = None
+        self.shelf = shelf
 
     @property
     def floors(self) -> list[Floor]:
@@ -302,6 +315,15 @@ class TrioSpeaker(Speaker[RoleTokens]):
         """As `Speaker.cost`."""
         expert = self.trio.expert
         return expert.cost if isinstance(expert, ProjectedModel) else None
+
+    def _fetch(self, prompt: RoleTokens, cancel: Cancel) -> None:
+        if self.shelf is not None:
+            self.shelf.change(self.trio, prompt, cancel)
+
+    def close(self) -> None:
+        """As `Speaker.close`."""
+        if self.shelf is not None:
+            self.shelf.clear()
 
     def _resume(self, prompt: RoleTokens) -> RoleTokens:
         return self.trio.resume(prompt)
