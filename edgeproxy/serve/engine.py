@@ -226,14 +226,16 @@ class SharedEngine:
             raise ClosingError(CLOSING)
         waiting = len(self._queue) + (self._current is not None)
         if waiting > self.settings.most_waiting:
+            seconds = self._retry_after(1)
             raise QueueFullError(
-                f"{len(self._queue)} requests wait already; ask again later",
-                self._retry_after(1),
+                f"{waiting} requests are under way or wait, as many as may; ask again in "
+                f"{seconds} seconds",
+                seconds,
             )
         each, own = self.settings.most_waiting_each, self._queue.of(wanted.who)
         if each is not None and own + (self._current is not None) > each:
             raise QueueFullError(
-                f"{own} of your requests wait already; ask again when one of them was answered",
+                f"{own} of your requests wait, as many as may; ask again when one was answered",
                 self._retry_after(max(1, self._queue.owners)),
             )
 
@@ -261,7 +263,7 @@ class SharedEngine:
         self._is_read = False
         asked.began = time.perf_counter()
         speaker = self.keeping.speaker(session, asked.wanted.answers)
-        if speaker.done():
+        if speaker.done() and speaker.exception() is None:
             self._read(asked, session, speaker)
         else:
             asked.mailbox.put(Loading(asked.wanted.answers, 0.0))

@@ -8,13 +8,20 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from edgeproxy.errors import EngineError
+
 Found = TypeVar("Found")
+
+_NO_THREAD = (
+    "the system lets this process start no more threads; end others, or raise its limit of them"
+)
 
 
 def in_thread(work: Callable[[], Found], name: str) -> asyncio.Future[Found]:
     """What `work` returns or raises, in a thread of its own with this name.
 
     The thread goes on whatever becomes of the future, and does not keep the process from ending.
+    Where the system starts none, the future raises `EngineError`.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Found] = loop.create_future()
@@ -34,7 +41,10 @@ def in_thread(work: Callable[[], Found], name: str) -> asyncio.Future[Found]:
         with contextlib.suppress(RuntimeError):  # the loop has been closed
             loop.call_soon_threadsafe(tell, how, what)
 
-    threading.Thread(target=run, name=name, daemon=True).start()
+    try:
+        threading.Thread(target=run, name=name, daemon=True).start()
+    except RuntimeError:
+        future.set_exception(EngineError(_NO_THREAD))
     return future
 
 

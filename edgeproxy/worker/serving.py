@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from edgeproxy.core.cancel import Flag
@@ -25,6 +26,9 @@ _OTHERS: Key = ("solo", "another")
 
 _ON_MODELS = ("reply", "score", "cache_prompt", "keep_read", "put_back")
 """What is done with a speaker's models, one after another."""
+
+VOCAB_PART = 10_000
+"""Tokens of a vocabulary in one message: reading a long one holds all threads of the host up."""
 
 Send = Callable[[Any], None]
 
@@ -215,7 +219,12 @@ class Serving:
         return self._speaker(speaker).count(messages, is_raw)
 
     def _do_vocab(self, job: Job, speaker: Key) -> Any:
-        return self._speaker(speaker).vocab
+        vocab = self._speaker(speaker).vocab
+        for start in range(0, len(vocab), VOCAB_PART):
+            part = slice(start, start + VOCAB_PART)
+            told = encoded(vocab.tokens[part]), encoded(vocab.kinds[part])
+            self._send(["told", job.number, *told])
+        return replace(vocab, tokens=(), kinds=())
 
     def _do_solo(self, job: Job, speaker: Key) -> SoloFacts:
         made = self._speaker(speaker)

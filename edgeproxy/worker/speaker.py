@@ -7,7 +7,7 @@ code, on this side; the worker computes pieces.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -128,8 +128,15 @@ class FarSpeaker(Speaker[Any]):
     @cached_property
     def vocab(self) -> Vocab:
         """The vocabulary that a reply is drawn from, without a tokenizer. Raises as a reply."""
-        found: Vocab = self.ask("vocab", {}, "told its vocabulary")
-        return found
+        tokens: list[bytes] = []
+        kinds: list[int] = []
+
+        def told(some: Sequence[bytes], of_kinds: Sequence[int]) -> None:
+            tokens.extend(some)
+            kinds.extend(of_kinds)
+
+        found: Vocab = self.ask("vocab", {}, "told its vocabulary", told=told)
+        return replace(found, tokens=tuple(tokens), kinds=tuple(kinds))
 
     def begin(
         self,

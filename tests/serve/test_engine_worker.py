@@ -326,7 +326,9 @@ def test_a_role_alone_a_recorded_reply_a_raw_text_and_their_tokens(factbook: Pat
             ways = [{"answers": "expert"}, {"answers": "base"}, {"is_raw": True}]
             for how in ways:
                 client = Client(engine, asks("Peru", max_tokens=8, **how))
-                assert (await client.ended()).turn.usage.completion > 0
+                usage = (await client.ended()).turn.usage
+                assert usage.completion > 0
+                assert await engine.count(asks("Peru", **how)) >= usage.prompt > 0
             assert engine.counts.requests["stop"] + engine.counts.requests["length"] == 4
 
     run(work)
