@@ -8,7 +8,7 @@ from typing import Protocol
 
 from edgeproxy.core.vocab import Vocab
 from edgeproxy.decode.pieces import FinishReason, Piece
-from edgeproxy.serve.wanted import Wanted
+from edgeproxy.serve.wanted import Answers, Wanted
 from edgeproxy.session.session import Session
 from edgeproxy.session.turn import Step, Turn
 
@@ -77,5 +77,5 @@ class Engine(Protocol):
     async def count(self, wanted: Wanted) -> int:
         """The tokens of the prompt of a request, as the longest reads it. Raises as `ask` does."""
 
-    async def vocab(self) -> Vocab:
-        """The vocabulary of the tokens in `Said`. Raises as `ask` does."""
+    async def vocab(self, answers: Answers = "trio") -> Vocab:
+        """The vocabulary of the tokens in `Said`, of whoever answers. Raises as `ask` does."""

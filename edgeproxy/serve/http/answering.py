@@ -10,18 +10,17 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from starlette.types import Receive, Scope, Send
 
-from edgeproxy.core.vocab import Vocab
 from edgeproxy.serve.events import Engine, Event, Loading, Queued
 from edgeproxy.serve.http.asgi import GoneError, as_json, headers_of, send_json
 from edgeproxy.serve.http.body import read_json
 from edgeproxy.serve.http.faults import REQUEST, Answer, note
 from edgeproxy.serve.http.limits import Limits
 from edgeproxy.serve.protocol import Known, Read, Request, Sent, Writer
-from edgeproxy.serve.wanted import Answers, Wanted
+from edgeproxy.serve.wanted import Wanted
 
 ReadCount = Callable[[Mapping[str, Any], Known, str], Wanted]
 """Reads a body whose tokens are to be counted; see `protocol.Read`."""
@@ -39,20 +38,13 @@ _LONGEST_WHO = 80
 Found = TypeVar("Found")
 
 
-class Speaks(Protocol):
-    """An engine that tells the vocabulary of whoever answers."""
-
-    async def vocab(self, answers: Answers) -> Vocab:
-        """See `events.Engine`."""
-
-
 class Asked:
     """What serves one path: reads the request, asks the engine, writes what comes of it."""
 
     def __init__(
         self,
         engine: Engine,
-        known: Callable[[], Awaitable[Known]],
+        known: Callable[[], Known],
         limits: Limits,
         answer: Answer,
         read: Read,
@@ -69,7 +61,8 @@ class Asked:
         await unless_gone(receive, self._serve(body, scope, send))
 
     async def _serve(self, body: Mapping[str, Any], scope: Scope, send: Send) -> None:
-        request = self._read(body, await self._known(), who(scope))
+        # In a thread, for a schema in it may take long to be read.
+        request = await asyncio.to_thread(self._read, body, self._known(), who(scope))
         if request.streams:
             await self._stream(request, scope, send)
         else:
@@ -91,7 +84,7 @@ class Asked:
                 async for event in events:
                     await stream.put(await taking.take(event))
             await stream.end()
-        except Exception as error:  # noqa: BLE001 - a stream that has begun tells it itself
+        except Exception as error:  # a stream that has begun tells it itself
             if not stream.has_begun:
                 raise
             answered = self._answer(error)
@@ -111,7 +104,7 @@ class Counted:
     def __init__(
         self,
         engine: Engine,
-        known: Callable[[], Awaitable[Known]],
+        known: Callable[[], Known],
         limits: Limits,
         read: ReadCount,
         shape: Callable[[int], dict[str, Any]],
@@ -129,7 +122,8 @@ class Counted:
         await send_json(send, 200, self._shape(tokens))
 
     async def _count(self, body: Mapping[str, Any], asking: str) -> int:
-        return await self._engine.count(self._read(body, await self._known(), asking))
+        wanted = await asyncio.to_thread(self._read, body, self._known(), asking)
+        return await self._engine.count(wanted)
 
 
 class Taking:

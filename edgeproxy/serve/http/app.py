@@ -47,8 +47,7 @@ class Health(NamedTuple):
 class Parts:
     """What a server is made of.
 
-    - `engine`: who answers; `known` is what readers of requests must know of it, which may have to
-      load the models first.
+    - `engine`: who answers; `known` is what readers of requests must know of it, as it is now.
     - `readers`, `counters`: paths of POST, with what reads their bodies; `counted` is what a number
       of tokens is answered as.
     - `answer`: what an error is answered as.
@@ -60,7 +59,7 @@ class Parts:
     """
 
     engine: Engine
-    known: Callable[[], Awaitable[Known]]
+    known: Callable[[], Known]
     readers: Mapping[str, Read]
     answer: Answer
     models: Callable[[Known], Any]
@@ -94,11 +93,11 @@ def make_app(parts: Parts, allowed: Guards, limits: Limits = LIMITS) -> ASGIApp:
 
 def _routes(parts: Parts, traffic: Traffic, limits: Limits) -> list[BaseRoute]:
     async def models(_scope: Scope, _receive: Receive, send: Send) -> None:
-        await send_json(send, 200, parts.models(await parts.known()))
+        await send_json(send, 200, parts.models(parts.known()))
 
     async def model(scope: Scope, _receive: Receive, send: Send) -> None:
         name: str = scope["path_params"]["name"]
-        await send_json(send, 200, parts.model(name, await parts.known()))
+        await send_json(send, 200, parts.model(name, parts.known()))
 
     async def health(_scope: Scope, _receive: Receive, send: Send) -> None:
         found = parts.health()

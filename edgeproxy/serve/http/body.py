@@ -7,6 +7,7 @@ JSON has no NaN, and of a name that comes twice nobody knows which value counts
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import math
 from collections.abc import Sequence
@@ -180,10 +181,8 @@ class Bodies:
         async def send_after(message: Message) -> None:
             if message["type"] == "http.response.start" and not is_read:
                 if not waits and not is_doubtful:
-                    try:
+                    with contextlib.suppress(asyncio.TimeoutError):
                         await asyncio.wait_for(discard(), _DISCARD_SECONDS)
-                    except asyncio.TimeoutError:
-                        pass
                 if not is_read:
                     MutableHeaders(scope=message)["connection"] = "close"
             if message["type"] == "http.response.start" and is_doubtful:

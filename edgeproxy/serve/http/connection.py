@@ -51,14 +51,14 @@ class Connection(H11Protocol):
         super().data_received(data)
         is_awaited = self.conn.their_state is h11.IDLE and bool(self.conn.trailing_data[0])
         if not is_awaited:
-            self._head = _cancelled(self._head)
+            self._head = _stopped(self._head)
         elif self._head is None:
             self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Be done with it."""
-        self._head = _cancelled(self._head)
-        self._stuck = _cancelled(self._stuck)
+        self._head = _stopped(self._head)
+        self._stuck = _stopped(self._stuck)
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -69,7 +69,7 @@ class Connection(H11Protocol):
 
     def resume_writing(self) -> None:
         """Go on."""
-        self._stuck = _cancelled(self._stuck)
+        self._stuck = _stopped(self._stuck)
         super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:
@@ -104,10 +104,11 @@ class Connection(H11Protocol):
         self.transport.close()
 
 
-def _cancelled(timer: asyncio.TimerHandle | None) -> None:
-    """Stop a timer, if there is one; what stands in its place."""
+def _stopped(timer: asyncio.TimerHandle | None) -> asyncio.TimerHandle | None:
+    """What stands in the place of a timer, which is stopped if there is one: none."""
     if timer is not None:
         timer.cancel()
+    return None
 
 
 def connection_within(limits: Limits) -> type[Connection]:

@@ -13,6 +13,9 @@ KIND = b"text/plain; version=0.0.4; charset=utf-8"
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 
+Labels = tuple[tuple[str, str], ...]
+
+
 @dataclass(frozen=True)
 class Figure:
     """A figure: its name, what it is, and its values, each by the labels that tell it from others.
@@ -23,7 +26,7 @@ class Figure:
     name: str
     said: str
     kind: Literal["counter", "gauge"]
-    values: Mapping[tuple[tuple[str, str], ...], float]
+    values: Mapping[Labels, float]
 
 
 def figure(name: str, said: str, kind: Literal["counter", "gauge"], value: float) -> Figure:
@@ -35,7 +38,7 @@ def figure_by(
     name: str, said: str, kind: Literal["counter", "gauge"], label: str, by: Mapping[str, float]
 ) -> Figure:
     """One figure with a value for each value of a label; see `figure`."""
-    values = {((label, each),): value for each, value in by.items()}
+    values: dict[Labels, float] = {((label, each),): value for each, value in by.items()}
     return Figure(f"edgeproxy_{name}", said, kind, values)
 
 
