@@ -5,20 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
 
 from edgeproxy import __version__
-from edgeproxy.decode.sample import Sampling
 from edgeproxy.serve.engine import SharedEngine
 from edgeproxy.serve.http.app import Health, Parts
 from edgeproxy.serve.http.figures import Figure, figure, figure_by
 from edgeproxy.serve.openai import counting, document, errors, models, routes
 from edgeproxy.serve.page.about import about
 from edgeproxy.serve.page.files import page_files
-from edgeproxy.serve.protocol import Known
-
-ROLES = ("base", "expert", "anti_expert")
-"""Who may answer alone."""
+from edgeproxy.serve.told import known_of, memory_of
 
 
 def parts_of(engine: SharedEngine) -> Parts:
@@ -30,8 +25,8 @@ def parts_of(engine: SharedEngine) -> Parts:
         known=known,
         readers=routes.READERS,
         answer=errors.answer,
-        models=lambda what: models.listed(what, began, _memory(engine)),
-        model=lambda name, what: models.one(name, what, began, _memory(engine)),
+        models=lambda what: models.listed(what, began, memory_of(engine)),
+        model=lambda name, what: models.one(name, what, began, memory_of(engine)),
         health=lambda: Health(engine.state.word, engine.state.share),
         document=partial(document.document, __version__),
         about=lambda: about(engine.recipe, explains=known().can_record),
@@ -41,36 +36,6 @@ def parts_of(engine: SharedEngine) -> Parts:
         refused={routes.EMBEDDINGS: errors.no_embeddings},
         files=page_files(),
     )
-
-
-def known_of(engine: SharedEngine) -> Known:
-    """What readers of requests must know of an engine, as it is now."""
-    told, recipe = engine.about, engine.recipe
-    alone = recipe.steering.alone
-    roles = (alone,) if alone is not None else tuple(r for r in ROLES if r in told.roles)
-    session = engine.keeping.last
-    sampling: Sampling
-    if session is not None:
-        sampling = session.sampling
-    elif recipe.temperature is not None:
-        sampling = Sampling(temperature=recipe.temperature)
-    else:
-        sampling = Sampling()
-    return Known(
-        name=told.name,
-        roles=roles,
-        n_ctx=told.n_ctx,
-        most_tokens=engine.settings.most_tokens,
-        has_documents=told.has_documents,
-        vocab=engine.known_vocab,
-        sampling=sampling,
-        can_record=alone is None and recipe.base.endpoint is None,
-    )
-
-
-def _memory(engine: SharedEngine) -> int | None:
-    estimate = engine.about.memory
-    return None if estimate is None else estimate.total
 
 
 def figures_of(engine: SharedEngine) -> Iterator[Figure]:
@@ -108,15 +73,4 @@ def figures_of(engine: SharedEngine) -> Iterator[Figure]:
 
 
 def _held(engine: SharedEngine, is_ready: bool) -> int:
-    return (_memory(engine) or 0) if is_ready else 0
-
-
-def problem_of(engine: SharedEngine) -> str | None:
-    """Why the models could not be loaded; None where that did not fail."""
-    return engine.state.why if engine.state.word == "failed" else None
-
-
-def state_in_words(engine: SharedEngine) -> str:
-    """What is under way while the models are loaded."""
-    state: Any = engine.state
-    return f"{state.what} {state.share:.0%}"
+    return (memory_of(engine) or 0) if is_ready else 0
