@@ -27,12 +27,8 @@ if TYPE_CHECKING:
     from edgeproxy.serve.engine import SharedEngine
     from edgeproxy.serve.http.app import Parts
     from edgeproxy.serve.http.listening import Listening
-    from edgeproxy.serve.settings import Settings
 
 HOST, PORT = "127.0.0.1", 8080
-_USUAL_CONTEXT = 4096
-"""Tokens that a conversation is said to have before the models were ever loaded."""
-
 _NEEDED = ("starlette", "uvicorn")
 
 
@@ -220,10 +216,11 @@ def make_engine(models: Models, settings: dict[str, Any]) -> SharedEngine:
     from edgeproxy.serve.engine import SharedEngine
     from edgeproxy.serve.settings import Settings
     from edgeproxy.session.load import load
-    from edgeproxy.trios.find import choose_recipe
+    from edgeproxy.session.reading import chosen_documents
+    from edgeproxy.trios.find import choose_recipe, on_server
 
     options = loading_options(models)
-    # What `load` will choose, its name and its steering, for those who ask before that.
+    # What `load` will come to, for those who ask before that.
     recipe = choose_recipe(
         models.name,
         models.base,
@@ -232,10 +229,15 @@ def make_engine(models: Models, settings: dict[str, Any]) -> SharedEngine:
         options["expert_lora"],
         models.prompts,
     )
-    recipe = replace(recipe, steering=recipe.steering.changed(models.steering))
-    made: Settings = Settings(**settings)
+    recipe = replace(
+        recipe,
+        base=on_server(recipe.base, models.server),
+        steering=recipe.steering.changed(models.steering),
+        documents=chosen_documents(recipe.documents, models.docs, models.docs_to),
+    )
     loader = partial(load, models.name, **options, isolate=True)
-    return SharedEngine(loader, recipe, made, models.ctx or _USUAL_CONTEXT)
+    context = {} if models.ctx is None else {"n_ctx": models.ctx}
+    return SharedEngine(loader, recipe, Settings(**settings), **context)
 
 
 def make_served(models: Models, settings: dict[str, Any]) -> tuple[Closes, Parts]:

@@ -11,7 +11,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -42,18 +42,6 @@ class State(Protocol):
         """How much of that is done, 0 to 1."""
 
 
-class About(Protocol):
-    """What the models are."""
-
-    @property
-    def name(self) -> str:
-        """The trio's name."""
-
-    @property
-    def doubts(self) -> tuple[str, ...]:
-        """What may not work as wished."""
-
-
 class Closes(Protocol):
     """Of an engine what its start and its end need."""
 
@@ -62,8 +50,8 @@ class Closes(Protocol):
         """How the models are."""
 
     @property
-    def about(self) -> About:
-        """What they are."""
+    def doubts(self) -> tuple[str, ...]:
+        """What of them may not work as wished."""
 
     def start(self) -> None:
         """Begin to load the models, if they are to be loaded at the start."""
@@ -100,7 +88,7 @@ async def run_server(make: Callable[[], tuple[Closes, Parts]], plan: Plan) -> No
             when_parent_ends(running.stop)
         serving = asyncio.ensure_future(running.run_on(plan.listening.socket))
         try:
-            await _begin(engine, running, plan)
+            await _begin(engine, parts, running, plan)
         except ClosingError:
             pass  # it was told to end while the models were loaded
         finally:
@@ -111,7 +99,7 @@ async def run_server(make: Callable[[], tuple[Closes, Parts]], plan: Plan) -> No
         raise Cancelled("interrupted")
 
 
-async def _begin(engine: Closes, running: Running, plan: Plan) -> None:
+async def _begin(engine: Closes, parts: Parts, running: Running, plan: Plan) -> None:
     """Say that it is ready once it is. Raises as `Engine.vocab` does; then the server is to end."""
     try:
         while not running.started and not running.should_exit:
@@ -120,7 +108,7 @@ async def _begin(engine: Closes, running: Running, plan: Plan) -> None:
             engine.start()
             await _loaded(engine, running)
         if not running.should_exit:
-            _tell(engine.about, plan)
+            _tell(parts.known().name, engine.doubts, plan)
     except BaseException:
         running.stop()
         raise
@@ -141,8 +129,8 @@ async def _loaded(engine: Closes, running: Running) -> None:
         await asyncio.gather(loading, return_exceptions=True)
 
 
-def _tell(about: About, plan: Plan) -> None:
-    for doubt in about.doubts:
+def _tell(trio: str, doubts: Sequence[str], plan: Plan) -> None:
+    for doubt in doubts:
         say(f"warning: {doubt}")
     where, key = plan.listening, plan.key
     if where.host is not None and not is_loopback(where.host):
@@ -151,15 +139,15 @@ def _tell(about: About, plan: Plan) -> None:
             "encrypted, the key included: put a server with TLS before it, or listen at 127.0.0.1"
         )
     if plan.as_json:
-        write_json(ready_line(about.name, where, key))
+        write_json(ready_line(trio, where, key))
         return
     if where.path is not None:
-        write(f"{about.name} answers at {where.path}\n")
+        write(f"{trio} answers at {where.path}\n")
         if key.is_minted:
             write(f"the key, until it ends: {key.value}\n")
         return
     fragment = f"#key={key.value}" if key.is_minted else ""
-    write(f"{about.name} answers at {where.address}/v1\nthe page: {where.address}/{fragment}\n")
+    write(f"{trio} answers at {where.address}/v1\nthe page: {where.address}/{fragment}\n")
 
 
 def ready_line(trio: str, where: Listening, key: Key) -> dict[str, Any]:

@@ -13,23 +13,22 @@ from edgeproxy.serve.http.figures import Figure, figure, figure_by
 from edgeproxy.serve.openai import counting, document, errors, models, routes
 from edgeproxy.serve.page.about import about
 from edgeproxy.serve.page.files import page_files
-from edgeproxy.serve.told import known_of, memory_of
+from edgeproxy.serve.told import memory_of
 
 
 def parts_of(engine: SharedEngine) -> Parts:
     """What a server with this engine is made of."""
     began = int(time.time())
-    known = partial(known_of, engine)
     return Parts(
         engine=engine,
-        known=known,
+        known=engine.known,
         readers=routes.READERS,
         answer=errors.answer,
         models=lambda what: models.listed(what, began, memory_of(engine)),
         model=lambda name, what: models.one(name, what, began, memory_of(engine)),
         health=lambda: Health(engine.state.word, engine.state.share),
         document=partial(document.document, __version__),
-        about=lambda: about(engine.recipe, explains=known().can_record),
+        about=lambda: about(engine.recipe, explains=engine.known().can_record),
         counters=routes.COUNTERS,
         counted=counting.counted,
         figures=lambda: figures_of(engine),
