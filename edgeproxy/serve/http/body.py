@@ -84,23 +84,27 @@ def parse(data: bytes, depth: int) -> dict[str, Any]:
     return value
 
 
-def _check(value: Any, depth: int) -> None:
+def _check(value: Any, allowed: int) -> None:
     """Refuse what is nested too deep, and text that is none: half of a surrogate pair."""
+    depth = allowed
     level: list[Any] = [value]
-    for _ in range(depth + 1):
+    while level:
         inner: list[Any] = []
+        has_more = False
         for each in level:
             if isinstance(each, dict):
+                has_more = True
                 inner.extend(each)
                 inner.extend(each.values())
             elif isinstance(each, list):
+                has_more = True
                 inner.extend(each)
             elif isinstance(each, str):
                 _check_text(each)
-        if not inner:
-            return
+        depth -= has_more
+        if depth < 0:
+            raise _too_deep(allowed)
         level = inner
-    raise _too_deep(depth)
 
 
 def _check_text(text: str) -> None:

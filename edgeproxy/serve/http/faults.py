@@ -10,7 +10,9 @@ from typing import Any, Protocol
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from edgeproxy.errors import BusyError, ClosingError
 from edgeproxy.serve.http.asgi import GoneError, send_json
+from edgeproxy.serve.protocol import RefusedError
 
 log = logging.getLogger("edgeproxy.serve")
 
@@ -18,6 +20,9 @@ REQUEST = "edgeproxy.request"
 """Where an ASGI scope has the id of the request."""
 
 _ID_BYTES = 8
+_SERVERS = 500
+_ORDINARY = (RefusedError, BusyError, ClosingError)
+"""What is told with such a status, and nothing is wrong."""
 
 
 class Answered(Protocol):
@@ -81,7 +86,7 @@ class Faults:
 
 def note(request: str, error: BaseException, answered: Answered) -> None:
     """Write a line of the log about what is wrong with the server, and none about a request."""
-    if answered.status < 500:
+    if answered.status < _SERVERS or isinstance(error, _ORDINARY):
         return
     if answered.is_foreseen:
         log.error("request %s: %s", request, error)
