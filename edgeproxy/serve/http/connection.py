@@ -49,11 +49,12 @@ class Connection(H11Protocol):
         if self.transport.is_closing():
             return
         super().data_received(data)
-        is_awaited = self.conn.their_state is h11.IDLE and bool(self.conn.trailing_data[0])
-        if not is_awaited:
-            self._head = _stopped(self._head)
-        elif self._head is None:
-            self._await_head()
+        self._time_head()
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request, of which a part may have come."""
+        super().on_response_complete()
+        self._time_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Be done with it."""
@@ -75,6 +76,14 @@ class Connection(H11Protocol):
     def send_400_response(self, msg: str) -> None:
         """Say that a request is damaged, as all errors are said, and end the connection."""
         self._refuse(400, "this is no request of HTTP", "bad_request")
+
+    def _time_head(self) -> None:
+        """Have a head that has begun, and no other, come to its end in time."""
+        is_awaited = self.conn.their_state is h11.IDLE and bool(self.conn.trailing_data[0])
+        if not is_awaited or self.transport.is_closing():
+            self._head = _stopped(self._head)
+        elif self._head is None:
+            self._await_head()
 
     def _await_head(self) -> None:
         self._head = self.loop.call_later(self.limits.head_seconds, self._too_slow)

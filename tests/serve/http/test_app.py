@@ -164,7 +164,9 @@ def test_what_is_no_page_needs_the_key(path: str) -> None:
     assert asking.ask("GET", path, headers=WITH_KEY).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/nothing", "/v1", "/v1/ask/", "/health/", "/x//y", "/v1/models/"])
+@pytest.mark.parametrize(
+    "path", ["/nothing", "/v1", "/v1/ask/", "/health/", "/x//y", "/v1/models/"]
+)
 def test_an_unknown_path_is_said_as_all_errors_are(path: str) -> None:
     found = Asking().ask("GET", path, headers=WITH_KEY)
     assert found.status_code == 404
