@@ -19,7 +19,7 @@ from tests.helpers.indexes import make_index, write
 from tests.helpers.network import without_network
 from tests.helpers.small_models import write_examples
 
-NETWORKED = {"pull"}
+NETWORKED = {"pull", "serve"}
 """Verbs that are there to use a network; all others never do."""
 
 QUICK = ["--max-tokens", "4"]
@@ -58,6 +58,7 @@ LINES: dict[str, list[list[str]]] = {
     ],
     "completion": [["completion", "bash"], ["completion", "zsh"], ["completion", "fish"]],
     "pull": [],
+    "serve": [],
 }
 """What is tried of each verb; wrong usage must not look anything up either."""
 

@@ -31,6 +31,7 @@ COMPLETION_VARIABLE = "_EDGEPROXY_COMPLETE"
 VERBS = {
     "chat": "Talk to a trio.",
     "run": "Answer one prompt.",
+    "serve": "Answer other programs: OpenAI's protocol over HTTP, and a page.",
     "explain": "Show what each model said for every token of a reply.",
     "tune": "Make an expert out of examples and a small model.",
     "pull": "Fetch a trio's models from a hub, and install it.",

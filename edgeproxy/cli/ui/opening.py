@@ -9,7 +9,7 @@ import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgeproxy.cli.ui.interrupt import on_interrupt
 from edgeproxy.cli.ui.options import Models
@@ -42,7 +42,7 @@ def opened(
     from edgeproxy.align import ALIGNING
     from edgeproxy.session import load as loader
 
-    _prepare_logging(models.verbose)
+    prepare_logging(models.verbose)
     started = time.perf_counter()
     status = StatusLine()
     cancel = Flag()
@@ -57,22 +57,8 @@ def opened(
         try:
             session = loader.load(
                 recipe or models.name,
-                base=models.base,
-                expert=models.expert,
-                anti_expert=models.anti_expert,
-                expert_lora=models.expert_lora or None,
-                prompts=models.prompts,
-                **models.steering,
-                docs=models.docs,
-                docs_to=models.docs_to,
-                n_ctx=models.ctx,
-                n_threads=models.threads,
-                kv_type=models.kv,
-                strict=models.strict,
-                draft=models.draft,
+                **loading_options(models),
                 solo=solo,
-                server=models.server,
-                force=models.force,
                 progress=progress,
                 cancel=cancel,
             )
@@ -86,8 +72,32 @@ def opened(
         yield Opened(session, time.perf_counter() - started)
 
 
-def _prepare_logging(verbose: int) -> None:
-    """Send edgeproxy's log to standard error when asked to, and nowhere otherwise."""
+def loading_options(models: Models) -> dict[str, Any]:
+    """What `edgeproxy.load` is given for `models`, but for the trio's name."""
+    return {
+        "base": models.base,
+        "expert": models.expert,
+        "anti_expert": models.anti_expert,
+        "expert_lora": models.expert_lora or None,
+        "prompts": models.prompts,
+        **models.steering,
+        "docs": models.docs,
+        "docs_to": models.docs_to,
+        "n_ctx": models.ctx,
+        "n_threads": models.threads,
+        "kv_type": models.kv,
+        "strict": models.strict,
+        "draft": models.draft,
+        "server": models.server,
+        "force": models.force,
+    }
+
+
+def prepare_logging(verbose: int, *, is_shown: bool = False) -> None:
+    """Send edgeproxy's log to standard error when asked to, and nowhere otherwise.
+
+    With `is_shown` errors are always shown.
+    """
     import logging
 
     class CleanFormatter(logging.Formatter):
@@ -95,7 +105,7 @@ def _prepare_logging(verbose: int) -> None:
             return clean_message(super().format(record))
 
     logger = logging.getLogger("edgeproxy")
-    handler = logging.StreamHandler() if verbose else logging.NullHandler()
+    handler = logging.StreamHandler() if verbose or is_shown else logging.NullHandler()
     handler.setFormatter(CleanFormatter("%(levelname)s %(name)s: %(message)s"))
     logger.handlers = [handler]
     logger.propagate = False
