@@ -16,7 +16,7 @@ import queue
 import sys
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any, NamedTuple
 
 from edgeproxy.errors import UsageError
@@ -55,21 +55,17 @@ def take_standard_streams() -> Pipes:
     What is printed from now on, by native code too, goes to standard error. Raises `UsageError`
     where a stream is closed.
     """
-    try:
-        pipes = Pipes(os.dup(0), os.dup(1))
-    except OSError:
+    if sys.__stdin__ is None or sys.__stdout__ is None:  # their numbers may be something else's
         raise UsageError(
             "standard input or output is closed; --stdio needs both: start it with pipes"
-        ) from None
+        )
+    pipes = Pipes(os.dup(0), os.dup(1))
     if sys.platform != "win32":
         for each in pipes:
             os.set_blocking(each, True)
     nothing = os.open(os.devnull, os.O_RDWR)
     os.dup2(nothing, 0)
-    try:
-        os.dup2(2, 1)
-    except OSError:  # standard error is closed
-        os.dup2(nothing, 1)
+    os.dup2(nothing if sys.__stderr__ is None else 2, 1)
     os.close(nothing)
     return pipes
 
@@ -91,7 +87,7 @@ class Coming:
             target=self._read, args=(descriptor,), name="edgeproxy input", daemon=True
         ).start()
 
-    async def lines(self) -> AsyncIterator[tuple[int, bytes | None]]:
+    async def lines(self) -> AsyncGenerator[tuple[int, bytes | None], None]:
         """Each line with its number from 1, without its end; None for one that is too long.
 
         Lines of nothing but white space are left out.
@@ -115,7 +111,7 @@ class Coming:
         if is_long or held.strip():
             yield number, None if is_long else bytes(held)
 
-    async def _taken(self) -> AsyncIterator[bytes]:
+    async def _taken(self) -> AsyncGenerator[bytes, None]:
         while True:
             while not self._blocks:
                 self._came.clear()
@@ -158,7 +154,7 @@ class Going:
         self._times = 0
         """How often something was written."""
         self._look: asyncio.TimerHandle | None = None
-        self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         threading.Thread(
             target=self._write, args=(descriptor,), name="edgeproxy output", daemon=True
         ).start()
@@ -177,6 +173,10 @@ class Going:
     async def flush(self) -> None:
         """Wait until all is written. Raises `GoneError`."""
         await self._until(1)
+
+    def close(self) -> None:
+        """Let the thread end, once it has written what it was given or cannot."""
+        self._lines.put(None)
 
     @property
     def is_hurried(self) -> bool:
@@ -204,8 +204,8 @@ class Going:
             raise GoneError
 
     def _write(self, descriptor: int) -> None:
-        while True:
-            line = memoryview(self._lines.get())
+        while (data := self._lines.get()) is not None:
+            line = memoryview(data)
             while line:
                 try:
                     size = os.write(descriptor, line[:_BLOCK])

@@ -15,17 +15,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from codecs import BOM_UTF8
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from edgeproxy import __version__
-from edgeproxy.core.utf8 import check_text
-from edgeproxy.errors import PromptError
-from edgeproxy.remote.answers import NonsenseError, parse_json
 from edgeproxy.serve.events import Engine
+from edgeproxy.serve.orders import CANCEL, CLOSE, COUNT, body_of, do_of, id_of, order_of
 from edgeproxy.serve.pipes import (
     LONGEST_LINE,
     PATIENCE_SECONDS,
@@ -37,8 +34,8 @@ from edgeproxy.serve.pipes import (
 from edgeproxy.serve.protocol import Known, Read, RefusedError
 from edgeproxy.serve.wanted import Wanted
 
-LONGEST_ID = 200
-"""Characters of an id."""
+TOO_MANY = 429
+"""The status of a request beyond `MOST_UNDER_WAY`."""
 
 MOST_UNDER_WAY = 256
 """Requests that are under way at a time, those that wait for the engine included."""
@@ -48,8 +45,6 @@ WHO = "stdio"
 
 EXPLANATION = "explanation"
 """The one message of a protocol that has an event of its own here."""
-
-_CLOSE, _CANCEL, _COUNT = "close", "cancel", "count"
 
 
 @dataclass(frozen=True)
@@ -94,6 +89,7 @@ class _Serving:
         self._coming = Coming(pipes.coming, self._at_end, longest_line)
         self._under_way: dict[str, asyncio.Task[Mapping[str, Any]]] = {}
         self._attending: set[asyncio.Task[None]] = set()
+        self._is_ready = asyncio.Event()
         self._is_closing = asyncio.Event()
 
     async def run(self) -> None:
@@ -118,6 +114,7 @@ class _Serving:
             await asyncio.gather(*tasks, return_exceptions=True)
             with suppress(GoneError, asyncio.TimeoutError):
                 await asyncio.wait_for(self._going.flush(), PATIENCE_SECONDS)
+            self._going.close()
 
     async def _answer_all(self) -> None:
         """Say when it is ready, and wait until a host that closes has got all its answers."""
@@ -130,6 +127,7 @@ class _Serving:
         name = self._service.known().name
         ready = {"event": "ready", "pid": os.getpid(), "trio": name, "version": __version__}
         await self._going.send(ready)
+        self._is_ready.set()
         await self._is_closing.wait()
         while self._attending:
             await asyncio.wait(self._attending)
@@ -148,8 +146,8 @@ class _Serving:
             async for number, line in lines:
                 name: str | None = None
                 try:
-                    order = self._order_of(line)
-                    name = self._id_of(order)
+                    order = order_of(line, self._longest_line)
+                    name = id_of(order, self._under_way)
                     self._take(order, name)
                 except RefusedError as error:
                     place = {"id": name, "line": number}
@@ -157,69 +155,13 @@ class _Serving:
                 if self._is_closing.is_set():
                     return
 
-    def _order_of(self, line: bytes | None) -> dict[str, Any]:
-        """The object in a line. Raises `RefusedError`."""
-        if line is None:
-            raise RefusedError(
-                f"the line has more than {self._longest_line:,} bytes", None, "line_too_long", 413
-            )
-        try:
-            order = parse_json(line.removeprefix(BOM_UTF8))
-        except NonsenseError as error:
-            raise RefusedError(f"the line is no request: {error}", None, "no_json") from None
-        if not isinstance(order, dict):
-            raise RefusedError(
-                "the line is no request: it holds JSON, but no object", None, "no_object"
-            )
-        return order
-
-    def _id_of(self, order: Mapping[str, Any]) -> str | None:
-        """The id of an order that events can be sent under; None for one that has no events.
-
-        Raises `RefusedError` for one that is no id, or is another request's.
-        """
-        if order.get("do") == _CLOSE and "id" not in order:
-            return None
-        name = order.get("id")
-        if not isinstance(name, str) or not 0 < len(name) <= LONGEST_ID:
-            raise RefusedError(
-                f"id must be a text of 1 to {LONGEST_ID} characters", "id", "wrong_id"
-            )
-        try:
-            check_text(name, "id")
-        except PromptError as error:
-            raise RefusedError(str(error), "id", "wrong_id") from None
-        if order.get("do") == _CANCEL:
-            return None
-        if name in self._under_way:
-            raise RefusedError(
-                "id is that of a request that is under way; give each an id of its own",
-                "id",
-                "doubled_id",
-                409,
-            )
-        return name
-
     def _take(self, order: Mapping[str, Any], name: str | None) -> None:
         """Begin with what is asked for. Raises `RefusedError`."""
-        service, do = self._service, order.get("do")
-        with_body = (*service.readers, _COUNT)
-        every = (*with_body, *service.facts, _CANCEL, _CLOSE)
-        if not isinstance(do, str) or do not in every:
-            raise RefusedError(f"do must be one of {', '.join(every)}", "do", "unknown_do")
-        allowed = {"do", "id"} | ({"body"} if do in with_body else set())
-        if unknown := sorted(order.keys() - allowed):
-            param = unknown[0].encode("ascii", "backslashreplace").decode("ascii")[:LONGEST_ID]
-            raise RefusedError(
-                f"{param!r} is nothing that a line with do {do!r} can have; it can have "
-                f"{', '.join(sorted(allowed))}",
-                param,
-                "unknown_field",
-            )
-        if do == _CLOSE:
+        do = do_of(order, (*self._service.readers, COUNT), self._service.facts)
+        if do == CLOSE:
             self._is_closing.set()
             self._going.is_hurried = False
-        elif do == _CANCEL:
+        elif do == CANCEL:
             if (task := self._under_way.get(order["id"])) is not None:
                 task.cancel()
         elif name is not None:
@@ -228,19 +170,10 @@ class _Serving:
                     f"{MOST_UNDER_WAY} requests are under way; wait until one has ended",
                     None,
                     "queue_full",
-                    429,
+                    TOO_MANY,
                 )
-            self._begin(name, self._work_of(name, do, order))
-
-    def _work_of(
-        self, name: str, do: str, order: Mapping[str, Any]
-    ) -> Coroutine[Any, Any, Mapping[str, Any]]:
-        if do in self._service.facts:
-            return self._tell(do)
-        body = order.get("body")
-        if not isinstance(body, dict):
-            raise RefusedError("body must be an object", "body", "wrong_body")
-        return self._count(body) if do == _COUNT else self._reply(name, do, body)
+            body = {} if do in self._service.facts else body_of(order)
+            self._begin(name, self._work(name, do, body))
 
     # What is answered
 
@@ -271,6 +204,17 @@ class _Serving:
         finally:
             del self._under_way[name]
 
+    async def _work(self, name: str, do: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Do what a request asks for; its last event, without the id."""
+        service = self._service
+        await self._is_ready.wait()
+        if do in service.facts:
+            return _answer(service.facts[do]())
+        if do == COUNT:
+            wanted = service.count_reader(body, service.known(), WHO)
+            return _answer(service.counted(await service.engine.count(wanted)))
+        return await self._reply(name, do, body)
+
     async def _reply(self, name: str, do: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
         service = self._service
         request = service.readers[do](body, service.known(), WHO)
@@ -283,13 +227,6 @@ class _Serving:
                         kind = EXPLANATION if sent.event == EXPLANATION else "chunk"
                         await self._going.send({"id": name, "event": kind, "data": sent.data})
         return {"event": "done"} if request.streams else _answer(writer.whole())
-
-    async def _count(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
-        wanted = self._service.count_reader(body, self._service.known(), WHO)
-        return _answer(self._service.counted(await self._service.engine.count(wanted)))
-
-    async def _tell(self, do: str) -> Mapping[str, Any]:
-        return _answer(self._service.facts[do]())
 
     def _error(self, error: BaseException) -> dict[str, Any]:
         """The event that tells an error."""
@@ -314,6 +251,6 @@ async def _ended(task: asyncio.Task[Any]) -> None:
 
 def _raise_of(task: asyncio.Task[Any]) -> None:
     """Raise what `task` has ended with, unless it is that nobody reads."""
-    if not task.cancelled() and (error := task.exception()) is not None:
-        if not isinstance(error, GoneError):
-            raise error
+    error = None if task.cancelled() else task.exception()
+    if error is not None and not isinstance(error, GoneError):
+        raise error
