@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from edgeproxy import __version__
 from edgeproxy.errors import ModelFileError
 from edgeproxy.serve import stdio
+from tests.conftest import left_out
 from tests.helpers.stdio_fakes import (
     GUARD_SECONDS,
     REPLY,
@@ -397,3 +399,43 @@ def test_a_closed_stream_is_a_clear_error(closed: str) -> None:
     shell = ["/bin/sh", "-c", f'exec "$@" {closed}', "sh", *COMMAND]
     done = subprocess.run(shell, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
     assert "UsageError: standard input or output is closed" in done.stderr
+
+
+# The example for Node
+
+EXAMPLE = REPOSITORY / "examples" / "stdio.mjs"
+HOW_TO_NODE = "Node 18 or newer runs examples/stdio.mjs"
+
+
+def run_example(*arguments: str) -> subprocess.CompletedProcess[str]:
+    node = shutil.which("node")
+    if node is None:
+        left_out("node is", HOW_TO_NODE)
+    return subprocess.run(
+        [node, str(EXAMPLE), *arguments],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=GUARD_SECONDS,
+    )
+
+
+@pytest.mark.slow
+def test_the_example_prints_the_reply() -> None:
+    done = run_example("Hello", *COMMAND)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "".join(REPLY) + "\n", "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("question", "command", "said"),
+    [
+        ("Fail", COMMAND, "the engine failed"),
+        ("Hello", ["no-such-program"], "no-such-program cannot be started"),
+        ("Hello", [sys.executable, "-c", "raise SystemExit(3)"], "has ended: 3"),
+    ],
+)
+def test_the_example_tells_what_went_wrong(question: str, command: list[str], said: str) -> None:
+    done = run_example(question, *command)
+    assert done.returncode == 1
+    assert said in done.stderr
