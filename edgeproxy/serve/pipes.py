@@ -30,7 +30,7 @@ MOST_AHEAD = 1 << 20
 MOST_UNSENT = 1 << 16
 """Bytes that wait to be written; whoever has more to say waits."""
 
-PATIENCE_SECONDS = 0.5
+PATIENCE_SECONDS = 0.3
 """Once its input has ended, a host that takes nothing for so long takes no more."""
 
 _BLOCK = 1 << 16
@@ -174,8 +174,10 @@ class Going:
         """Wait until all is written. Raises `GoneError`."""
         await self._until(1)
 
-    def close(self) -> None:
-        """Let the thread end, once it has written what it was given or cannot."""
+    async def close(self) -> None:
+        """Write what the host takes within `PATIENCE_SECONDS`, and let the thread end."""
+        with contextlib.suppress(GoneError, asyncio.TimeoutError):
+            await asyncio.wait_for(self.flush(), PATIENCE_SECONDS)
         self._lines.put(None)
 
     @property

@@ -25,7 +25,6 @@ from edgeproxy.serve.events import Engine
 from edgeproxy.serve.orders import CANCEL, CLOSE, COUNT, body_of, do_of, id_of, order_of
 from edgeproxy.serve.pipes import (
     LONGEST_LINE,
-    PATIENCE_SECONDS,
     Coming,
     Going,
     GoneError,
@@ -112,9 +111,7 @@ class _Serving:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            with suppress(GoneError, asyncio.TimeoutError):
-                await asyncio.wait_for(self._going.flush(), PATIENCE_SECONDS)
-            self._going.close()
+            await self._going.close()
 
     async def _answer_all(self) -> None:
         """Say when it is ready, and wait until a host that closes has got all its answers."""

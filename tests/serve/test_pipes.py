@@ -145,6 +145,6 @@ def test_whoever_is_gone_gets_no_more(pipe: tuple[int, int]) -> None:
             await written.flush()
         with pytest.raises(GoneError):
             await written.send({"a": 1})
-        written.close()
+        await written.close()
 
     asyncio.run(run())

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from edgeproxy import __version__
 from edgeproxy.errors import ModelFileError
-from edgeproxy.serve import stdio
+from edgeproxy.serve import pipes, stdio
 from tests.conftest import left_out
 from tests.helpers.stdio_fakes import (
     GUARD_SECONDS,
@@ -35,6 +35,12 @@ def host() -> Iterator[Host]:
     with Host(longest_line=SHORT_LINE) as made:
         assert made.hear()["event"] == "ready"
         yield made
+
+
+@pytest.fixture
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host that is slow to take what is left counts as alive."""
+    monkeypatch.setattr(pipes, "PATIENCE_SECONDS", GUARD_SECONDS)
 
 
 def error_of(event: dict[str, Any]) -> dict[str, Any]:
@@ -288,6 +294,7 @@ def test_the_end_of_the_input_is_heard_while_models_load() -> None:
         assert host.raised is None
 
 
+@pytest.mark.usefixtures("_patient")
 def test_an_error_that_loading_raises_is_told_and_raised() -> None:
     with Host(FakeEngine(fails=True)) as host:
         event = host.hear()
@@ -306,6 +313,7 @@ def test_what_is_asked_before_it_is_ready_can_be_cancelled_and_lines_are_refused
         assert error_of(host.hear())["code"] == "no_json"
 
 
+@pytest.mark.usefixtures("_patient")
 def test_close_lets_what_is_under_way_be_finished() -> None:
     with Host() as host:
         host.ask("1", stream=True)
@@ -320,6 +328,7 @@ def test_close_lets_what_is_under_way_be_finished() -> None:
         assert host.raised is None
 
 
+@pytest.mark.usefixtures("_patient")
 def test_errors_are_written_before_the_end() -> None:
     with Host() as host:
         host.hear()
