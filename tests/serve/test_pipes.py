@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -148,3 +149,26 @@ def test_whoever_is_gone_gets_no_more(pipe: tuple[int, int]) -> None:
         await written.close()
 
     asyncio.run(run())
+
+
+def test_a_line_that_is_too_long_is_not_held() -> None:
+    block = b"x" * (1 << 20)
+
+    async def run() -> list[tuple[int, bytes | None]]:
+        coming = Coming.__new__(Coming)
+        coming._longest = 1000
+
+        async def taken() -> AsyncIterator[bytes]:
+            for _ in range(50):
+                yield block
+            yield b"\nab\n"
+
+        coming._taken = taken  # type: ignore[method-assign,assignment]
+        return [each async for each in coming.lines()]
+
+    tracemalloc.start()
+    try:
+        assert asyncio.run(run()) == [(1, None), (2, b"ab")]
+        assert tracemalloc.get_traced_memory()[1] < 10 * len(block)
+    finally:
+        tracemalloc.stop()
