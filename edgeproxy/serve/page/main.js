@@ -47,7 +47,7 @@ const acts = {
   },
   beside(node) {
     const { alpha } = node.parts.at(-1);
-    answer(node.parent, [part("base", "base"), part("expert", "expert"), part("", "together", alpha ?? strength())]);
+    answer(node.parent, [part("base", "base"), part("expert", "expert"), part("", "together", alpha)]);
   },
   open(place) {
     for (const open of document.querySelectorAll(".part.open")) open.classList.remove("open");
@@ -66,11 +66,11 @@ function part(role, title, alpha = null) {
 }
 
 function modelOf(role) {
-  return models.find(({ id }) => (role ? id.endsWith(`:${role}`) : !id.includes(":")));
+  return models.find(({ id }) => id === (role ? `${about.trio}:${role}` : about.trio));
 }
 
 const numberIn = (id) => (at(id).value === "" ? undefined : at(id).valueAsNumber);
-const strength = () => numberIn("strength") ?? about.alpha;
+const strength = () => numberIn("strength") ?? null;
 const tell = (text) => (at("notice").textContent = text);
 
 /** What the composer has: shown, kept, and as high as it needs. */
@@ -110,7 +110,7 @@ function show() {
   for (const id of ["as-json", "as-markdown"]) at(id).disabled = !path.length;
   at("fresh").disabled = Boolean(under) || !path.length;
   at("forget").disabled = Boolean(under);
-  showStatus(path.findLast((node) => node.parts)?.parts.at(-1));
+  showStatus(path.findLast(({ parts }) => parts?.at(-1).context)?.parts.at(-1));
   if (!store.isKept) tell("This browser keeps nothing for the page, so a reload loses the conversation: save it under More.");
 }
 
@@ -131,14 +131,15 @@ function showEmpty() {
 
 function showStatus(last) {
   const said = [about.trio];
-  if (strength() !== null) said.push(`alpha ${plain(strength())}`);
+  const alpha = strength() ?? about.alpha;
+  if (alpha !== null) said.push(`alpha ${plain(alpha)}`);
   if (last?.speed) said.push(`${last.speed.toFixed(1)} tokens/s`);
   at("figures").textContent = said.join(" · ");
-  const room = modelOf("")?.context;
+  const room = modelOf("")?.context_length;
   at("room").hidden = !room;
   if (!room) return;
   at("context").value = (last?.context ?? 0) / room;
-  at("used").textContent = `${last?.context ?? 0} of ${room} tokens`;
+  at("used").textContent = `${last?.context ?? 0} of ${room}`;
 }
 
 function follow(change) {
@@ -175,11 +176,13 @@ async function answer(question, parts) {
     store.save();
   }
   under = null;
-  const made = viewOf(node).place.querySelector(".part:last-of-type");
-  follow(() => {
-    if (explanations.has(parts.at(-1)) && innerWidth > 700 && innerHeight > 600) acts.open(made);
-    show();
-  });
+  follow(show);
+  const { place } = viewOf(node);
+  if (parts.length === 1 && explanations.has(parts[0])) {
+    // What each model said is open where the whole of it can be seen with the reply.
+    follow(() => acts.open(place.firstChild.firstChild));
+    if (place.offsetHeight > main.clientHeight) follow(() => acts.open(null));
+  }
 }
 
 /** The conversation as the server reads it. A question that nobody answered is left out. */
@@ -210,7 +213,9 @@ async function speak(node, each, messages, signal) {
     signal.throwIfAborted();
     for await (const { event, data } of askFor(each, messages, signal)) {
       if (event === "explanation") {
-        if (data.form === FORM && data.version === VERSION) explanations.set(each, data);
+        if (data.form !== FORM || data.version !== VERSION) continue;
+        explanations.set(each, data);
+        each.alpha = data.settings.alpha;
         continue;
       }
       take(each, data);
@@ -233,13 +238,13 @@ async function speak(node, each, messages, signal) {
   each.seconds ??= (performance.now() - began) / 1000;
   if (each.tokens > 1) each.speed ??= (1000 * (each.tokens - 1)) / (performance.now() - first);
   say(`${each.text.slice(told)} ${each.state === "done" ? "" : each.state}`);
-  view.draw(each);
+  follow(() => view.draw(each));
 }
 
 function askFor({ role, alpha }, messages, signal) {
   const isExplained = !role && about.explains && alpha !== 0;
   const body = {
-    model: modelOf(role)?.id ?? about.trio,
+    model: role ? `${about.trio}:${role}` : about.trio,
     messages,
     stream: true,
     return_progress: true,

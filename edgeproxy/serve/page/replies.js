@@ -45,10 +45,13 @@ export function replyView(node, acts) {
   const branch = element("span", "branch");
   const again = button("Answer again", () => acts.again(node));
   const beside = button("Side by side", () => acts.beside(node));
+  again.className = beside.className = "latest";
   const isSide = parts.length > 1;
   const row = element("div", isSide ? "parts side" : "parts", ...parts.map((part) => part.place));
   const choose = isSide ? makeTabs(node, parts, row) : () => {};
-  const place = element("article", "reply", row, element("div", "foot", branch, again, beside));
+  const place = element("article", "reply", row);
+  if (isSide) place.append(element("div", "foot", branch, again, beside));
+  else parts[0].foot.append(again, beside, branch);
   return {
     place,
     draw(part) {
@@ -131,8 +134,11 @@ function partView(part, acts) {
     place.setAttribute("aria-busy", isGoing);
     body.className = isGoing && isColoured ? "body text" : "body";
     body.dir = "auto";
-    if (data && isColoured) body.replaceChildren((explained ??= component(data, place, acts)));
-    else if (isGoing && isColoured) body.textContent = withoutTurns(part.text);
+    if (data && isColoured) {
+      explained ??= component(data, place, acts);
+      // Put there once, as it would lose the focus.
+      if (body.firstChild !== explained) body.replaceChildren(explained);
+    } else if (isGoing && isColoured) body.textContent = withoutTurns(part.text);
     else body.replaceChildren(...markdown(part.text));
     wait.replaceChildren(...(isGoing && !part.text ? waiting(part) : []));
     failed.textContent = part.error ?? CUT[part.finish] ?? "";
@@ -146,7 +152,7 @@ function partView(part, acts) {
     why.isOpen = place.classList.contains("open");
     why.ariaExpanded = why.isOpen;
   }
-  return { place, draw };
+  return { place, foot, draw };
 }
 
 function component(data, part, acts) {
@@ -168,7 +174,7 @@ function waiting(part) {
 
 function figuresOf({ state, tokens, seconds, speed, accepted }) {
   const said = state === "stopped" ? ["stopped"] : [];
-  if (tokens && seconds) said.push(`${tokens} token${tokens === 1 ? "" : "s"} in ${seconds.toFixed(1)} s`);
+  if (tokens && seconds) said.push(`${tokens} token${tokens === 1 ? "" : "s"} in ${Math.max(seconds, 0.1).toFixed(1)} s`);
   if (speed) said.push(`${speed.toFixed(1)} tokens/s`);
   if (accepted) said.push(`${(100 * accepted).toFixed(0)}% of drafts accepted`);
   return said.join(" · ");
