@@ -21,6 +21,9 @@ WAIT = 30.0
 
 CONTEXT = 1024
 
+FIGURES = ("seconds", "tokens_per_second", "acceptance", "documents")
+"""What a server tells of a reply, null where it does not know."""
+
 
 @dataclass
 class Reply:
@@ -32,7 +35,7 @@ class Reply:
     - `held_after`: so many tokens, then nothing until `PageServer.go_on` is set.
     - `broken_after`: so many tokens, then the connection breaks.
     - `error`: a status and a message in place of the reply; status 0 is in mid-stream.
-    - `finish`: the finish reason; `more` is what the last chunk tells besides.
+    - `finish`: the finish reason; `more` is what the chunk with it tells besides.
     """
 
     explained: Explanation
@@ -139,11 +142,14 @@ class _Handler(BaseHTTPRequestHandler):
         if reply.error:
             self._event({"error": {"message": reply.error[1], "type": "server_error"}})
             return
-        self._event({"choices": [{"index": 0, "delta": {}, "finish_reason": reply.finish}]})
+        more = {"finish_reason": reply.finish, **dict.fromkeys(FIGURES), **reply.more}
+        choice = {"index": 0, "delta": {}, "finish_reason": "stop"}
+        self._event({"choices": [choice], "edgeproxy": more})
+        if body.get("stream_options", {}).get("include_usage"):
+            usage = {"prompt_tokens": 40, "completion_tokens": len(words)}
+            self._event({"choices": [], "usage": usage})
         if self.path == "/v1/edgeproxy/explain":
             self._event(as_json(reply.explained), "explanation")
-        usage = {"prompt_tokens": 40, "completion_tokens": len(words)}
-        self._event({"choices": [], "usage": usage, "edgeproxy": reply.more})
         self.wfile.write(b"data: [DONE]\n\n")
 
     def _hold(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -26,7 +27,7 @@ MAN = " \U0001f468".encode()
 
 USUAL = explained(WORDS, MONGOLIA)
 ALONE = {"base": BASE, "expert": EXPERT}
-SOURCE = {"file": "asia.txt", "place": "page 3", "quotation": "Ulaanbaatar is its capital"}
+PASSAGE = {"source": "asia.txt", "place": "page 3", "trail": ["Mongolia", "Capital"]}
 
 
 def replies() -> dict[str, Reply]:
@@ -53,17 +54,18 @@ def replies() -> dict[str, Reply]:
         READ: Reply(
             USUAL,
             before=[
-                {"choices": [], "edgeproxy": {"queued": 2}},
+                {"choices": [], "edgeproxy": {"queued": {"before": 2}}},
+                {"choices": [], "edgeproxy": {"loading": {"what": "base", "share": 0.5}}},
                 {"choices": [], "prompt_progress": progress},
             ],
             held_after=0,
-            more={"sources": [{"sources": [SOURCE]}]},
+            more={"documents": {"read_by": "base", "passages": [PASSAGE, PASSAGE]}},
         ),
         MARKED: Reply(explained(marked, MARKED)),
         EVIL: Reply(
             explained(["<script>", "document.title='bad'", "</script>", HOSTILE, "\u202eabc"]),
             {"base": [HOSTILE], "expert": [f"**{HOSTILE}**", f"`{HOSTILE}`", f"\n- {HOSTILE}"]},
-            more={"sources": [{"file": HOSTILE, "place": HOSTILE, "quotation": HOSTILE}]},
+            more={"documents": {"passages": [{"source": HOSTILE, "place": HOSTILE}]}},
         ),
         HOSTILE: Reply(USUAL, error=(400, HOSTILE)),
         LONG: Reply(explained(count, LONG)),
@@ -109,6 +111,7 @@ def test_a_conversation_by_mouse(page: TalkingPage, server: PageServer) -> None:
         "model": "fake",
         "messages": [{"role": "user", "content": MONGOLIA}],
         "stream": True,
+        "stream_options": {"include_usage": True},
         "return_progress": True,
     }
     assert "31.5 tokens/s · 50% of drafts accepted" in page.text(".figures")
@@ -224,8 +227,6 @@ def test_the_slider_answers_again_and_both_replies_stay(
 ) -> None:
     page.open()
     page.ask(MONGOLIA)
-    if not page.is_shown(".slider"):
-        page.click("Why these words?")
     page.run(
         "const slider = document.querySelector('.slider input'); slider.value = 0.6;"
         "slider.dispatchEvent(new Event('input'));"
@@ -254,7 +255,7 @@ def test_every_token_is_there_and_tells_what_each_model_said(
     count = len(explanation.tokens)
     for selector in (".token", ".strip i"):
         assert len(page.texts(selector)) == count
-    place = min(1, count - 2)  # the first one is a line break in one of them
+    place = next(n for n, token in enumerate(explanation.tokens) if token.text.strip())
     page.click_on(".token", place)
     assert page.is_shown(".panel")
     assert f"Token {place + 1} of {count}" in page.text(".panel h2")
@@ -414,18 +415,20 @@ def test_without_the_key_a_form_asks_for_it(page: TalkingPage, server: PageServe
 def test_what_a_reply_waits_for_is_told(page: TalkingPage, server: PageServer) -> None:
     page.open()
     held = server.replies[READ]
-    server.replies[READ] = Reply(USUAL, before=held.before[:1], held_after=0)
-    page.type(READ + ENTER)
-    page.until(lambda: page.is_shown(".wait") and "2 before you" in page.text(".wait"))
-    page.browser.press(ESCAPE)
-    page.wait()
-    server.replies[READ] = held
-    page.click("Answer again")
-    page.until(lambda: page.is_shown(".wait") and "120 of 480 tokens" in page.text(".wait"))
-    assert page.run("return document.querySelector('progress').value") == 0.25
+    page.type(READ)
+    told = (("2 before you", None), ("Loading base", 0.5), ("120 of 480 tokens", 0.25))
+    for n, (said, share) in enumerate(told, 1):
+        server.replies[READ] = replace(held, before=held.before[:n])
+        page.click("Answer again" if n > 1 else "Send")
+        page.until(lambda: page.is_shown(".wait") and said in page.text(".wait"))  # noqa: B023
+        if share is not None:
+            assert page.run("return document.querySelector('progress').value") == share
+        if n < len(told):
+            page.browser.press(ESCAPE)
+            page.wait()
     server.go_on.set()
     page.wait()
-    assert page.texts(".sources li") == ["asia.txt, page 3: “Ulaanbaatar is its capital”"]
+    assert page.texts(".documents li") == ["asia.txt, page 3, Mongolia, Capital"]
 
 
 def test_a_reply_that_was_cut_off_says_so_and_settings_are_sent(
@@ -467,7 +470,7 @@ def test_nothing_that_comes_from_elsewhere_becomes_markup(
     page.browser.press(ENTER)
     page.until(lambda: page.is_shown(".reply.last .failed"))
     assert page.text(".reply.last .failed") == HOSTILE
-    assert HOSTILE in page.text(".sources")
+    assert HOSTILE in page.text(".documents")
     assert page.run("return document.title") == HOSTILE
     assert (
         page.run("return document.querySelectorAll('body :is(img, script, a, iframe)').length") == 0

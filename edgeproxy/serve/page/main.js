@@ -50,9 +50,13 @@ const acts = {
     answer(node.parent, [part("base", "base"), part("expert", "expert"), part("", "together", alpha)]);
   },
   open(place) {
+    // The words that were pointed at stay under the pointer.
+    const words = place?.querySelector(".text");
+    const top = words?.getBoundingClientRect().top;
     for (const open of document.querySelectorAll(".part.open")) open.classList.remove("open");
     place?.classList.add("open");
     drawAll();
+    if (words) main.scrollTop += words.getBoundingClientRect().top - top;
   },
   recolour() {
     isColoured = !isColoured;
@@ -247,25 +251,26 @@ function askFor({ role, alpha }, messages, signal) {
     model: role ? `${about.trio}:${role}` : about.trio,
     messages,
     stream: true,
+    stream_options: { include_usage: true },
     return_progress: true,
     alpha: role || alpha === null ? undefined : alpha,
     temperature: numberIn("temperature"),
     max_tokens: numberIn("max-tokens"),
     seed: numberIn("seed"),
   };
-  if (!isExplained) body.stream_options = { include_usage: true };
   return stream(isExplained ? "v1/edgeproxy/explain" : "v1/chat/completions", body, signal);
 }
 
 /** What a chunk tells. */
 function take(each, { choices, usage, prompt_progress: read, edgeproxy: more }) {
   each.text += choices?.[0]?.delta?.content ?? "";
-  each.finish = choices?.[0]?.finish_reason ?? each.finish;
+  each.finish = more?.finish_reason ?? each.finish;
   if (read) {
     each.wait = `Reading the conversation: ${read.processed} of ${read.total} tokens`;
     each.share = read.total ? read.processed / read.total : undefined;
   }
-  if (more?.queued !== undefined) each.wait = `Waiting: ${more.queued} before you`;
+  if (more?.queued) each.wait = `Waiting: ${more.queued.before} before you`;
+  if (more?.loading) [each.wait, each.share] = [`Loading ${more.loading.what}`, more.loading.share];
   if (usage) {
     each.tokens = usage.completion_tokens;
     each.context = usage.prompt_tokens + usage.completion_tokens;
@@ -273,7 +278,7 @@ function take(each, { choices, usage, prompt_progress: read, edgeproxy: more }) 
   each.speed = more?.tokens_per_second ?? each.speed;
   each.seconds = more?.seconds ?? each.seconds;
   each.accepted = more?.acceptance ?? each.accepted;
-  each.sources = more?.sources ?? each.sources;
+  each.documents = more?.documents?.passages ?? each.documents;
 }
 
 function say(text) {

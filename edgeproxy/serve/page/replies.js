@@ -11,6 +11,7 @@ export const explanations = new WeakMap();
 const CUT = {
   length: "It was cut off at the most tokens that the settings allow; raise them and answer again.",
   context: "The context is full, so it was cut off; begin a new conversation.",
+  cancelled: "The server cut it short; answer again.",
 };
 
 let tabs = 0;
@@ -118,13 +119,13 @@ function partView(part, acts) {
   const wait = element("p", "wait");
   const failed = element("p", "failed");
   failed.setAttribute("role", "alert");
-  const sources = element("div", "sources");
+  const documents = element("div", "documents");
   const figures = element("span", "figures");
   const copy = button("Copy", () => copyText(part.text, body, copy));
   const why = button("Why these words?", () => acts.open(why.isOpen ? null : place));
   const colours = button("Colours", acts.recolour);
   const foot = element("div", "foot", figures, why, colours, copy);
-  const place = element("section", "part", head, body, wait, failed, sources, foot);
+  const place = element("section", "part", head, body, wait, failed, documents, foot);
   let explained = null;
   function draw() {
     const data = explanations.get(part);
@@ -142,7 +143,7 @@ function partView(part, acts) {
     else body.replaceChildren(...markdown(part.text));
     wait.replaceChildren(...(isGoing && !part.text ? waiting(part) : []));
     failed.textContent = part.error ?? CUT[part.finish] ?? "";
-    sources.replaceChildren(...sourcesOf(part));
+    documents.replaceChildren(...documentsOf(part));
     figures.textContent = figuresOf(part);
     foot.hidden = isGoing;
     copy.hidden = !part.text;
@@ -180,14 +181,13 @@ function figuresOf({ state, tokens, seconds, speed, accepted }) {
   return said.join(" · ");
 }
 
-/** What documents say: sources as they are, or those of the reply's parts. */
-function sourcesOf(part) {
-  const found = (part.sources ?? []).flatMap((each) => each.sources ?? [each]);
-  const lines = found.map(({ file, place, quotation }) =>
-    withoutTurns([file, place].filter(Boolean).join(", ") + (quotation ? `: “${quotation}”` : "")),
+/** Which passages of documents were read. */
+function documentsOf(part) {
+  const lines = (part.documents ?? []).map(({ source, place, trail, quotation }) =>
+    withoutTurns([source, place, ...(trail ?? []), quotation && `“${quotation}”`].filter(Boolean).join(", ")),
   );
   if (!lines.length) return [];
-  return ["From your documents:", element("ul", "", ...[...new Set(lines)].map((line) => element("li", "", line)))];
+  return ["Read in your documents:", element("ul", "", ...[...new Set(lines)].map((line) => element("li", "", line)))];
 }
 
 async function copyText(text, body, said) {
