@@ -25,11 +25,15 @@ class TalkingPage:
         """Load the page, and wait until it knows its trio."""
         self.browser.look(width, scheme=scheme)
         self.browser.visit(self.server.address + fragment)
-        self.until(lambda: self.is_shown("#empty p") or self.is_shown(".question"))
+        self.until(self.knows_its_trio)
 
     def reload(self) -> None:
         self.browser.driver.refresh()
-        self.until(lambda: self.is_shown("#empty p") or self.is_shown(".question"))
+        self.until(self.knows_its_trio)
+
+    def knows_its_trio(self) -> bool:
+        name: str = self.server.about["trio"]
+        return self.text("h1") == name
 
     def until(self, holds: Callable[[], Any]) -> None:
         end = time.monotonic() + WAIT

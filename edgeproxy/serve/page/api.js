@@ -61,7 +61,8 @@ async function ask(path, body, signal) {
     if (response.ok) return response;
     const failure = await failureOf(response);
     if (response.status !== 401) throw failure;
-    await askForKey(failure.message);
+    // Another request may have asked meanwhile.
+    if (key === sessionStorage.getItem(KEY)) await askForKey(failure.message);
     signal?.throwIfAborted();
   }
 }

@@ -29,7 +29,7 @@ const acts = {
   isBusy: () => under !== null,
   isColoured: () => isColoured,
   hasRoles: () => ["base", "expert"].every((role) => modelOf(role)),
-  versionsOf: (node) => store.childrenOf(node.parent),
+  versionsOf: (node) => store.childrenOf(node.parent).filter((other) => node.parent || threadOf(other) === threadOf(node)),
   follow(node) {
     store.follow(node.id);
     show();
@@ -56,7 +56,9 @@ const acts = {
     for (const open of document.querySelectorAll(".part.open")) open.classList.remove("open");
     place?.classList.add("open");
     drawAll();
-    if (words) main.scrollTop += words.getBoundingClientRect().top - top;
+    if (!words) return;
+    main.scrollTop += words.getBoundingClientRect().top - top;
+    words.querySelector(".current").scrollIntoView({ block: "nearest" });
   },
   recolour() {
     isColoured = !isColoured;
@@ -68,6 +70,9 @@ const acts = {
 function part(role, title, alpha = null) {
   return { role, title, alpha, text: "", state: "going" };
 }
+
+/** Which conversation a first message begins: those that it was edited into begin the same one. */
+const threadOf = (node) => node.thread ?? node.id;
 
 function modelOf(role) {
   return models.find(({ id }) => id === (role ? `${about.trio}:${role}` : about.trio));
@@ -126,7 +131,7 @@ function showEmpty() {
     Object.assign(link, { href: about.docs, target: "_blank", rel: "noreferrer" });
     what.append(link);
   }
-  const earlier = store.childrenOf(null).slice(-EARLIER).reverse();
+  const earlier = store.childrenOf(null).filter((node) => !node.thread).slice(-EARLIER).reverse();
   const back = earlier.map((node) => button(node.text, () => acts.follow(node)));
   const parts = [what, element("div", "questions", ...ask)];
   if (back.length) parts.push(element("h2", "", "Earlier"), element("div", "earlier", ...back));
@@ -162,7 +167,8 @@ function send(text) {
     return;
   }
   if (edited) store.go(edited.node.parent);
-  const node = store.add({ role: "user", text });
+  const thread = edited && !edited.node.parent ? threadOf(edited.node) : undefined;
+  const node = store.add({ role: "user", text, thread });
   tell(edited ? "This is a branch; the arrows at the message lead back." : "");
   answer(node.id, [part("", about.trio, strength())]);
 }
@@ -336,6 +342,7 @@ at("fresh").addEventListener("click", () => {
   field.focus();
 });
 at("forget").addEventListener("click", () => {
+  if (!confirm("Forget all conversations that this browser keeps of this server?")) return;
   store.forget();
   views.clear();
   show();
@@ -382,4 +389,5 @@ for (const node of store.path()) {
     each.error = "The page was closed while this was written. Ask again to have all of it.";
   }
 }
+if (store.path().length) show(); // what was said can be read without the server
 begin();
