@@ -26,6 +26,8 @@ QUICK = Limits(
 )
 PATIENCE = 20.0
 
+pytestmark = pytest.mark.slow
+
 
 def until(holds: Callable[[], bool]) -> None:
     end = time.monotonic() + PATIENCE

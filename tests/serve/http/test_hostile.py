@@ -194,7 +194,7 @@ def tried(server: Server, data: bytes) -> bytes:
     with socket.create_connection(("127.0.0.1", server.port), timeout=10.0) as connection:
         try:
             connection.sendall(data)
-            connection.settimeout(1.0)
+            connection.settimeout(0.6)
             while block := connection.recv(65536):
                 found += block
         except (TimeoutError, ConnectionError):

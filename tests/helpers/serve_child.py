@@ -1,0 +1,35 @@
+"""`edgeproxy serve` over an engine of a few lines: `python -m tests.helpers.serve_child ARGUMENTS`.
+
+The environment variable FAKE says how loading goes: "fails", "hangs", or well.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from edgeproxy.cli import main, serve
+from edgeproxy.errors import ModelFileError
+from tests.helpers.http_fakes import FakeEngine, parts_of
+
+
+def _fail() -> None:
+    raise ModelFileError("base.gguf", "it is damaged")
+
+
+def make(_models: Any, _settings: Any) -> Any:
+    """In the place of `serve.make_served`."""
+    engine = FakeEngine()
+    engine.doubts = ("the pair cannot say all",)
+    how = os.environ.get("FAKE")
+    if how == "fails":
+        engine.load = _fail
+    elif how == "hangs":
+        engine.load_seconds = 1000.0
+    return engine, parts_of(engine)
+
+
+if __name__ == "__main__":
+    serve.make_served = make
+    sys.exit(main(["serve", *sys.argv[1:]]))
