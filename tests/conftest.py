@@ -1,7 +1,7 @@
 """Fixtures that need files: real vocabularies, a real model, a browser, the trio that ships.
 
 May touch: the environment variables EDGEPROXY_VOCABS, EDGEPROXY_REAL, EDGEPROXY_SERVERS,
-EDGEPROXY_VLLM and CI, read only; EDGEPROXY_CACHE and EDGEPROXY_HOME are set.
+EDGEPROXY_VLLM, EDGEPROXY_CLIENTS and CI, read only; EDGEPROXY_CACHE and EDGEPROXY_HOME are set.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ REPOSITORY = Path(__file__).parent.parent
 VOCABS = ("gpt-2", "llama-bpe", "llama-spm", "phi-3", "qwen2", "starcoder")
 HOW_TO_BUILD = "`make servers` builds llama-server, in about five minutes"
 HOW_TO_SERVE = "`python -m tools.servers vllm FOLDER` sets vLLM up, and EDGEPROXY_VLLM names it"
+HOW_TO_CONNECT = "`python -m tools.serving clients FOLDER` sets others' clients up, and EDGEPROXY_CLIENTS names it"
 HOW_TO_BROWSE = "`make programs` installs Chromium and its driver"
 HOW_TO_SHOW = "`make programs` installs Xvfb; Tk comes with Python, or as python3-tk"
 HOW_TO_GET = "`python -m tools.models.real` gets the real models and vocabularies that tests read"
@@ -73,7 +74,11 @@ def left_out(what: str, how: str = HOW_TO_GET) -> NoReturn:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """The last lines of a run say what was left out for want of files."""
     skipped = terminalreporter.stats.get("skipped", ())
-    for how in (HOW_TO_GET, HOW_TO_BUILD, HOW_TO_SERVE, HOW_TO_BROWSE, HOW_TO_SHOW):
+    hows = (
+        *(HOW_TO_GET, HOW_TO_BUILD, HOW_TO_SERVE),
+        *(HOW_TO_CONNECT, HOW_TO_BROWSE, HOW_TO_SHOW),
+    )
+    for how in hows:
         if count := sum(how in str(report.longrepr) for report in skipped):
             terminalreporter.write_line(f"{count} tests were left out: {how}", yellow=True)
 
@@ -134,6 +139,15 @@ def vllm_folder() -> Path:
     named = os.environ.get("EDGEPROXY_VLLM")
     if named is None:
         pytest.skip(f"vLLM is not on this machine; {HOW_TO_SERVE}")
+    return Path(named)
+
+
+@pytest.fixture(scope="session")
+def clients_folder() -> Path:
+    """Where others' clients of `serve` have been set up; not in CI, for they are 1.1 GB."""
+    named = os.environ.get("EDGEPROXY_CLIENTS")
+    if named is None:
+        pytest.skip(f"others' clients are not on this machine; {HOW_TO_CONNECT}")
     return Path(named)
 
 

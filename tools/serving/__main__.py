@@ -12,27 +12,48 @@ The library and the server answer the same questions in turn: tokens a second, a
     python -m tools.serving faults [TRIO] [--kills 50]
 
 The models' process is killed by SIGKILL, SIGSEGV and SIGABRT while four clients stream.
+
+    python -m tools.serving fuzz [TRIO] [--minutes 5] --clients FOLDER
+
+schemathesis asks what the server's own OpenAPI document allows, and much that it does not.
+
+    python -m tools.serving clients FOLDER
+
+sets clients that others wrote up in FOLDER (1.1 GB, some minutes): those that EDGEPROXY_CLIENTS
+names to the tests, and schemathesis.
+
+May touch: the environment variable EDGEPROXY_CLIENTS, read only.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
 from edgeproxy.cli.ui.progress import Working
+from edgeproxy.errors import UsageError
 from tools.command import add_json, at_least, make_parser, run
-from tools.serving import faults, load, overhead
+from tools.serving import faults, fuzz, load, overhead
+from tools.serving.clients import Clients, found_clients, set_up_clients
 
 QUESTIONS = Path(__file__).parents[2] / "models" / "factbook" / "questions.jsonl"
-_TEXTS = {"load": load.as_text, "overhead": overhead.as_text, "faults": faults.as_text}
+_TEXTS = {
+    "load": load.as_text,
+    "overhead": overhead.as_text,
+    "faults": faults.as_text,
+    "fuzz": fuzz.as_text,
+    "clients": lambda found: found["folder"],
+}
+_VARIABLE = "EDGEPROXY_CLIENTS"
 
 
 def main() -> int:
     """Measure and print, as the command line asks; the exit code."""
     parser = make_parser("tools.serving", __doc__)
-    kinds = parser.add_subparsers(dest="kind", required=True, metavar="load|overhead|faults")
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar="KIND")
     many = kinds.add_parser("load", help="many clients at once")
     many.add_argument("--clients", type=at_least(1), default=64)
     many.add_argument("--requests", type=at_least(load.WARM + 1), default=2000)
@@ -40,23 +61,42 @@ def main() -> int:
     adds.add_argument("--count", type=at_least(1), default=20, help="questions")
     kills = kinds.add_parser("faults", help="the models' process is killed")
     kills.add_argument("--kills", type=at_least(1), default=50)
-    for kind in (many, adds, kills):
+    fuzzes = kinds.add_parser("fuzz", help="schemathesis asks")
+    fuzzes.add_argument("--minutes", type=float, default=fuzz.MINUTES)
+    named = os.environ.get(_VARIABLE)
+    fuzzes.add_argument("--clients", type=Path, default=named, help=f"default: {_VARIABLE}")
+    sets_up = kinds.add_parser("clients", help="set up what others wrote")
+    sets_up.add_argument("folder", type=Path, help="where it is kept")
+    for kind in (many, adds, kills, fuzzes):
         kind.add_argument("trio", nargs="?", default="factbook", help="a trio's name or path")
-        kind.add_argument("--questions", type=Path, default=QUESTIONS, help="as eval takes them")
         add_json(kind)
+    for kind in (many, adds, kills):
+        kind.add_argument("--questions", type=Path, default=QUESTIONS, help="as eval takes them")
 
     def work(asked: argparse.Namespace, working: Working) -> dict[str, Any]:
-        path, told = asked.questions, working.tell
+        told = working.tell
         match asked.kind:
             case "load":
-                found = load.measure(asked.trio, path, asked.clients, asked.requests, told)
+                numbers = (asked.clients, asked.requests)
+                found = load.measure(asked.trio, asked.questions, *numbers, told)
             case "overhead":
-                found = overhead.measure(asked.trio, path, asked.count, (), told)
+                found = overhead.measure(asked.trio, asked.questions, asked.count, (), told)
+            case "faults":
+                found = faults.measure(asked.trio, asked.questions, asked.kills, told)
+            case "fuzz":
+                found = fuzz.measure(asked.trio, _clients_of(asked), asked.minutes, told)
             case _:
-                found = faults.measure(asked.trio, path, asked.kills, told)
+                set_up_clients(asked.folder.absolute(), working)
+                found = {"folder": str(asked.folder)}
         return {"kind": asked.kind, **found}
 
     return run(parser, work, lambda found: _TEXTS[found["kind"]](found))
+
+
+def _clients_of(asked: argparse.Namespace) -> Clients:
+    if asked.clients is None:
+        raise UsageError(f"--clients FOLDER or {_VARIABLE} must say where schemathesis is")
+    return found_clients(asked.clients.absolute())
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from functools import partial
 
 from edgeproxy import __version__
 from edgeproxy.serve.engine import SharedEngine
@@ -27,7 +26,7 @@ def parts_of(engine: SharedEngine) -> Parts:
         models=lambda what: models.listed(what, began, memory_of(engine)),
         model=lambda name, what: models.one(name, what, began, memory_of(engine)),
         health=lambda: Health(engine.state.word, engine.state.share),
-        document=partial(document.document, __version__),
+        document=lambda: document.document(__version__, list(models.names_of(engine.known()))),
         about=lambda: about(engine.recipe, explains=engine.known().can_record),
         counters=routes.COUNTERS,
         counted=counting.counted,

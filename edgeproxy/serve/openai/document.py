@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from edgeproxy.explain import FORM
@@ -43,6 +44,18 @@ _REQUESTS: dict[str, tuple[str, Fields]] = {
 }
 """The name of each body's schema, and its fields."""
 
+_QUESTION = "What is the capital of Mongolia?"
+_ASKED = {"messages": [{"role": "user", "content": _QUESTION}]}
+_INPUT = {"input": _QUESTION}
+_EXAMPLES: dict[str, dict[str, Any]] = {
+    routes.CHAT: _ASKED,
+    routes.COMPLETIONS: {"prompt": "The capital of", "max_tokens": 8},
+    routes.RESPONSES: _INPUT,
+    routes.EXPLAIN: _ASKED,
+    routes.COUNT_CHAT: _ASKED,
+    routes.COUNT_RESPONSES: _INPUT,
+}
+
 _SAID = {
     routes.CHAT: "Answer a conversation.",
     routes.COMPLETIONS: "Go on with a text.",
@@ -66,10 +79,13 @@ _STATUSES = {
 }
 
 
-def document(version: str) -> dict[str, Any]:
-    """The document, for a server of edgeproxy's `version`."""
+def document(version: str, names: Sequence[str] = ()) -> dict[str, Any]:
+    """The document, for a server of edgeproxy's `version`; `names` are the models that it has."""
     posts = {path: {"post": _post(path)} for path in _REQUESTS}
-    requests = {f"{name}Request": Object(table).schema() for name, table in _REQUESTS.values()}
+    requests = {
+        f"{name}Request": _of_models(Object(table).schema(), names)
+        for name, table in _REQUESTS.values()
+    }
     return {
         "openapi": OPENAPI,
         "info": {
@@ -79,12 +95,21 @@ def document(version: str) -> dict[str, Any]:
             "x-edgeproxy are its own; what is not listed is refused with 400 and its name.",
         },
         "security": [{"key": []}],
-        "paths": {**posts, routes.EMBEDDINGS: {"post": _embeddings()}, **_gets()},
+        "paths": {**posts, routes.EMBEDDINGS: {"post": _embeddings()}, **_gets(names)},
         "components": {
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
             "schemas": {**requests, **_answers(), "Error": _ERROR},
         },
     }
+
+
+def _of_models(schema: Schema, names: Sequence[str]) -> Schema:
+    """The schema of a body, which can name these models alone."""
+    if not names:
+        return schema
+    properties = schema["properties"]
+    model = {"enum": [*names, None], "description": properties["model"]["description"]}
+    return {**schema, "properties": {**properties, "model": model}}
 
 
 def _post(path: str) -> dict[str, Any]:
@@ -97,7 +122,9 @@ def _post(path: str) -> dict[str, Any]:
         "summary": _SAID[path],
         "requestBody": {
             "required": True,
-            "content": {_JSON: {"schema": _ref(f"{name}Request")}},
+            "content": {
+                _JSON: {"schema": _ref(f"{name}Request"), "example": _EXAMPLES[path]},
+            },
         },
         "responses": {"200": {"description": "The answer.", "content": content}, **_errors()},
     }
@@ -116,10 +143,12 @@ def _embeddings() -> dict[str, Any]:
     }
 
 
-def _gets() -> dict[str, Any]:
-    name = {"name": "id", "in": "path", "required": True, "schema": _TEXT}
+def _gets(names: Sequence[str]) -> dict[str, Any]:
+    named: Schema = {"enum": list(names)} if names else _TEXT
+    name = {"name": "id", "in": "path", "required": True, "schema": named}
     one = _get("model", "A model.", _ref("Model"), "404", parameters=[name])
-    health = _get("health", "Whether requests are answered.", {"type": "object"})
+    health = _get("health", "Whether requests are answered.", {"type": "object"}, security=[])
+    del health["responses"]["401"]
     health["responses"]["503"] = {"description": "The models are loaded, or cannot be."}
     metrics = _get("metrics", "Figures for Prometheus.", _TEXT)
     metrics["responses"] |= _ok(_PROMETHEUS, _TEXT)

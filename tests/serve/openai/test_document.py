@@ -105,6 +105,25 @@ def test_the_document_has_every_route() -> None:
     assert len(set(ids)) == len(ids)
 
 
+def test_the_document_names_the_models_that_there_are() -> None:
+    named = document("1.2.3", ["factbook", "factbook:base"])
+    for name, schema in named["components"]["schemas"].items():
+        if name.endswith("Request"):
+            Draft202012Validator.check_schema(schema)
+            model = schema["properties"]["model"]
+            assert model["enum"] == ["factbook", "factbook:base", None]
+            assert model["description"]
+    (parameter,) = named["paths"][routes.MODEL]["get"]["parameters"]
+    assert parameter["schema"] == {"enum": ["factbook", "factbook:base"]}
+
+
+def test_the_document_says_what_needs_no_key() -> None:
+    operations = {path: one for path, found in DOCUMENT["paths"].items() for one in found.values()}
+    open_ones = {path for path, one in operations.items() if one.get("security") == []}
+    assert open_ones == {routes.HEALTH}
+    assert {path for path, one in operations.items() if "401" not in one["responses"]} == open_ones
+
+
 def inside(value: Any) -> Iterator[Any]:
     yield value
     for each in value.values() if isinstance(value, dict) else value:
@@ -126,6 +145,14 @@ def validator(path: str, of: str) -> Draft202012Validator:
     content = post["requestBody"] if of == "request" else post["responses"]["200"]
     schema = content["content"]["application/json"]["schema"]
     return Draft202012Validator({**schema, "components": DOCUMENT["components"]})
+
+
+@pytest.mark.parametrize("path", BODIES)
+def test_the_documents_examples_are_read(path: str) -> None:
+    body = DOCUMENT["paths"][path]["post"]["requestBody"]["content"]["application/json"]
+    validator(path, "request").validate(body["example"])
+    reads = READERS.get(path) or COUNTERS[path]
+    reads(body["example"], KNOWN, "")
 
 
 @pytest.mark.parametrize("path", BODIES)
