@@ -12,6 +12,7 @@ from edgeproxy.errors import PromptError, UsageError
 from edgeproxy.explain import RECORD
 from edgeproxy.grammar.grammar import Grammar
 from edgeproxy.prompts.formats import Message, RoleName
+from edgeproxy.serve.openai.closing import closed
 from edgeproxy.serve.openai.fields import MOST_CHARACTERS, SAMPLING
 from edgeproxy.serve.openai.models import answers_of
 from edgeproxy.serve.protocol import Known, RefusedError
@@ -137,7 +138,7 @@ def _grammar(given: Given, format_of: Given | None, name: str) -> Grammar | None
             return Grammar.json_schema({"type": "object"}, name)
         if kind == "json_schema" and format_of is not None:
             inside = format_of.get("json_schema", format_of)
-            return Grammar.json_schema(inside["schema"], name)
+            return Grammar.json_schema(closed(inside["schema"]), name)
     except RefusedError:
         raise
     except UsageError as error:

@@ -122,7 +122,12 @@ STEERING: Fields = {
 _SCHEMA: Fields = {
     "name": Field(Text(64, 1, "^[a-zA-Z0-9_-]+$")),
     "description": Field(_LONG),
-    "schema": Field(Data(), "A JSON Schema that the reply keeps to.", True),
+    "schema": Field(
+        Data(),
+        "A JSON Schema that the reply keeps to. Objects have no properties but those it names, "
+        "unless additionalProperties says otherwise.",
+        True,
+    ),
     "strict": Field(Truth(), "Taken, and changes nothing: replies always keep to the schema."),
 }
 
