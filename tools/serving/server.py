@@ -44,14 +44,16 @@ class Serving:
             errors="replace",
         )
         self.said: list[str] = []
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._listening = threading.Thread(target=self._listen, daemon=True)
+        self._listening.start()
         self.ready = self._wait()
         self.url: str = self.ready["address"]
         self.headers = {"Authorization": f"Bearer {KEY}"}
 
     def _listen(self) -> None:
         errors = self._process.stderr
-        if errors is not None:
+        assert errors is not None
+        with errors:
             self.said.extend(line.rstrip() for line in errors)
 
     def _wait(self) -> dict[str, Any]:
@@ -107,6 +109,10 @@ class Serving:
             self._process.kill()
             self._process.wait()
             raise EdgeproxyError(f"the server did not end in {END_SECONDS:.0f} s") from None
+        finally:
+            self._listening.join(END_SECONDS)
+            if self._process.stdout is not None:
+                self._process.stdout.close()
 
     def __enter__(self) -> Serving:
         return self

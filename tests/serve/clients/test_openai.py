@@ -6,6 +6,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -43,9 +46,13 @@ def connected(serving: Serving, key: str = KEY) -> openai.OpenAI:
 @pytest.fixture(scope="module")
 def answer(session: Session) -> str:
     """What the library answers."""
-    text = "".join(piece.text for piece in session.reply(QUESTION))
+    text = said(session, QUESTION)
     assert "Ulaanbaatar" in text
     return text
+
+
+def said(session: Session, messages: Any, **settings: Any) -> str:
+    return "".join(piece.text for piece in session.reply(messages, **settings))
 
 
 def text_of(reply: Any) -> str:
@@ -74,11 +81,19 @@ def test_a_chats_stream(client: openai.OpenAI, answer: str) -> None:
         assert text_of(events.get_final_completion()) == answer
 
 
-def test_a_conversation_is_gone_on_with(client: openai.OpenAI) -> None:
+def test_a_conversation_is_gone_on_with(
+    client: openai.OpenAI, session: Session, answer: str
+) -> None:
+    """The client's own message of a reply is taken back as it is."""
     first = client.chat.completions.create(**GREEDY)
-    talk: Any = [*MESSAGES, first.choices[0].message, {"role": "user", "content": PERU}]
+    after: Any = {"role": "user", "content": PERU}
+    talk: Any = [*MESSAGES, first.choices[0].message, after]
     found = client.chat.completions.create(**{**GREEDY, "messages": talk})
-    assert PLACE in text_of(found)
+    wanted = said(session, [*MESSAGES, {"role": "assistant", "content": answer}, after])
+    assert text_of(found) == wanted
+    responded = client.responses.create(model=NAME, input=QUESTION, temperature=0)
+    again: Any = [*MESSAGES, *responded.output, after]
+    assert client.responses.create(model=NAME, input=again, temperature=0).output_text == wanted
 
 
 def test_many_at_once_by_asyncio(serving: Serving, answer: str) -> None:
@@ -106,8 +121,8 @@ def test_logprobs(client: openai.OpenAI, answer: str) -> None:
     assert tokens is not None
     assert b"".join(bytes(each.bytes or []) for each in tokens).decode() == answer
     for each in tokens:
-        # The likeliest token is drawn, and what is told of it is told twice.
-        assert len(each.top_logprobs) == 3
+        # Fewer than asked for where the mask leaves fewer; the likeliest is the one that is drawn.
+        assert 1 <= len(each.top_logprobs) <= 3
         assert each.top_logprobs[0].token == each.token
         assert each.top_logprobs[0].logprob == each.logprob
         assert each.logprob <= 0
@@ -138,11 +153,10 @@ def test_a_stop_and_a_limit_end_a_reply(client: openai.OpenAI, answer: str) -> N
 def test_alpha_beside_the_clients_own_fields(client: openai.OpenAI, session: Session) -> None:
     for alpha in (0.0, 0.5):
         found = client.chat.completions.create(**GREEDY, extra_body={"alpha": alpha}, max_tokens=12)
-        turn = session.reply(QUESTION, alpha=alpha, max_tokens=12)
-        assert text_of(found) == "".join(piece.text for piece in turn)
+        assert text_of(found) == said(session, QUESTION, alpha=alpha, max_tokens=12)
 
 
-class Capital(BaseModel):
+class Capital(BaseModel, extra="forbid"):
     country: str = Field(max_length=30)
     capital: str = Field(max_length=30)
     is_large: bool
@@ -181,8 +195,6 @@ def test_responses(client: openai.OpenAI, answer: str) -> None:
     with client.responses.stream(**asked) as events:
         deltas = [e.delta for e in events if e.type == "response.output_text.delta"]
         assert events.get_final_response().output_text == "".join(deltas) == answer
-    again: Any = [*MESSAGES, *found.output, {"role": "user", "content": PERU}]
-    assert PLACE in client.responses.create(**{**asked, "input": again}).output_text
 
 
 def test_models_and_counts(client: openai.OpenAI) -> None:
@@ -195,7 +207,8 @@ def test_models_and_counts(client: openai.OpenAI) -> None:
     count = client.responses.input_tokens.count(model=NAME, input=QUESTION)
     found = client.responses.create(model=NAME, input=QUESTION)
     assert found.usage is not None
-    assert count.input_tokens == found.usage.input_tokens
+    # The count is of the model that reads the most tokens, the usage of the base.
+    assert count.input_tokens >= found.usage.input_tokens
 
 
 def test_errors(client: openai.OpenAI, serving: Serving) -> None:
@@ -226,23 +239,27 @@ def figure(serving: Serving, name: str) -> float:
     return float(next(line for line in lines.splitlines() if line.startswith(name)).split()[-1])
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the models' process in /proc")
 def test_a_full_queue_and_a_client_that_goes_away(answer: str) -> None:
     with Serving(NAME, "--max-queue", "0") as serving, connected(serving) as client:
         stream = client.chat.completions.create(**LONG, stream=True)
         next(iter(stream))
+        (models,) = serving.children()
+        os.kill(models, signal.SIGSTOP)  # the reply is under way for as long as this test wants
         with pytest.raises(openai.RateLimitError) as full:
             client.chat.completions.create(**GREEDY)
         assert full.value.code == "queue_full"
         assert int(full.value.response.headers["retry-after"]) >= 1
-        assert figure(serving, "edgeproxy_requests_answering") == 1
         stream.close()
         until = time.monotonic() + PATIENCE
-        while figure(serving, "edgeproxy_requests_answering"):
+        while figure(serving, "edgeproxy_http_open") > 1:  # one is the question itself
             assert time.monotonic() < until
-        # It was not answered to its end: its client had left.
-        assert figure(serving, 'edgeproxy_requests_total{outcome="left"}') == 1
-        assert figure(serving, 'edgeproxy_requests_total{outcome="length"}') == 0
+        os.kill(models, signal.SIGCONT)
+        while not figure(serving, 'edgeproxy_requests_total{outcome="left"}'):
+            assert time.monotonic() < until
+        assert figure(serving, "edgeproxy_requests_answering") == 0
         assert text_of(client.chat.completions.create(**GREEDY)) == answer
+        assert serving.children() == [models]
 
 
 def test_a_client_that_waits_no_longer_gets_its_place_back(client: openai.OpenAI) -> None:

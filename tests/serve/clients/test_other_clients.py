@@ -103,7 +103,7 @@ def test_openai_of_npm(serving: Serving, clients: Clients, answer: str, tmp_path
     assert found["steered"]
     tokens = found["logprobs"]
     assert bytes(byte for each in tokens for byte in each["bytes"]).decode() == answer
-    assert {len(each["top_logprobs"]) for each in tokens} == {3}
+    assert all(1 <= len(each["top_logprobs"]) <= 3 for each in tokens)
     assert found["schema"].keys() == {"capital"}
     assert found["completion"]
     assert found["models"][0] == "factbook"
@@ -119,7 +119,7 @@ def test_openai_of_npm(serving: Serving, clients: Clients, answer: str, tmp_path
 def test_litellm(serving: Serving, clients: Clients, answer: str) -> None:
     command = [clients.program("python"), SCRIPTS / "with_litellm.py", QUESTION]
     done = run(command, serving, LITELLM_LOCAL_MODEL_COST_MAP="True")
-    found = json.loads(printed(done))
+    found = json.loads(printed(done).splitlines()[-1])  # of an error litellm prints more itself
     for way in ("chat", "stream", "asyncio"):
         assert found[way] == answer, way
     assert found["tokens"] > 2
@@ -142,7 +142,9 @@ def test_langchain(serving: Serving, clients: Clients, answer: str) -> None:
     assert found["error"] == "model_not_found"
 
 
-def test_llm(serving: Serving, clients: Clients, answer: str, tmp_path: Path) -> None:
+def test_llm(
+    serving: Serving, clients: Clients, session: Session, answer: str, tmp_path: Path
+) -> None:
     models = (SCRIPTS / "llm" / "extra-openai-models.yaml").read_text("utf-8")
     models = models.replace("http://127.0.0.1:8080", serving.url)
     (tmp_path / "extra-openai-models.yaml").write_text(models, "utf-8")
@@ -157,7 +159,9 @@ def test_llm(serving: Serving, clients: Clients, answer: str, tmp_path: Path) ->
     assert ask("-m", "factbook-text", "The capital of", "-o", "max_tokens", "8")
     assert json.loads(ask("-m", "factbook", QUESTION, "--schema", "large bool")).keys() == {"large"}
     ask("-m", "factbook", QUESTION)
-    assert "Lima" in ask("--continue", PERU)
+    talk = [(QUESTION, "user"), (answer, "assistant"), (PERU, "user")]
+    messages = [{"role": role, "content": content} for content, role in talk]
+    assert ask("--continue", PERU) == "".join(piece.text for piece in session.reply(messages))
 
 
 @pytest.mark.parametrize("way", ["chat", "completions"])

@@ -50,9 +50,7 @@ def main() -> None:
         "schema": kept.model_dump(),
         "steered": steered.invoke(QUESTION).text,
         "responses": by_responses.invoke(QUESTION).text,
-        "completion": OpenAI(model="factbook", temperature=0, max_tokens=8).invoke(
-            "The capital of"
-        ),
+        "completion": text.invoke("The capital of"),
         "error": error,
     }
     print(json.dumps(found))
