@@ -30,6 +30,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +41,12 @@ from tools.serving import faults, fuzz, load, overhead
 from tools.serving.clients import Clients, found_clients, set_up_clients
 
 QUESTIONS = Path(__file__).parents[2] / "models" / "factbook" / "questions.jsonl"
-_TEXTS = {
+_TEXTS: dict[str, Callable[[dict[str, Any]], str]] = {
     "load": load.as_text,
     "overhead": overhead.as_text,
     "faults": faults.as_text,
     "fuzz": fuzz.as_text,
-    "clients": lambda found: found["folder"],
+    "clients": lambda found: str(found["folder"]),
 }
 _VARIABLE = "EDGEPROXY_CLIENTS"
 

@@ -109,7 +109,7 @@ def test_many_at_once_by_asyncio(serving: Serving, answer: str) -> None:
                 stream = await client.chat.completions.create(**GREEDY, stream=True)
                 return "".join([each.choices[0].delta.content or "" async for each in stream])
 
-            return await asyncio.gather(whole(), streamed(), whole(), streamed())
+            return list(await asyncio.gather(whole(), streamed(), whole(), streamed()))
 
     assert asyncio.run(ask()) == [answer] * 4
 

@@ -40,7 +40,7 @@ def answer(session: Session) -> str:
 
 
 def run(
-    command: Sequence[str | Path], serving: Serving, folder: Path | None = None, **more: str
+    command: Sequence[object], serving: Serving, folder: Path | None = None, **more: str
 ) -> subprocess.CompletedProcess[str]:
     """A client, with the two variables that all of them know."""
     env = {"OPENAI_BASE_URL": f"{serving.url}/v1", "OPENAI_API_KEY": KEY, "NO_PROXY": "*"}
