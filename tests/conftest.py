@@ -144,7 +144,7 @@ def vllm_folder() -> Path:
 
 @pytest.fixture(scope="session")
 def clients_folder() -> Path:
-    """Where others' clients of `serve` have been set up; not in CI, for they are 1.1 GB."""
+    """Where others' clients of `serve` have been set up; not in CI, for they are 1.3 GB."""
     named = os.environ.get("EDGEPROXY_CLIENTS")
     if named is None:
         pytest.skip(f"others' clients are not on this machine; {HOW_TO_CONNECT}")

@@ -19,7 +19,7 @@ schemathesis asks what the server's own OpenAPI document allows, and much that i
 
     python -m tools.serving clients FOLDER
 
-sets clients that others wrote up in FOLDER (1.1 GB, some minutes): those that EDGEPROXY_CLIENTS
+sets clients that others wrote up in FOLDER (1.3 GB, some minutes): those that EDGEPROXY_CLIENTS
 names to the tests, and schemathesis.
 
 May touch: the environment variable EDGEPROXY_CLIENTS, read only.

@@ -51,7 +51,7 @@ class Clients:
 
 
 def set_up_clients(folder: Path, work: Working) -> Clients:
-    """The clients in `folder`, set up as far as they are not there: some minutes and 1.1 GB.
+    """The clients in `folder`, set up as far as they are not there: some minutes and 1.3 GB.
 
     Raises `Cancelled` when interrupted, `EdgeproxyError` and `OSError`.
     """

@@ -29,9 +29,7 @@ _ONE = ("items",)
 
 def closed(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     """The schema, closed where that takes nothing away that it names; otherwise as it is."""
-    if _leaves_open(schema):
-        return schema
-    return _closed(schema)
+    return schema if _leaves_open(schema) else _close(schema)
 
 
 def _leaves_open(schema: Any) -> bool:
@@ -66,9 +64,7 @@ def _parts(schema: Mapping[str, Any]) -> list[Any]:
     return found
 
 
-def _closed(schema: Any) -> Any:
-    if not isinstance(schema, Mapping):
-        return schema
+def _close(schema: Mapping[str, Any]) -> dict[str, Any]:
     found = dict(schema)
     for name in _ONE:
         if name in found:
@@ -82,3 +78,8 @@ def _closed(schema: Any) -> Any:
     if isinstance(found.get("properties"), Mapping):
         found.setdefault("additionalProperties", False)
     return found
+
+
+def _closed(schema: Any) -> Any:
+    """What stands where a schema may: true and false are schemas too."""
+    return _close(schema) if isinstance(schema, Mapping) else schema
