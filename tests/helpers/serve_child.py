@@ -1,6 +1,7 @@
 """`edgeproxy serve` over an engine of a few lines: `python -m tests.helpers.serve_child ARGUMENTS`.
 
-The environment variable FAKE says how loading goes: "fails", "hangs", or well.
+The environment variable FAKE says how it goes: loading "fails" or "hangs", or it "stays" at the
+end; else well.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ def make(_models: Any, _settings: Any) -> Any:
         engine.load = _fail
     elif how == "hangs":
         engine.load_seconds = 1000.0
+    elif how == "stays":
+        engine.close_seconds = 1000.0
     return engine, parts_of(engine)
 
 
