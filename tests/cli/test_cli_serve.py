@@ -189,7 +189,7 @@ def test_the_ready_line_says_where_it_is_and_the_key() -> None:
 @pytest.mark.slow
 @needs_posix
 def test_a_key_that_was_given_is_told_to_nobody() -> None:
-    with child(**{KEY_VARIABLE: GIVEN}) as server:
+    with child(EDGEPROXY_API_KEY=GIVEN) as server:
         line = server.line()
         ready = json.loads(line)
         assert ready["key"] is None

@@ -11,7 +11,10 @@ import sys
 from typing import Any
 
 from edgeproxy.cli import main, serve
+from edgeproxy.cli.ui.options import Models
+from edgeproxy.cli.ui.server_running import Closes
 from edgeproxy.errors import ModelFileError
+from edgeproxy.serve.http.app import Parts
 from tests.helpers.http_fakes import FakeEngine, parts_of
 
 
@@ -19,7 +22,7 @@ def _fail() -> None:
     raise ModelFileError("base.gguf", "it is damaged")
 
 
-def make(_models: Any, _settings: Any) -> Any:
+def make(models: Models, settings: dict[str, Any]) -> tuple[Closes, Parts]:
     """In the place of `serve.make_served`."""
     engine = FakeEngine()
     engine.doubts = ("the pair cannot say all",)
