@@ -8,14 +8,14 @@ BIN := $(VENV)/bin
 # As many at once as there are processors, and no more than memory is there for.
 PARALLEL := -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: help chat quick test servers browser processors check format docs clean
+.PHONY: help chat quick test servers programs processors check format docs clean
 
 help:
 	@echo "make chat        talk to the trio that ships with edgeproxy"
 	@echo "make quick       run the tests that need no weights and kill no process"
 	@echo "make test        run all tests"
 	@echo "make servers     build llama-server, for the tests that ask one"
-	@echo "make browser     install Chromium, for the tests that look at pages"
+	@echo "make programs    install Chromium, Xvfb, zsh and fish, which some tests drive"
 	@echo "make processors  run all tests as on other processors; compiles llama.cpp once more"
 	@echo "make check       linter, formatter, types, and whether README.md and docs/ are current"
 	@echo "make format      let the linter and the formatter mend what they can"
@@ -35,8 +35,8 @@ test: $(VENV)/.dev
 servers: $(VENV)/.dev
 	$(BIN)/python -m tools.servers llama
 
-browser:
-	@sh tools/browser.sh
+programs:
+	@sh tools/programs.sh
 
 processors: $(VENV)/.dev
 	@$(BIN)/python -m tools.models.real --optional

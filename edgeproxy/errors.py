@@ -28,6 +28,7 @@
     │           └── RemoteFullError      the text is too long for it; also a ContextFullError
     ├── BusyError             another reply has the models, or took them from this one
     │   └── QueueFullError    a server has as many requests waiting as it takes
+    ├── TooSlowError          a client does not take its reply, or a prompt is not read in time
     ├── ClosingError          a server shuts down and takes no more requests
     └── Cancelled             a caller asked an evaluation to stop
 
@@ -179,6 +180,10 @@ class QueueFullError(BusyError):
     def __init__(self, what: str, retry_after: int) -> None:
         super().__init__(what)
         self.retry_after = retry_after
+
+
+class TooSlowError(EdgeproxyError):
+    """A client of a server does not take its reply, or its prompt is not read in time."""
 
 
 class ClosingError(EdgeproxyError):

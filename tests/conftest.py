@@ -33,8 +33,8 @@ REPOSITORY = Path(__file__).parent.parent
 VOCABS = ("gpt-2", "llama-bpe", "llama-spm", "phi-3", "qwen2", "starcoder")
 HOW_TO_BUILD = "`make servers` builds llama-server, in about five minutes"
 HOW_TO_SERVE = "`python -m tools.servers vllm FOLDER` sets vLLM up, and EDGEPROXY_VLLM names it"
-HOW_TO_BROWSE = "`make browser` installs Chromium and its driver"
-HOW_TO_SHOW = "`make browser` installs Xvfb; Tk comes with Python, or as python3-tk"
+HOW_TO_BROWSE = "`make programs` installs Chromium and its driver"
+HOW_TO_SHOW = "`make programs` installs Xvfb; Tk comes with Python, or as python3-tk"
 HOW_TO_GET = "`python -m tools.models.real` gets the real models and vocabularies that tests read"
 
 # The same examples each time, and no deadlines: a busy machine must not fail a test.

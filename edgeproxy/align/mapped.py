@@ -159,6 +159,10 @@ class MappedModel:
         """As `Saving.origin`: the wrapped model's."""
         return self._reader.origin()
 
+    def state_size(self) -> int:
+        """As `Saving.state_size`: the wrapped model's."""
+        return self._reader.state_size()
+
     def state(self) -> memoryview:
         """As `Saving.state`: the wrapped model's."""
         return self._reader.state()

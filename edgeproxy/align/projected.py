@@ -143,8 +143,14 @@ class ProjectedModel:
         """As `Saving.origin`: the wrapped model's."""
         return self._reader.origin()
 
+    def state_size(self) -> int:
+        """As `Saving.state_size`."""
+        self._transcript.spell()
+        return self._reader.state_size()
+
     def state(self) -> memoryview:
         """As `Saving.state`: the wrapped model's, without what it has read beyond the text."""
+        self._transcript.spell()
         return self._reader.state()
 
     def adopt(self, tokens: Sequence[int], state: memoryview) -> None:

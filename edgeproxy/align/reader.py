@@ -81,10 +81,18 @@ class Reader:
 
     def state(self) -> memoryview:
         """The model's state, of `want` alone. Raises `EngineError` where that was not read."""
+        self._check_read()
+        return cast(Saving, self._model).state()
+
+    def state_size(self) -> int:
+        """How many bytes `state` would be. Raises as it does."""
+        self._check_read()
+        return cast(Saving, self._model).state_size()
+
+    def _check_read(self) -> None:
         self.trim()
         if self.agreed < len(self.want):
             raise EngineError("the model has not read what its state is asked of")
-        return cast(Saving, self._model).state()
 
     def adopt(self, state: memoryview) -> None:
         """Have the model hold `want` as `state` has it, in place of what it has read."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -87,10 +88,13 @@ class Transcript:
         Raises `EngineError` for one that is outside both vocabularies.
         """
         settled = self.settled
-        for token in tokens:
-            self._take(token)
-        self._reader.cut(self.settled)
-        self._reader.add(self._spell_word())
+        for is_own, some in itertools.groupby(tokens, lambda token: token >= self._n_base):
+            if is_own:
+                self._take_own(list(some))
+            else:
+                for token in some:
+                    self._take(token)
+        self.spell()
         if tokens[-1] >= self._n_base:
             self._prompt = (len(self._marks), len(self._reader.want))
             self._spent = 0
@@ -99,16 +103,36 @@ class Transcript:
             self._spent += len(new) - common(self._evaluated, new)
         self._evaluated = self.word
 
-    def _take(self, token: int) -> None:
-        if not 0 <= token < self._n_base + self._n_own:
-            raise EngineError(f"token {token} is outside the vocabulary of {self._n_base}")
-        mark = _Mark(len(self.text), self.settled, self._word, self._evaluated, self._spent)
-        self._marks.append(mark)
-        if token >= self._n_base:
+    def spell(self) -> None:
+        """Spell the word under way, which a rewind leaves out of what is to be read."""
+        self._reader.cut(self.settled)
+        self._reader.add(self._spell_word())
+
+    def _take_own(self, ids: Sequence[int]) -> None:
+        """Take own tokens, which are all of a prompt: together, for they are many."""
+        n_base, n_all = self._n_base, self._n_base + self._n_own
+        tokens = [each - n_base for each in itertools.takewhile(lambda each: each < n_all, ids)]
+        if tokens:
+            self._marks.append(self._mark())
             self._settle(self._spell_word())
-            self._settle([token - self._n_base])
             self._word = len(self.text)
-            return
+            mark = self._mark()
+            places = range(self.settled + 1, self.settled + len(tokens))
+            self._marks += [mark._replace(settled=place) for place in places]
+            self._settle(tokens)
+        if len(tokens) < len(ids):
+            raise self._unknown(ids[len(tokens)])
+
+    def _mark(self) -> _Mark:
+        return _Mark(len(self.text), self.settled, self._word, self._evaluated, self._spent)
+
+    def _unknown(self, token: int) -> EngineError:
+        return EngineError(f"token {token} is outside the vocabulary of {self._n_base}")
+
+    def _take(self, token: int) -> None:
+        if token < 0:
+            raise self._unknown(token)
+        self._marks.append(self._mark())
         self.text += self._texts[token]
         for word in self._words()[:-1]:
             self._settle(self._spelling(word))

@@ -9,6 +9,10 @@ from edgeproxy.cli.ui.output import write
 
 _VARIABLE = "_EDGEPROXY_COMPLETE"
 
+# zsh calls the whole file as a function at each Tab, and Click's script completes at the first one.
+_FIRST_TIME = "[[ $zsh_eval_context[-1] == loadautofunc ]]"
+_EVERY_TIME = '[[ "$funcstack[1]" == _edgeproxy ]]'
+
 
 @click.command(
     "completion",
@@ -31,4 +35,5 @@ def command(shell: str) -> None:
     assert kind is not None
     made = kind(click.get_current_context().find_root().command, {}, "edgeproxy", _VARIABLE)
     # Not `made.source()`, which starts a bash to ask for its version: here may be none.
-    write(made.source_template % made.source_vars() + "\n")
+    script = made.source_template % made.source_vars()
+    write(script.replace(_FIRST_TIME, _EVERY_TIME) + "\n")

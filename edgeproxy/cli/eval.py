@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgeproxy.cli.ui.asking import Asking, asking_options
 from edgeproxy.cli.ui.completing import complete_trio
 from edgeproxy.cli.ui.evaluating import (
     check_cost,
@@ -35,12 +36,10 @@ from edgeproxy.cli.ui.output import say, write, write_json
 from edgeproxy.cli.ui.stats import ALONE, pair_in_words, peak_in_words, spent_by
 from edgeproxy.errors import UsageError
 from edgeproxy.measure.evaluate import Question, read_questions
-from edgeproxy.measure.judging import DEFAULT_JUDGE, JUDGES, LINE_TOKENS, REPLY_TOKENS
+from edgeproxy.measure.judging import JUDGES, REPLY_TOKENS
 from edgeproxy.measure.systems import (
-    MOST_AT_ONCE,
     PROXY,
     SYSTEMS,
-    USUAL_AT_ONCE,
     read_systems,
     readers_of,
     role_of,
@@ -97,52 +96,16 @@ one of them alone answers right (McNemar's exact test). Gap closed is
     f"proxy/base_weight=0.5/plausibility=0.05. [default: {','.join(SYSTEMS)}]",
 )
 @click.option(
-    "--judge",
-    type=click.Choice(tuple(JUDGES)),
-    default=DEFAULT_JUDGE,
-    show_default=True,
-    help="When a reply is right, where a question does not say.",
-)
-@click.option(
     "--general",
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="Questions outside of the task, to see how much of what the base knows each has kept; "
     "judged by contains, where a question does not say.",
 )
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only N first questions.")
-@click.option(
-    "--replies",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Write every reply to FILE, as JSON lines; to FILE.part while they come.",
-)
-@click.option(
-    "--resume", is_flag=True, help="Go on with FILE.part of --replies, after it was cut short."
-)
 @click.option(
     "--rejudge", is_flag=True, help="Judge the replies in FILE of --replies again; ask nothing."
 )
-@click.option(
-    "--max-tokens",
-    "longest",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help=f"The longest reply. [default: {LINE_TOKENS} to {REPLY_TOKENS}, by judge and answers]",
-)
-@click.option(
-    "--max-cost",
-    type=click.FloatRange(min=0.0, min_open=True),
-    metavar="X",
-    help="End where the base's server has cost X, by the prices in the manifest.",
-)
-@click.option(
-    "--parallel",
-    type=click.IntRange(1, MOST_AT_ONCE),
-    metavar="N",
-    help="Ask the base's server N questions at once. [default: as many as it says that it works "
-    f"on, or {USUAL_AT_ONCE}]",
-)
+@asking_options()
 @model_options(trio_flag=False)
 @sampling_options
 @json_option
@@ -150,15 +113,9 @@ one of them alone answers right (McNemar's exact test). Gap closed is
 def command(
     questions: Path,
     systems: str | None,
-    judge: str,
     general: Path | None,
-    limit: int | None,
-    replies: Path | None,
-    resume: bool,
     rejudge: bool,
-    longest: int | None,
-    max_cost: float | None,
-    parallel: int | None,
+    asking: Asking,
     models: Models,
     reply: Reply,
     as_json: bool,
@@ -168,24 +125,25 @@ def command(
 
     Greedy unless a temperature is given.
     """
-    if (resume or rejudge) and replies is None:
-        raise UsageError("--resume and --rejudge take the file of --replies; give it too")
-    if resume and rejudge:
+    replies = asking.replies
+    if rejudge and replies is None:
+        raise UsageError("--rejudge takes the file of --replies; give it too")
+    if asking.resume and rejudge:
         raise UsageError("--resume asks the questions left, --rejudge asks none; give one of them")
-    asked = read_questions(questions, limit, judge)
+    asked = asking.read(questions)
     if general is not None:
         asked += [replace(question, is_general=True) for question in read_questions(general)]
-    recipe = chosen_recipe(models, max_cost, parallel)
+    recipe = chosen_recipe(models, asking.max_cost, asking.parallel)
     steering = recipe.steering.changed(models.steering)
     chosen = choose_systems(systems, recipe, steering)
     if general is not None and "base" not in chosen:
         raise UsageError("--general asks what of the base's is kept; add base to --systems")
-    work = _Work(recipe, steering, chosen, asked, models, reply, longest, max_cost, parallel)
+    work = _Work(recipe, steering, chosen, asked, models, reply, asking)
     if rejudge and replies is not None:
         found = work.judged_again(replies)
     else:
         sources = [questions, general]
-        with kept_replies(replies, sources, work.run, asked, len(work.asked), resume) as kept:
+        with kept_replies(asking, sources, work.run, asked, len(work.asked)) as kept:
             found = work.measured(kept, stats)
     if as_json:
         write_json(found, indent=2)
@@ -225,9 +183,7 @@ class _Work:
     questions: Sequence[Question]
     models: Models
     reply: Reply
-    longest: int | None
-    max_cost: float | None
-    parallel: int | None
+    asking: Asking
 
     @property
     def asked(self) -> list[tuple[str, int]]:
@@ -244,7 +200,7 @@ class _Work:
         needed = max(question.max_tokens for question in self.questions)
         settings = {
             **asdict(self.steering),
-            "max_tokens": needed if self.longest is None else self.longest,
+            "max_tokens": needed if self.asking.longest is None else self.asking.longest,
             "ctx": self.models.ctx,
             "kv": self.models.kv,
             "draft": self.models.draft,
@@ -268,13 +224,17 @@ class _Work:
             def heard(system: str, number: int, text: str) -> None:
                 if kept is not None:
                     kept.add(system, number, text)
-                check_cost(session, self.max_cost)
+                check_cost(session, self.asking.max_cost)
 
             ask = Ask(
-                self.reply.sampling(), self.longest, lambda turn: costs.append(turn.stats.pair)
+                self.reply.sampling(),
+                self.asking.longest,
+                lambda turn: costs.append(turn.stats.pair),
             )
             needs_trio = PROXY in (role_of(system) for system, _ in missing)
-            at_once = lanes_at_once(session, self.models, self.parallel, needs_trio=needs_trio)
+            at_once = lanes_at_once(
+                session, self.models, self.asking.parallel, needs_trio=needs_trio
+            )
             work = Answering(session, self.systems, self.questions, ask, known, heard, at_once)
             answered = shown(work, workers(self.recipe, self.models.threads), len(known))
             seconds = time.perf_counter() - started

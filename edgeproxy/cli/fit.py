@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeproxy import __version__
+from edgeproxy.cli.ui.asking import Asking, asking_options
 from edgeproxy.cli.ui.completing import complete_trio
 from edgeproxy.cli.ui.interrupt import on_interrupt
 from edgeproxy.cli.ui.opening import opened
 from edgeproxy.cli.ui.options import DEFAULT_TRIO, Models, json_option, model_options
 from edgeproxy.cli.ui.output import StatusLine, columns, say, write_json, write_lines
 from edgeproxy.errors import Cancelled, UsageError
-from edgeproxy.measure.evaluate import Question, read_questions
-from edgeproxy.measure.judging import DEFAULT_JUDGE, JUDGES
+from edgeproxy.measure.evaluate import Question
 from edgeproxy.units import duration
 
 if TYPE_CHECKING:
@@ -56,14 +56,6 @@ equation with p < 0.3, the many others with p < 0.05 (McNemar's test).""",
 @click.argument("trio", shell_complete=complete_trio)
 @click.argument("questions", type=click.Path(path_type=Path))
 @click.option(
-    "--judge",
-    type=click.Choice(tuple(JUDGES)),
-    default=DEFAULT_JUDGE,
-    show_default=True,
-    help="When a reply is right, for questions that do not say themselves.",
-)
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only N first questions.")
-@click.option(
     "--minutes",
     type=click.FloatRange(min=0.0, min_open=True),
     metavar="M",
@@ -72,34 +64,16 @@ equation with p < 0.3, the many others with p < 0.05 (McNemar's test).""",
 @click.option(
     "--seed", type=int, default=0, show_default=True, metavar="N", help="Order of the questions."
 )
-@click.option(
-    "--max-tokens",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="The longest reply. [default: what its judge needs]",
-)
-@click.option(
-    "--replies",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Write every reply to FILE, as JSON lines; to FILE.part while they come.",
-)
-@click.option(
-    "--resume", is_flag=True, help="Go on with FILE.part of --replies, after it was cut short."
-)
 @click.option("--dry-run", is_flag=True, help="Leave the trio's manifest as it is.")
+@asking_options(server=False)
 @model_options(trio_flag=False, steering=False)
 @json_option
 def command(
     questions: Path,
-    judge: str,
-    limit: int | None,
     minutes: float | None,
     seed: int,
-    max_tokens: int | None,
-    replies: Path | None,
-    resume: bool,
     dry_run: bool,
+    asking: Asking,
     models: Models,
     as_json: bool,
 ) -> None:
@@ -107,9 +81,7 @@ def command(
 
     Tried are the expert alone, the base alone, the paper's equation and settings around it.
     """
-    if resume and replies is None:
-        raise UsageError("--resume goes on with the file of --replies; give both")
-    asked = read_questions(questions, limit, judge)
+    asked = asking.read(questions)
     from edgeproxy.session.reading import chosen_documents
     from edgeproxy.trios.find import find_recipe
     from edgeproxy.trios.manifest.recipe import is_index_name
@@ -126,8 +98,8 @@ def command(
         )
     manifest = None if dry_run else OwnManifest(name)
     started = time.perf_counter()
-    with _kept(replies, questions, recipe, asked, models, max_tokens, resume) as kept:
-        fit = _fit(models, recipe, asked, seed, minutes, max_tokens, kept)
+    with _kept(asking, questions, recipe, asked, models) as kept:
+        fit = _fit(models, recipe, asked, seed, minutes, asking.longest, kept)
         if kept is not None and fit.ending != "interrupted":
             kept.finish()
     seconds = time.perf_counter() - started
@@ -188,24 +160,19 @@ def _ignored(*_: object) -> None:
 
 @contextlib.contextmanager
 def _kept(
-    path: Path | None,
-    questions: Path,
-    recipe: Recipe,
-    asked: Sequence[Question],
-    models: Models,
-    max_tokens: int | None,
-    resume: bool,
+    asking: Asking, questions: Path, recipe: Recipe, asked: Sequence[Question], models: Models
 ) -> Iterator[FitReplies | None]:
     """The file to write replies to. However the fit ends, what came of it is kept."""
     from edgeproxy.measure.fit_replies import FitReplies
 
+    path = asking.replies
     if path is None:
         yield None
         return
     if path.exists() and path.samefile(questions):
         raise UsageError(f"{path}: the replies would overwrite the questions; name another file")
-    how = {"max_tokens": max_tokens, "ctx": models.ctx, "kv": models.kv, "draft": models.draft}
-    replies = FitReplies(path, recipe, asked, how, resume)
+    how = {"ctx": models.ctx, "kv": models.kv, "draft": models.draft}
+    replies = FitReplies(path, recipe, asked, {"max_tokens": asking.longest, **how}, asking.resume)
     try:
         yield replies
     finally:

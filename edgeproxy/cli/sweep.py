@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgeproxy.cli.ui.asking import Asking, asking_options
 from edgeproxy.cli.ui.completing import complete_trio
 from edgeproxy.cli.ui.evaluating import (
     check_cost,
@@ -25,10 +26,8 @@ from edgeproxy.cli.ui.evaluating import (
 from edgeproxy.cli.ui.opening import opened
 from edgeproxy.cli.ui.options import Models, Reply, json_option, model_options, sampling_options
 from edgeproxy.cli.ui.output import say, write_json, write_lines
-from edgeproxy.errors import Cancelled, UsageError
-from edgeproxy.measure.evaluate import Question, read_questions
-from edgeproxy.measure.judging import DEFAULT_JUDGE, JUDGES
-from edgeproxy.measure.systems import MOST_AT_ONCE, USUAL_AT_ONCE
+from edgeproxy.errors import Cancelled
+from edgeproxy.measure.evaluate import Question
 from edgeproxy.units import duration
 
 if TYPE_CHECKING:
@@ -76,48 +75,12 @@ the replies' mean length, "tokens/s" the median of their speeds.""",
     "--plausibility", "plausibilities", metavar="VALUES", help="Betas of the mask to try."
 )
 @click.option(
-    "--judge",
-    type=click.Choice(tuple(JUDGES)),
-    default=DEFAULT_JUDGE,
-    show_default=True,
-    help="When a reply is right, where a question does not say.",
-)
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only N first questions.")
-@click.option(
     "--plot",
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="Draw it, as FILE.png or FILE.svg says. Needs the extra [plot].",
 )
-@click.option(
-    "--replies",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Write every reply to FILE, as JSON lines; to FILE.part while they come.",
-)
-@click.option(
-    "--resume", is_flag=True, help="Go on with FILE.part of --replies, after it was cut short."
-)
-@click.option(
-    "--max-tokens",
-    "longest",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="The longest reply. [default: what its judge needs]",
-)
-@click.option(
-    "--max-cost",
-    type=click.FloatRange(min=0.0, min_open=True),
-    metavar="X",
-    help="End where the base's server has cost X, by the prices in the manifest.",
-)
-@click.option(
-    "--parallel",
-    type=click.IntRange(1, MOST_AT_ONCE),
-    metavar="N",
-    help="Ask the base's server N questions at once. [default: as many as it says that it works "
-    f"on, or {USUAL_AT_ONCE}]",
-)
+@asking_options()
 @model_options(trio_flag=False, swept=True)
 @sampling_options
 @json_option
@@ -126,14 +89,8 @@ def command(
     alphas: str | None,
     base_weights: str | None,
     plausibilities: str | None,
-    judge: str,
-    limit: int | None,
     plot: Path | None,
-    replies: Path | None,
-    resume: bool,
-    longest: int | None,
-    max_cost: float | None,
-    parallel: int | None,
+    asking: Asking,
     models: Models,
     reply: Reply,
     as_json: bool,
@@ -144,20 +101,18 @@ def command(
     """
     from edgeproxy.measure.grid import make_grid, read_values
 
-    if resume and replies is None:
-        raise UsageError("--resume goes on with the file of --replies; give both")
     given = {"alpha": alphas, "base_weight": base_weights, "plausibility": plausibilities}
     swept = {name: read_values(name, text) for name, text in given.items() if text is not None}
-    asked = read_questions(questions, limit, judge)
-    recipe = chosen_recipe(models, max_cost, parallel)
+    asked = asking.read(questions)
+    recipe = chosen_recipe(models, asking.max_cost, asking.parallel)
     grid = make_grid(recipe.steering.changed(models.steering), swept)
     if plot is not None:
         from edgeproxy.measure.sweep_plot import check_plot
 
-        check_plot(plot, (questions, replies))
-    work = _Work(recipe, grid, asked, models, reply, longest, max_cost, parallel)
+        check_plot(plot, (questions, asking.replies))
+    work = _Work(recipe, grid, asked, models, reply, asking)
     total = len(grid.systems) * len(asked)
-    with kept_replies(replies, [questions], work.run, asked, total, resume) as kept:
+    with kept_replies(asking, [questions], work.run, asked, total) as kept:
         found = work.measured(kept)
     if as_json:
         write_json(found, indent=2)
@@ -183,9 +138,7 @@ class _Work:
     questions: Sequence[Question]
     models: Models
     reply: Reply
-    longest: int | None
-    max_cost: float | None
-    parallel: int | None
+    asking: Asking
 
     @property
     def run(self) -> Mapping[str, Any]:
@@ -195,7 +148,7 @@ class _Work:
         settings = {
             "verb": "sweep",
             **asdict(self.grid.own),
-            "max_tokens": self.longest or max(each.max_tokens for each in self.questions),
+            "max_tokens": self.asking.longest or max(each.max_tokens for each in self.questions),
             "ctx": self.models.ctx,
             "kv": self.models.kv,
             "draft": self.models.draft,
@@ -229,10 +182,10 @@ class _Work:
                 replies[system, number] = text
                 if kept is not None:
                     kept.add(system, number, text, took[system, number])
-                check_cost(session, self.max_cost)
+                check_cost(session, self.asking.max_cost)
 
-            ask = Ask(self.reply.sampling(), self.longest)
-            at_once = lanes_at_once(session, self.models, self.parallel, needs_trio=True)
+            ask = Ask(self.reply.sampling(), self.asking.longest)
+            at_once = lanes_at_once(session, self.models, self.asking.parallel, needs_trio=True)
             work = Answering(
                 session,
                 self.grid.systems,

@@ -92,6 +92,9 @@ class Saving(Model, Protocol):
     def origin(self) -> Mapping[str, str]:
         """By name, all that must be the same for a state to be taken back."""
 
+    def state_size(self) -> int:
+        """How many bytes `state` would be now."""
+
     def state(self) -> memoryview:
         """What it has read, at least one token, as bytes."""
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from edgeproxy.core.model import Logits, Model
 from edgeproxy.core.vocab import Vocab
 
+_STRETCH = 256
+
 
 class Remembering:
     """`model`, with the tokens that it has read; nobody else may use it meanwhile."""
@@ -66,12 +68,19 @@ class Remembering:
 
 def kept_of(model: Model, read: Sequence[int], prompt: Sequence[int]) -> int:
     """How much of what `model` has `read` it can keep when it reads `prompt`, all but a token."""
-    n = max(min(_common_prefix(read, prompt), len(prompt) - 1), 0)
+    n = max(min(common_length(read, prompt), len(prompt) - 1), 0)
     return n if n == len(read) or model.can_rewind else 0
 
 
-def _common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
-    return next(
-        (n for n, (a, b) in enumerate(zip(left, right, strict=False)) if a != b),
-        min(len(left), len(right)),
-    )
+def common_length(left: Sequence[int], right: Sequence[int]) -> int:
+    """How many numbers both begin with, compared by whole stretches: texts are long."""
+    end, start = min(len(left), len(right)), 0
+    while start < end:
+        stop = min(start + _STRETCH, end)
+        one, other = list(left[start:stop]), list(right[start:stop])
+        if one != other:
+            return start + next(
+                n for n, pair in enumerate(zip(one, other, strict=True)) if pair[0] != pair[1]
+            )
+        start = stop
+    return end

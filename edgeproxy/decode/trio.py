@@ -17,11 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeproxy.align import ProjectedModel, own_rows, own_vocab
-from edgeproxy.core.model import Logits, Model, Saving
+from edgeproxy.core.model import Logits, Model
 from edgeproxy.core.threads import Beside, at_once
 from edgeproxy.core.vocab import Vocab
 from edgeproxy.decode.ending import Odds, end_by, odds_of_end
 from edgeproxy.decode.fuse import fuse
+from edgeproxy.decode.holding import Holding
 from edgeproxy.decode.partial import (
     Coverage,
     Partial,
@@ -74,7 +75,7 @@ class Heard(NamedTuple):
     own: Logits
 
 
-class Trio:
+class Trio(Holding):
     """Base, expert and anti-expert as one `Model` whose rows are the fused logits.
 
     Expert and anti-expert must speak the base's vocabulary (see `align`); `UsageError` is raised
@@ -446,28 +447,6 @@ class Trio:
         kept = list(map(kept_of, self.models, self._read, prompt))
         self._restore(kept)
         return RoleTokens(*(p[n:] for p, n in zip(prompt, kept, strict=True)))
-
-    @property
-    def saving(self) -> tuple[Saving, Saving, Saving]:
-        """The three, for their states; those that llama.cpp evaluates have them."""
-        base, expert, anti_expert = (cast(Saving, model) for model in self.models)
-        return base, expert, anti_expert
-
-    def adopt(self, tokens: RoleTokens, states: Iterable[memoryview]) -> None:
-        """Hold `tokens`, in place of what was read, as each role's state has them (see `Saving`).
-
-        Whatever fails, also in giving the states, the three have read nothing then.
-        """
-        self._restore([0, 0, 0])
-        try:
-            for model, read, share, state in zip(
-                self.saving, self._read, tokens, states, strict=True
-            ):
-                read.extend(share)
-                model.adopt(share, state)
-        except BaseException:
-            self._restore([0, 0, 0])
-            raise
 
 
 def _sorted(tokens: Iterable[int]) -> NDArray[np.int64]:

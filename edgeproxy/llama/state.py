@@ -54,11 +54,19 @@ class Stateful:
             "adapter": " and ".join(a.origin for a in self._adapters) or "none",
         }
 
-    def state(self) -> memoryview:
-        """As `Saving.state`; a copy."""
+    def state_size(self) -> int:
+        """As `Saving.state_size`."""
         with self._owner:
-            let_go(self._memory, self._n_branches)
-            size = lib.llama_state_get_size(self._context)
+            return self._state_size()
+
+    def _state_size(self) -> int:
+        let_go(self._memory, self._n_branches)
+        return int(lib.llama_state_get_size(self._context))
+
+    def state(self) -> memoryview:
+        """As `Saving.state`; a copy. Raises `MemoryError`."""
+        with self._owner:
+            size = self._state_size()
             out = np.empty(size, np.uint8)
             address = out.ctypes.data_as(_BYTES)
             if not size or lib.llama_state_get_data(self._context, address, size) != size:

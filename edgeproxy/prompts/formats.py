@@ -30,6 +30,7 @@ __all__ = [
     "Segment",
     "Tried",
     "Turns",
+    "as_it_stands",
     "check_format_name",
     "encode",
     "make_format",
@@ -45,6 +46,11 @@ Format = Callable[[Sequence[Message]], list[Segment]]
 def plain(messages: Sequence[Message]) -> list[Segment]:
     """The texts alone, each on its own line: what a model without a chat template has read."""
     return [s for m in messages for s in (Segment(m.content, False), Segment("\n", True))]
+
+
+def as_it_stands(messages: Sequence[Message]) -> list[Segment]:
+    """The texts alone, and nothing between them: what is gone on with by no format."""
+    return [Segment(message.content, False) for message in messages]
 
 
 @dataclass(frozen=True)

@@ -180,6 +180,10 @@ class RemoteModel:
         """As `Saving.origin`."""
         return {"server": self.server.offer.model, "vocabulary": self._vocab.fingerprint}
 
+    def state_size(self) -> int:
+        """As `Saving.state_size`."""
+        return 4 * len(self._read)
+
     def state(self) -> memoryview:
         """As `Saving.state`: what was read, which is sent again in any case."""
         return memoryview(np.array(self._read, "<i4").tobytes())

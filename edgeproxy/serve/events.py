@@ -30,10 +30,14 @@ class Loading:
 
 @dataclass(frozen=True)
 class Reading:
-    """So many of the `total` tokens have been read that had to be read of the prompt."""
+    """So many of the `total` tokens have been read that had to be read of the prompt.
+
+    `kept` others of it had been read before.
+    """
 
     done: int
     total: int
+    kept: int = 0
 
 
 @dataclass(frozen=True)

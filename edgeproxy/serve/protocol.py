@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from edgeproxy.core.vocab import Vocab
+from edgeproxy.decode.sample import Sampling
 from edgeproxy.errors import UsageError
 from edgeproxy.serve.events import Event
 from edgeproxy.serve.wanted import Wanted
@@ -33,7 +34,9 @@ class Known:
 
     `name` is the trio's, `roles` who may answer alone, `n_ctx` the tokens of a conversation,
     `most_tokens` the longest reply, `has_documents` whether it was loaded with an index, and
-    `vocab` the tokens' vocabulary, None where the models are not loaded.
+    `vocab` the tokens' vocabulary, None where the models are not loaded. `sampling` is what the
+    trio's manifest asks for, and `can_record` whether replies can keep what each model said: not
+    where its steering leaves the say to one model, nor where a server draws the tokens.
     """
 
     name: str
@@ -42,6 +45,8 @@ class Known:
     most_tokens: int
     has_documents: bool
     vocab: Vocab | None = None
+    sampling: Sampling = field(default_factory=Sampling)
+    can_record: bool = True
 
 
 @dataclass(frozen=True)

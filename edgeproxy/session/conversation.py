@@ -11,9 +11,10 @@ from edgeproxy.decode.steering import Steering
 from edgeproxy.errors import UsageError
 from edgeproxy.grammar.grammar import Grammar
 from edgeproxy.prompts.formats import Message
+from edgeproxy.session.asking import DEFAULT_MAX_TOKENS
 from edgeproxy.session.overflow import split
 from edgeproxy.session.prompt_progress import PromptProgress
-from edgeproxy.session.speaker import DEFAULT_MAX_TOKENS, Speaker
+from edgeproxy.session.speaker import Speaker
 from edgeproxy.session.turn import Turn
 
 _KEPT_STATES = 1000

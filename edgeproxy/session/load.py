@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from edgeproxy.align import MAX_PATHS, Aligned, Matches, align, doubts, match_pair
 from edgeproxy.core.cancel import Cancel, Flag
@@ -42,6 +42,9 @@ from edgeproxy.trios.find import LoraChoice, Recipe, Role, choose_recipe, on_ser
 from edgeproxy.trios.fitting import template_doubts
 from edgeproxy.trios.manifest import Readers
 
+if TYPE_CHECKING:
+    from edgeproxy.session.prompt_cache.shelf import Shelf
+
 _APART = "edgeproxy.worker.isolated"
 """By its name: that room stands on this one, and nobody pays for it who does not ask for it."""
 
@@ -69,6 +72,7 @@ def load(
     strict: bool = False,
     draft: Draft = "auto",
     solo: Sequence[str] = (),
+    shelf: int = 0,
     server: ServerChange | None = None,
     force: bool = False,
     isolate: bool = False,
@@ -98,6 +102,10 @@ def load(
 
     `solo` names models that will answer alone too (see `Session.solo`): they are loaded with the
     trio, if there is room for all of them.
+
+    `shelf` is how many bytes of memory may hold what was read of other conversations, so that one
+    that goes on is not read again (see `prompt_cache.shelf`); where the say is left to one model
+    there is none.
 
     With `server`, or a `url` in the manifest's base, the base is on a server that is asked for its
     predictions (see `Endpoint`, of whose fields `server` gives some), and the base's file is its
@@ -144,6 +152,7 @@ def load(
         whole("n_ctx", n_ctx)
     if n_threads is not None:
         whole("n_threads", n_threads)
+    whole("shelf", shelf, 0)
     check_kv_type(kv_type)
     one_of("draft", draft, get_args(Draft))
     cancel = cancel or Flag()
@@ -152,7 +161,7 @@ def load(
         loading = _Loading(files, recipe, n_ctx, n_threads, kv_type, force, cancel)
         if recipe.steering.alone is not None:
             return loading.alone(recipe.steering.alone, solo)
-        return loading.session(strict, draft, solo)
+        return loading.session(strict, draft, solo, shelf)
     except BaseException:
         files.close()
         raise
@@ -170,7 +179,7 @@ class _Loading:
     force: bool
     cancel: Cancel
 
-    def session(self, strict: bool, draft: Draft, solo: Sequence[str]) -> Session:
+    def session(self, strict: bool, draft: Draft, solo: Sequence[str], shelf: int) -> Session:
         """All of the trio in memory, answering. Raises as `load` does."""
         recipe, files = self.recipe, self.files
         parts = {name: Part.of(files.check(role)) for name, role in recipe.roles.items()}
@@ -189,6 +198,7 @@ class _Loading:
             adapters,
             elsewhere=self._is_elsewhere,
             embedding=files.embedding_bytes(recipe.documents),
+            shelf=shelf,
         )
         memory = plan.estimate()
         if not self.force:
@@ -206,7 +216,7 @@ class _Loading:
         crew = Crew(n_pair if self._is_elsewhere else base.n_params, n_pair, self.n_threads)
         session = Session(
             recipe,
-            self._trio_speaker(matches, draft, crew, files.progress),
+            self._trio_speaker(matches, draft, crew, files.progress, shelf),
             files,
             partial(self._solo, crew),
             matches=dict(zip(("expert", "anti_expert"), matches, strict=True)),
@@ -227,7 +237,12 @@ class _Loading:
         return session
 
     def _trio_speaker(
-        self, matches: Matches, draft: Draft, crew: Crew, progress: Progress | None
+        self,
+        matches: Matches,
+        draft: Draft,
+        crew: Crew,
+        progress: Progress | None,
+        shelf: int = 0,
     ) -> TrioSpeaker:
         """A speaker over the three, in contexts of its own, in `crew`'s threads."""
         recipe, files = self.recipe, self.files
@@ -270,6 +285,7 @@ class _Loading:
             self._sampling,
             partial(self._in_place_of_trio, crew, "expert", EXPERT_ALONE),
             self._reading(base.vocab),
+            _shelf(shelf),
         )
 
     @property
@@ -382,6 +398,14 @@ class _Loading:
             cancel=floor,
             progress=floor.heard,
         )
+
+
+def _shelf(budget: int) -> Shelf | None:
+    if not budget:
+        return None
+    from edgeproxy.session.prompt_cache.shelf import Shelf  # few need it
+
+    return Shelf(budget)
 
 
 def _format(role: Role, weights: Weights, renderer: Renderer) -> Format:

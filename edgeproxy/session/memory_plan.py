@@ -54,6 +54,7 @@ class Estimate:
     - `compute`: intermediate results of llama.cpp's, at a full context.
     - `rows`: rows of logits: llama.cpp's, copies of them, fused ones.
     - `vocabularies`: of each file, llama.cpp's and ours.
+    - `shelf`: states of other conversations, at most.
     - `alignment`: tables between a pair's tokens and the base's, where they differ.
     - `process`: what a process takes without any models.
     """
@@ -65,6 +66,7 @@ class Estimate:
     vocabularies: int
     alignment: int
     process: int = PROCESS
+    shelf: int = 0
 
     @property
     def total(self) -> int:
@@ -118,7 +120,8 @@ class Plan:
     `n_ctx` is in tokens; without it each model has its own. Where two roles are of one file, both
     have the same part. `adapters` are the bytes of all LoRA adapters, `embedding` those of the
     documents' embedding model. `alone` are the models that will answer alone too, each in a context
-    of its own. A base `elsewhere` is on a server: its part is a tokenizer's.
+    of its own. A base `elsewhere` is on a server: its part is a tokenizer's. `shelf` are the bytes
+    in which what was read of other conversations is kept.
     """
 
     parts: Mapping[str, Part]
@@ -129,6 +132,7 @@ class Plan:
     alone: Mapping[str, Part] = field(default_factory=lambda: MappingProxyType({}))
     embedding: int = 0
     elsewhere: bool = False
+    shelf: int = 0
 
     @property
     def here(self) -> Mapping[str, Part]:
@@ -183,6 +187,7 @@ class Plan:
             rows=rows,
             vocabularies=sum(_vocabulary(part) for part in distinct),
             alignment=self._alignment() if projected else 0,
+            shelf=self.shelf,
         )
 
     def _context_bytes(self, part: Part, n_rows: int = 1, branches: int = 0) -> _Context:
@@ -238,15 +243,21 @@ class Plan:
         estimate = self.estimate()
         if free is None or estimate.more <= free.bytes:
             return
+        parts = [
+            f"{in_units(estimate.weights)} of weights",
+            f"{in_units(estimate.kv)} of KV caches",
+        ]
+        parts += [f"{in_units(self.shelf)} for other conversations"] if self.shelf else []
         who = "this trio and its models alone take" if self.alone else "this trio takes"
         raise OutOfMemoryError(
-            f"{who} {in_units(estimate.more)} more memory "
-            f"({in_units(estimate.weights)} of weights, {in_units(estimate.kv)} of KV caches) and "
+            f"{who} {in_units(estimate.more)} more memory ({', '.join(parts)}) and "
             f"{free.limit} {in_units(free.bytes)}: {self._remedies(free.bytes, estimate)}"
         )
 
     def _remedies(self, free: int, estimate: Estimate) -> str:
         found = []
+        if 0 <= (room := free - (estimate.more - self.shelf)) < self.shelf:
+            found.append(f"give other conversations {in_units(room)} or less (shelf)")
         context = max(map(self.context, self.here.values()))
         if fitting := self._largest_context(free, context):
             found.append(f"take a context of {fitting:,} tokens (--ctx {fitting})")

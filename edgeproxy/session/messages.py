@@ -24,6 +24,20 @@ def as_messages(messages: Messages) -> tuple[Message, ...]:
     return tuple(map(_as_message, messages))
 
 
+def as_text(text: str) -> tuple[Message, ...]:
+    """A text that is gone on with as it stands, as a `Message`. Raises `PromptError` for others."""
+    if not isinstance(text, str):
+        raise PromptError(f"what is to be gone on with must be text, not {type(text).__name__}")
+    if not text:
+        raise PromptError("the text to go on with is empty; write something")
+    return (Message("assistant", text),)  # a user's could not be of white space alone
+
+
+def as_asked(asked: Messages, is_raw: bool) -> tuple[Message, ...]:
+    """A conversation, or with `is_raw` a text to go on with. Raises `PromptError`."""
+    return as_text(asked) if is_raw and isinstance(asked, str) else as_messages(asked)
+
+
 def _as_message(message: object) -> Message:
     if isinstance(message, Message):
         return message

@@ -131,7 +131,7 @@ class ModelFiles:
             self._passages = PassageFinder(
                 asked, lambda text: len(vocab.encode(text)), Embedder, self._cancel
             )
-            self._reading = Reading(self._passages, asked.to)
+            self._reading = Reading(self._passages, asked.to, asked.system)
         return self._reading
 
     @staticmethod

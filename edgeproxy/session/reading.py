@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from edgeproxy.core.check import one_of
-from edgeproxy.documents.prompting import with_passages
+from edgeproxy.documents.prompting import with_passages, with_passages_in_system
 from edgeproxy.errors import UsageError
 from edgeproxy.prompts.formats import Message
 from edgeproxy.trios.manifest import Documents, Readers
@@ -40,16 +40,21 @@ Find = Callable[[Sequence[Message]], "Sequence[Found]"]
 
 
 class Read(NamedTuple):
-    """The passages found for a reply, and who of the models reads them."""
+    """The passages found for a reply, and who of the models reads them.
+
+    The roles in `system` read them in the system message, others before the question.
+    """
 
     found: tuple[Found, ...] = ()
     readers: Readers = "nobody"
+    system: tuple[str, ...] = ()
 
     def messages(self, role: str, messages: Sequence[Message]) -> Sequence[Message]:
         """The conversation as the model of this role reads it."""
         if not self.found or role not in ROLES[self.readers]:
             return messages
-        return with_passages(messages, [found.passage.full_text for found in self.found])
+        put = with_passages_in_system if role in self.system else with_passages
+        return put(messages, [found.passage.full_text for found in self.found])
 
 
 NOTHING = Read()
@@ -58,12 +63,14 @@ NOTHING = Read()
 class Reading:
     """A person's documents, as the replies of a session read them.
 
-    `find` finds passages, and `readers` read them where a reply does not ask for others. Any number
-    of threads may use it. Raises `UsageError` for readers that there are not.
+    `find` finds passages, and `readers` read them where a reply does not ask for others: the roles
+    in `system` in the system message. Any number of threads may use it. Raises `UsageError` for
+    readers that there are not.
     """
 
-    def __init__(self, find: Find, readers: Readers) -> None:
+    def __init__(self, find: Find, readers: Readers, system: Sequence[str] = ()) -> None:
         self.readers = readers
+        self._system = tuple(system)
         self._find = find
         self._known: OrderedDict[tuple[Message, ...], tuple[Found, ...]] = OrderedDict()
         self._one_at_a_time = threading.Lock()
@@ -88,7 +95,7 @@ class Reading:
             self._known.move_to_end(asked)
             while len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
-            return Read(self._known[asked], readers)
+            return Read(self._known[asked], readers, self._system)
 
 
 def chosen_documents(

@@ -22,13 +22,14 @@ from edgeproxy.grammar.grammar import Grammar
 from edgeproxy.prompts.formats import Message
 from edgeproxy.remote.spent import Spent
 from edgeproxy.session.alone import AloneSpeaker
+from edgeproxy.session.asking import DEFAULT_MAX_TOKENS
 from edgeproxy.session.conversation import Conversation
 from edgeproxy.session.floor import Floor, Holder
 from edgeproxy.session.memory_plan import Estimate
 from edgeproxy.session.messages import Messages, as_messages
 from edgeproxy.session.prompt_progress import PromptProgress
 from edgeproxy.session.reading import Reading
-from edgeproxy.session.speaker import DEFAULT_MAX_TOKENS, Speaker, TrioSpeaker
+from edgeproxy.session.speaker import Speaker, TrioSpeaker
 from edgeproxy.session.turn import Turn
 from edgeproxy.trios.find import Recipe
 from edgeproxy.trios.manifest import Readers
@@ -234,6 +235,41 @@ class Session:
 
     chat = reply
 
+    def complete(
+        self,
+        text: str,
+        *,
+        sampling: Sampling | None = None,
+        steering: Steering | None = None,
+        alpha: float | None = None,
+        plausibility: float | None = None,
+        grammar: Grammar | None = None,
+        max_tokens: int = DEFAULT_MAX_TOKENS,
+        stops: str | Sequence[str] = (),
+        record: int = 0,
+        wait: bool = False,
+        progress: PromptProgress | None = None,
+    ) -> Turn:
+        """The turn that goes on with `text` as it stands, by no prompt format.
+
+        Every model reads the text itself, after its beginning-of-text token where it has one. As in
+        messages, nothing in the text becomes a marker. No documents are read for it. All else is as
+        in `reply`.
+        """
+        return self.speaker.complete(
+            text,
+            sampling,
+            max_tokens,
+            stops,
+            steering=steering,
+            alpha=alpha,
+            plausibility=plausibility,
+            grammar=grammar,
+            record=record,
+            wait=wait,
+            progress=progress,
+        )
+
     def conversation(self, system: str | None = None) -> Conversation:
         """A conversation that remembers its turns."""
         return Conversation(self.speaker, system)
@@ -339,6 +375,7 @@ class Session:
         """Give all memory back, once the step under way has ended. A second call does nothing."""
         for floor in self._floors():
             floor.close()
+        self.speaker.close()
         self._files.close()
 
     def _floors(self) -> list[Floor]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
-from typing import Any, Generic
+from typing import TYPE_CHECKING, Any, Generic
 
 from edgeproxy.align import Cost, ProjectedModel, own_tokens
 from edgeproxy.core.cancel import Cancel
-from edgeproxy.core.check import whole
 from edgeproxy.core.model import Logits, Model
 from edgeproxy.core.vocab import Vocab
 from edgeproxy.decode.constrained import Constrained
@@ -26,25 +25,27 @@ from edgeproxy.errors import UsageError
 from edgeproxy.grammar.constraint import Tokens
 from edgeproxy.grammar.grammar import Grammar
 from edgeproxy.llama import Weights
-from edgeproxy.prompts.formats import Format, Message, encode
+from edgeproxy.prompts.formats import Format, Message, as_it_stands, encode
 from edgeproxy.remote.model import RemoteModel
 from edgeproxy.remote.spent import Spent
+from edgeproxy.session.asking import Asks
 from edgeproxy.session.floor import Floor
-from edgeproxy.session.messages import Messages, as_messages, as_stops
+from edgeproxy.session.messages import Messages, as_asked
 from edgeproxy.session.prompt_progress import PromptProgress, listening, work_of
-from edgeproxy.session.reading import NOTHING, Read, Reading, chosen_readers
-from edgeproxy.session.servers import check_asked, draws_of
-from edgeproxy.session.turn import Asked, Ended, Recorder, Turn
-from edgeproxy.trios.manifest import Readers
+from edgeproxy.session.reading import NOTHING, Read, Reading
+from edgeproxy.session.servers import draws_of
+from edgeproxy.session.turn import Asked, Recorder
 
-DEFAULT_MAX_TOKENS = 256
+if TYPE_CHECKING:
+    from edgeproxy.session.prompt_cache.shelf import Shelf
+
 GREEDY = Sampling()
 
 Draw = Callable[[Logits], int]
 """Chooses a token from a row, shape (n_vocab,)."""
 
 
-class Speaker(ABC, Generic[Prompt]):
+class Speaker(Asks, Generic[Prompt]):
     """Answers messages over models that it gives to one turn at a time.
 
     `floor` is whose turn it is. The tokens `endings` end a reply. `weights` are those whose
@@ -79,54 +80,12 @@ class Speaker(ABC, Generic[Prompt]):
         """The model among its own that is on a server."""
         self._tokens: Tokens | None = None
 
-    def reply(
-        self,
-        messages: Messages,
-        sampling: Sampling | None = None,
-        max_tokens: int = DEFAULT_MAX_TOKENS,
-        stops: str | Sequence[str] = (),
-        *,
-        steering: Steering | None = None,
-        alpha: float | None = None,
-        plausibility: float | None = None,
-        docs_to: Readers | None = None,
-        grammar: Grammar | None = None,
-        record: int = 0,
-        wait: bool = False,
-        progress: PromptProgress | None = None,
-        ended: Ended | None = None,
-    ) -> Turn:
-        """The turn that answers the last of `messages`; nothing is evaluated until it is read.
-
-        See `Session.reply`. `ended` is called once, when the turn has ended in whatever way.
-        """
-        asked = Asked(
-            as_messages(messages),
-            self.sampling if sampling is None else sampling,
-            whole("max_tokens", max_tokens, 1),
-            as_stops(stops),
-            self._steered(steering, {"alpha": alpha, "plausibility": plausibility}),
-            whole("record", record, 0, len(self._vocab)),
-            chosen_readers(self.reading, docs_to),
-            grammar,
-        )
-        if not isinstance(asked.sampling, Sampling):
-            raise UsageError(f"sampling must be a Sampling, not {sampling!r}")
-        if grammar is not None and not isinstance(grammar, Grammar):
-            raise UsageError(f"grammar must be a Grammar, not {grammar!r}")
-        self._check(asked)
-        who = self._who(asked)
-        if who.remote is not None:  # not so where the expert answers for a trio
-            check_asked(who.remote, asked)
-        return Turn(who, asked, wait, ended, progress)
-
     @property
     def floors(self) -> list[Floor]:
         """Whose turn it is with all the models that it has."""
         return [self.floor]
 
     def _who(self, asked: Asked) -> Speaker[Any]:
-        """Whoever will answer."""
         return self
 
     def begin(
@@ -149,7 +108,8 @@ class Speaker(ABC, Generic[Prompt]):
             self.remote.draws = draws_of(asked.sampling)
         if self.reading is not None:
             record.read = self.reading.read(asked.messages, asked.readers)
-        prompt = self.encode(asked.messages, record.read)
+        prompt = self.encode(asked.messages, record.read, asked.is_raw)
+        self._fetch(prompt, cancel)
         rest = self._resume(prompt)
         unread = self._size(rest)
         record.prompt(self._size(prompt), unread)
@@ -190,7 +150,7 @@ class Speaker(ABC, Generic[Prompt]):
         if steering is not None:
             asked = asked._replace(steering=replace(steering, plausibility=0.0))
         self._prepare(asked)
-        rest = self._resume(self.encode(asked.messages, read))
+        rest = self._resume(self.encode(asked.messages, read, asked.is_raw))
         return log_probabilities(rest, said, self._model, cancel)
 
     def spans(self, said: Sequence[int]) -> list[tuple[int, int]]:
@@ -213,8 +173,13 @@ class Speaker(ABC, Generic[Prompt]):
         """How many tokens a conversation can have."""
 
     @abstractmethod
-    def encode(self, messages: Sequence[Message], read: Read = NOTHING) -> Prompt:
-        """The prompt of a conversation, and of what is read for its last message."""
+    def encode(
+        self, messages: Sequence[Message], read: Read = NOTHING, is_raw: bool = False
+    ) -> Prompt:
+        """The prompt of a conversation, and of what is read for its last message.
+
+        Where it `is_raw`, that of the texts of `messages` as they stand.
+        """
 
     @property
     def drafted(self) -> Drafted | None:
@@ -231,12 +196,13 @@ class Speaker(ABC, Generic[Prompt]):
         """How many tokens there are that a reply is drawn from."""
         return len(self._vocab)
 
-    def count(self, messages: Sequence[Message]) -> int:
+    def count(self, messages: Messages, is_raw: bool = False) -> int:
         """How many tokens of the context a conversation takes: those of the longest prompt.
 
-        What is read of documents is not among them. Raises `PromptError`.
+        With `is_raw` that is a text to go on with as it stands (see `Session.complete`). What is
+        read of documents is not among them. Raises `PromptError`.
         """
-        return self._longest(self.encode(as_messages(messages)))
+        return self._longest(self.encode(as_asked(messages, is_raw), is_raw=is_raw))
 
     @abstractmethod
     def _longest(self, prompt: Prompt) -> int:
@@ -250,17 +216,15 @@ class Speaker(ABC, Generic[Prompt]):
     def _resume(self, prompt: Prompt) -> Prompt:
         """Bring the model to where only the returned part of `prompt` is still to be read."""
 
+    def _fetch(self, prompt: Prompt, cancel: Cancel) -> None:
+        """Have the model hold what spares it most of reading `prompt`, where that is kept."""
+
+    def close(self) -> None:
+        """Give back what is kept beside the models. A second call does nothing."""
+
     @abstractmethod
     def _size(self, prompt: Prompt) -> int:
         """The tokens of a prompt, as the base or the model alone reads it."""
-
-    @abstractmethod
-    def _steered(self, steering: Steering | None, change: Change) -> Steering | None:
-        """What a reply that asks for these is steered by. Raises `UsageError`."""
-
-    @abstractmethod
-    def _check(self, asked: Asked) -> None:
-        """Raise `UsageError` for what else this speaker cannot do."""
 
     @abstractmethod
     def _prepare(self, asked: Asked) -> None:
@@ -286,7 +250,8 @@ class TrioSpeaker(Speaker[RoleTokens]):
     the trio's, and is that of replies that do not ask for another one. `drafter` is the decode
     loop; without one, nothing is drafted. `expert_alone` makes the expert alone, which answers for
     the trio where the base has no weight; it is called once, and only when such a reply is asked
-    for. The base needs no such: with alpha 0 the fused rows are its own.
+    for. The base needs no such: with alpha 0 the fused rows are its own. On the `shelf` is kept
+    what the models have read of other conversations.
     """
 
     def __init__(
@@ -301,6 +266,7 @@ class TrioSpeaker(Speaker[RoleTokens]):
         sampling: Sampling = GREEDY,
         expert_alone: Callable[[], Speaker[Any]] | None = None,
         reading: Reading | None = None,
+        shelf: Shelf | None = None,
     ) -> None:
         drafter = drafter or Drafter(trio, "off")
         super().__init__(trio, trio.vocab, endings, floor, weights, drafter, sampling, reading)
@@ -312,6 +278,7 @@ class TrioSpeaker(Speaker[RoleTokens]):
         self.steering = trio.steering
         self._make_expert_alone = expert_alone
         self._expert_alone: Speaker[Any] | None = None
+        self.shelf = shelf
 
     @property
     def floors(self) -> list[Floor]:
@@ -324,13 +291,16 @@ class TrioSpeaker(Speaker[RoleTokens]):
         """As `Speaker.n_ctx`."""
         return self.trio.n_ctx
 
-    def encode(self, messages: Sequence[Message], read: Read = NOTHING) -> RoleTokens:
-        """The prompt of a conversation, by role. Raises `PromptError`."""
+    def encode(
+        self, messages: Sequence[Message], read: Read = NOTHING, is_raw: bool = False
+    ) -> RoleTokens:
+        """The prompt of a conversation, by role; see `Speaker.encode`. Raises `PromptError`."""
+        formats = (as_it_stands,) * 3 if is_raw else self._formats
         return RoleTokens(
             *(
                 own_tokens(model, encode(layout(read.messages(role, messages)), vocab))
                 for role, model, layout, vocab in zip(
-                    RoleTokens._fields, self.trio.models, self._formats, self._vocabs, strict=True
+                    RoleTokens._fields, self.trio.models, formats, self._vocabs, strict=True
                 )
             )
         )
@@ -345,6 +315,15 @@ class TrioSpeaker(Speaker[RoleTokens]):
         """As `Speaker.cost`."""
         expert = self.trio.expert
         return expert.cost if isinstance(expert, ProjectedModel) else None
+
+    def _fetch(self, prompt: RoleTokens, cancel: Cancel) -> None:
+        if self.shelf is not None:
+            self.shelf.change(self.trio, prompt, cancel)
+
+    def close(self) -> None:
+        """As `Speaker.close`."""
+        if self.shelf is not None:
+            self.shelf.clear()
 
     def _resume(self, prompt: RoleTokens) -> RoleTokens:
         return self.trio.resume(prompt)
@@ -448,9 +427,12 @@ class SoloSpeaker(Speaker[Sequence[int]]):
         """As `Speaker.n_ctx`."""
         return self._solo.n_ctx
 
-    def encode(self, messages: Sequence[Message], read: Read = NOTHING) -> Sequence[int]:
-        """The prompt of a conversation. Raises `PromptError`."""
-        return encode(self._layout(read.messages(self.role, messages)), self._vocab)
+    def encode(
+        self, messages: Sequence[Message], read: Read = NOTHING, is_raw: bool = False
+    ) -> Sequence[int]:
+        """The prompt of a conversation; see `Speaker.encode`. Raises `PromptError`."""
+        layout = as_it_stands if is_raw else self._layout
+        return encode(layout(read.messages(self.role, messages)), self._vocab)
 
     def _resume(self, prompt: Sequence[int]) -> Sequence[int]:
         self._solo.rewind(self._solo.n_past)

@@ -53,7 +53,8 @@ class Asked(NamedTuple):
     """What a reply was asked for; `steering` is None where one model alone answers.
 
     `record` is how many of each row's best tokens are kept (see `Turn.steps`), `readers` are those
-    that read passages of documents, and `grammar` is what the reply keeps to.
+    that read passages of documents, and `grammar` is what the reply keeps to. Where it `is_raw`,
+    the text of `messages` is gone on with as it stands, by no prompt format.
     """
 
     messages: tuple[Message, ...]
@@ -64,6 +65,7 @@ class Asked(NamedTuple):
     record: int
     readers: Readers = "nobody"
     grammar: Grammar | None = None
+    is_raw: bool = False
 
 
 class Usage(NamedTuple):

@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from edgeproxy import errors
-from edgeproxy.errors import EdgeproxyError, ModelFileError, RemoteError, UnreadableError
+from edgeproxy.errors import (
+    EdgeproxyError,
+    ModelFileError,
+    QueueFullError,
+    RemoteError,
+    UnreadableError,
+)
 
 RAISED = (EdgeproxyError, OSError, MemoryError)
 """What may be said; anything else is a fault of this package, and ends the worker."""
@@ -18,6 +24,8 @@ def told(error: BaseException) -> list[Any]:
         return [kind, error.path, error.what]
     if isinstance(error, RemoteError):
         return [kind, error.server, error.what, error.status]
+    if isinstance(error, QueueFullError):
+        return [kind, str(error), error.retry_after]
     if isinstance(error, OSError):
         name = error.filename if isinstance(error.filename, str) else None
         return ["OSError", error.errno, error.strerror or str(error), name]

@@ -55,7 +55,8 @@ class IsolatedSession(Session):
     def __init__(self, keeper: Keeper, facts: Facts, cancel: Cancel | None = None) -> None:
         reading = None
         if facts.readers is not None:
-            reading = Reading(self._find, facts.readers)
+            documents = facts.recipe.documents
+            reading = Reading(self._find, facts.readers, documents.system if documents else ())
         speaker = FarSpeaker(
             keeper,
             TRIO,

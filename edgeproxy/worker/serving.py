@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from edgeproxy.core.cancel import Flag
@@ -25,6 +26,9 @@ _OTHERS: Key = ("solo", "another")
 
 _ON_MODELS = ("reply", "score", "cache_prompt", "keep_read", "put_back")
 """What is done with a speaker's models, one after another."""
+
+VOCAB_PART = 10_000
+"""Tokens of a vocabulary in one message: reading a long one holds all threads of the host up."""
 
 Send = Callable[[Any], None]
 
@@ -181,18 +185,7 @@ class Serving:
         def progress(done: int, total: int) -> None:
             self._send(["told", job.number, done, total])
 
-        turn = who.reply(
-            asked.messages,
-            asked.sampling,
-            asked.max_tokens,
-            asked.stops,
-            steering=asked.steering,
-            docs_to=asked.readers,
-            grammar=asked.grammar,
-            record=asked.record,
-            wait=True,
-            progress=progress if told else None,
-        )
+        turn = who.turn(asked, wait=True, progress=progress if told else None)
         job.stops_by(turn.cancel)
         has_begun, noted = False, 0
         for piece in turn:
@@ -222,11 +215,16 @@ class Serving:
     def _do_spans(self, job: Job, speaker: Key, said: Sequence[int]) -> tuple[Any, ...]:
         return tuple(self._speaker(speaker).spans(said))
 
-    def _do_count(self, job: Job, speaker: Key, messages: Any) -> int:
-        return self._speaker(speaker).count(messages)
+    def _do_count(self, job: Job, speaker: Key, messages: Any, is_raw: bool) -> int:
+        return self._speaker(speaker).count(messages, is_raw)
 
     def _do_vocab(self, job: Job, speaker: Key) -> Any:
-        return self._speaker(speaker).vocab
+        vocab = self._speaker(speaker).vocab
+        for start in range(0, len(vocab), VOCAB_PART):
+            part = slice(start, start + VOCAB_PART)
+            told = encoded(vocab.tokens[part]), encoded(vocab.kinds[part])
+            self._send(["told", job.number, *told])
+        return replace(vocab, tokens=(), kinds=())
 
     def _do_solo(self, job: Job, speaker: Key) -> SoloFacts:
         made = self._speaker(speaker)

@@ -7,7 +7,7 @@ code, on this side; the worker computes pieces.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -23,7 +23,7 @@ from edgeproxy.prompts.formats import Message
 from edgeproxy.remote.spent import Spent
 from edgeproxy.session.alone import check_alone
 from edgeproxy.session.floor import Floor
-from edgeproxy.session.messages import as_messages
+from edgeproxy.session.messages import Messages, as_asked
 from edgeproxy.session.prompt_progress import PromptProgress
 from edgeproxy.session.reading import NOTHING, Read, Reading
 from edgeproxy.session.speaker import (
@@ -128,8 +128,15 @@ class FarSpeaker(Speaker[Any]):
     @cached_property
     def vocab(self) -> Vocab:
         """The vocabulary that a reply is drawn from, without a tokenizer. Raises as a reply."""
-        found: Vocab = self.ask("vocab", {}, "told its vocabulary")
-        return found
+        tokens: list[bytes] = []
+        kinds: list[int] = []
+
+        def told(some: Sequence[bytes], of_kinds: Sequence[int]) -> None:
+            tokens.extend(some)
+            kinds.extend(of_kinds)
+
+        found: Vocab = self.ask("vocab", {}, "told its vocabulary", told=told)
+        return replace(found, tokens=tuple(tokens), kinds=tuple(kinds))
 
     def begin(
         self,
@@ -198,9 +205,9 @@ class FarSpeaker(Speaker[Any]):
         """As `Speaker.spans`."""
         return [*self.ask("spans", {"said": tuple(said)}, "told where tokens are")]
 
-    def count(self, messages: Sequence[Message]) -> int:
+    def count(self, messages: Messages, is_raw: bool = False) -> int:
         """As `Speaker.count`."""
-        given = {"messages": as_messages(messages)}
+        given = {"messages": as_asked(messages, is_raw), "is_raw": is_raw}
         return int(self.ask("count", given, "counted tokens"))
 
     def ask(
@@ -230,7 +237,9 @@ class FarSpeaker(Speaker[Any]):
         else:
             check_three_speak(asked)
 
-    def encode(self, messages: Sequence[Message], read: Read = NOTHING) -> Any:
+    def encode(
+        self, messages: Sequence[Message], read: Read = NOTHING, is_raw: bool = False
+    ) -> Any:
         """Raise `UsageError`: the worker alone has tokenizers."""
         raise UsageError(_NO_MODELS)
 

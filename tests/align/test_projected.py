@@ -236,6 +236,44 @@ def test_a_rewound_trio_says_what_a_fresh_one_says(plausibility: float) -> None:
             at += 1
 
 
+def test_what_a_rewound_trio_holds_is_put_back_or_cannot_be_taken_out() -> None:
+    """In the middle of a word too, which its own tokens spell otherwise than the longer one."""
+    tokens = LARGE.encode(TEXT)
+    put_back = 0
+    for end in range(1, len(tokens)):
+        trio, other = trio_of(SMALL), trio_of(SMALL)
+        trio.eval(prompt(trio))
+        for token in tokens[:end]:
+            trio.eval([token])
+        trio.rewind(end // 3)
+        trio.settle()
+        other.eval(prompt(other))
+        other.eval([65])
+        try:
+            sizes = [model.state_size() for model in trio.saving]
+            states = [model.state() for model in trio.saving]
+        except EngineError:
+            continue
+        put_back += 1
+        assert sizes == list(map(len, states))
+        other.adopt(trio.held, states)
+        assert other.held == trio.held
+        assert np.array_equal(other.eval([66]), trio.eval([66]))
+    assert put_back > len(tokens) // 2
+
+
+@pytest.mark.parametrize("wrong", [-1, 10**6])
+def test_a_token_of_neither_vocabulary_is_refused_wherever_it_stands(wrong: int) -> None:
+    trio = trio_of(SMALL)
+    model: Any = trio.expert
+    model.eval(model.own([5, 6]))
+    read = list(model.own_read)
+    for tokens in ([wrong], [*model.own([7]), wrong], [65, wrong, *model.own([7])]):
+        with pytest.raises(EngineError, match="outside the vocabulary"):
+            model.eval(tokens)
+        assert (model.n_past, model.own_read) == (2, read)
+
+
 def test_with_the_bases_own_vocabulary_it_is_the_models_own_row() -> None:
     """Where both cut text alike, the projection is the log-softmax of the row."""
     for seed in range(5):

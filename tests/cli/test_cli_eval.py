@@ -218,7 +218,7 @@ def test_resume_needs_replies(
     folder: Path, capsys: pytest.CaptureFixture[str], sessions: list[FakeSession]
 ) -> None:
     assert main(["eval", str(folder / "trio.toml"), str(folder / "questions"), "--resume"]) == 2
-    assert "--resume and --rejudge take the file of --replies" in capsys.readouterr().err
+    assert "--resume goes on with the file of --replies" in capsys.readouterr().err
     assert sessions == []
 
 

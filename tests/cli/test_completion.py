@@ -12,6 +12,7 @@ import pytest
 
 from edgeproxy.cli import VERBS, main
 from edgeproxy.trios.find import pullable_names, shipped_names
+from tests.helpers.screens import Screen, need_tmux
 
 
 def completed(*words: str) -> list[str]:
@@ -82,13 +83,27 @@ def test_what_is_no_word_is_no_error() -> None:
     assert completed("edgeproxy", "chat", "--nonsense", "x") == []
 
 
-def test_bash_completes_with_the_script(tmp_path: Path) -> None:
-    bash = shutil.which("bash")
-    if bash is None:
-        pytest.fail("bash is needed to try the script")
-    program = tmp_path / "edgeproxy"
+def shell_named(name: str) -> str:
+    """Where a shell is; without it the test is skipped, and fails in continuous integration."""
+    found = shutil.which(name)
+    if found is not None:
+        return found
+    why = f"{name} is needed to try the script: `make programs` installs it"
+    if os.environ.get("CI"):
+        pytest.fail(why)
+    pytest.skip(why)
+
+
+def make_program(folder: Path) -> None:
+    """Have `edgeproxy` in `folder`, to be found by shells."""
+    program = folder / "edgeproxy"
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -m edgeproxy "$@"\n')
     program.chmod(0o755)
+
+
+def test_bash_completes_with_the_script(tmp_path: Path) -> None:
+    bash = shell_named("bash")
+    make_program(tmp_path)
     script = (
         f'PATH={tmp_path}:$PATH; eval "$(edgeproxy completion bash)"; '
         "COMP_WORDS=(edgeproxy chat --trio factbook-); COMP_CWORD=3; "
@@ -98,3 +113,43 @@ def test_bash_completes_with_the_script(tmp_path: Path) -> None:
         [bash, "--norc", "-c", script], capture_output=True, timeout=60, check=False
     )
     assert (done.stdout, done.stderr) == (b"factbook-phi\n", b"")
+
+
+def test_fish_completes_with_the_script(tmp_path: Path) -> None:
+    fish = shell_named("fish")
+    make_program(tmp_path)
+    script = (
+        f"set -x PATH {tmp_path} $PATH; edgeproxy completion fish | source; "
+        "complete -C 'edgeproxy chat --trio factbook-'"
+    )
+    done = subprocess.run(
+        [fish, "--no-config", "-c", script],
+        env={**os.environ, "HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path)},
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == (b"factbook-phi\n", b"")
+
+
+def test_zsh_completes_with_the_script(tmp_path: Path) -> None:
+    zsh = shell_named("zsh")
+    need_tmux()
+    make_program(tmp_path)
+    functions = tmp_path / "functions"
+    functions.mkdir()
+    (tmp_path / "rc").write_text(
+        f"path=({tmp_path} $path); edgeproxy completion zsh > {functions}/_edgeproxy\n"
+        f"fpath=({functions} $fpath); autoload -Uz compinit; compinit -u -d {tmp_path}/dump\n"
+        "PS1='ready> '\n"
+    )
+    with Screen([zsh, "-f"], {"HOME": str(tmp_path)}, width=120) as screen:
+        screen.say(f"source {tmp_path}/rc")
+        screen.wait_for("ready>")
+        screen.write("edgeproxy chat --trio factbook-")
+        screen.press("Tab")
+        screen.wait_for("ready> edgeproxy chat --trio factbook-phi")
+        screen.press("C-u")
+        screen.write("edgeproxy s")
+        screen.press("Tab")
+        screen.wait_for("show ", "sweep ", f"-- {VERBS['sessions']}")

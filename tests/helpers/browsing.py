@@ -73,10 +73,14 @@ class Browser:
 
     def open(self, path: Path) -> None:
         """Load a page anew; what was said before is forgotten."""
+        self.visit(path.as_uri())
+
+    def visit(self, address: str) -> None:
+        """As `open`, of a page that a server has."""
         self.driver.get("about:blank")
         for log in ("browser", "performance"):
             self.driver.get_log(log)  # type: ignore[no-untyped-call]
-        self.driver.get(path.as_uri())
+        self.driver.get(address)
 
     def said(self) -> list[str]:
         """What came on the console since the page was opened or this was last asked."""
@@ -118,4 +122,5 @@ class Browser:
 
 # As the WebDriver protocol has them.
 TAB, END, HOME = "\ue004", "\ue010", "\ue011"
+ENTER, SHIFT, ESCAPE = "\ue007", "\ue008", "\ue00c"
 LEFT, UP, RIGHT, DOWN = "\ue012", "\ue013", "\ue014", "\ue015"

@@ -284,6 +284,9 @@ class FakeModel:
     def origin(self) -> dict[str, str]:
         return {"model": self.name, "context length": str(self._n_ctx)}
 
+    def state_size(self) -> int:
+        return len(self.state())
+
     def state(self) -> memoryview:
         return memoryview(json.dumps(self.history).encode())
 

@@ -61,7 +61,9 @@ def test_after_a_state_come_the_same_rows(
 
 
 def test_a_state_is_a_copy(model: LlamaModel, tiny: Weights) -> None:
+    size = model.state_size()
     state = model.state()
+    assert len(state) == size
     kept = bytes(state)
     model.rewind(100)
     model.eval([9])

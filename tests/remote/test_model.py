@@ -221,6 +221,7 @@ def test_a_state_is_put_back() -> None:
     wanted = model.eval([5, 6, 7]).copy()
     model.rewind(1)
     other.eval([9])
+    assert len(model.state()) == model.state_size()
     other.adopt([5, 6], model.state())
     assert other.n_past == 2
     assert np.array_equal(other.eval([7]), wanted)

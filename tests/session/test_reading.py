@@ -10,7 +10,7 @@ import pytest
 
 from edgeproxy.decode.trio import Trio
 from edgeproxy.documents.passage import Passage
-from edgeproxy.documents.prompting import before
+from edgeproxy.documents.prompting import HEADING, before
 from edgeproxy.documents.search import Found
 from edgeproxy.errors import PromptError, UsageError
 from edgeproxy.prompts.formats import FORMATS, Message
@@ -89,6 +89,28 @@ def test_a_reading_has_readers_of_its_own(readers: Readers) -> None:
     trio = random_trio()
     list(speaker_of(trio, reading).reply("What?", max_tokens=2))
     assert read_by(trio) == set()
+
+
+def test_each_model_reads_them_where_it_is_used_to() -> None:
+    messages = [Message("system", "Be brief."), Message("user", "What?")]
+    read = Read((found(),), "all", ("base",))
+    [system, question] = read.messages("base", messages)
+    assert system.content == f"Be brief.\n\n{HEADING}\n\n{FACT}"
+    assert question == messages[1]
+    [system, question] = read.messages("expert", messages)
+    assert system == messages[0]
+    assert question.content == f"{HEADING}\n\n{FACT}\n\nWhat?"
+    [made, _] = read.messages("base", messages[1:])
+    assert made == Message("system", f"{HEADING}\n\n{FACT}")
+    assert read._replace(found=()).messages("base", messages) == messages
+
+
+def test_a_session_has_them_read_so() -> None:
+    trio = random_trio()
+    turn = speaker_of(trio, Reading(Finder(found()), "base", ["base"])).reply("What?", max_tokens=1)
+    list(turn)
+    assert turn.read.system == ("base",)
+    assert read_by(trio) == {"base"}
 
 
 def test_nothing_is_looked_for_before_a_piece_is_asked_for() -> None:

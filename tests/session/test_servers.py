@@ -21,6 +21,7 @@ from edgeproxy.errors import (
 )
 from edgeproxy.grammar.grammar import Grammar
 from edgeproxy.session.load import load
+from edgeproxy.session.prompt_cache.shelf import Shelf
 from edgeproxy.session.session import Session
 from tests.helpers.fakes import fake_vocab, saying
 from tests.helpers.gguf_files import OTHER_MERGES
@@ -143,6 +144,25 @@ def test_what_is_recorded_is_the_same(files: Files, here: Session, llama: Served
             for a, b in zip(getattr(wanted, model).best, getattr(found, model).best, strict=True):
                 assert b.token == a.token
                 assert b.logprob == pytest.approx(a.logprob, abs=1e-4)
+
+
+@pytest.mark.parametrize("way", ["rows", "bias"])
+def test_conversations_in_turn_say_what_they_say_without_a_shelf(
+    files: Files, llama: Served, way: str
+) -> None:
+    said = []
+    with elsewhere(files, llama, way) as session:
+        for shelf in (None, Shelf(1 << 26)):
+            session.trio_speaker.shelf = shelf
+            talks = [session.conversation() for _ in range(2)]
+            for question in (f"{QUESTION} " * 5, "And then?", "the and in"):
+                for place, talk in enumerate(talks):
+                    turn = talk.say(f"{place} {question}", max_tokens=LENGTH)
+                    said.append([piece.token for piece in turn])
+            if shelf is not None:
+                assert len(shelf) > 1
+                assert turn.usage.kept > 10
+    assert said[: len(said) // 2] == said[len(said) // 2 :]
 
 
 @pytest.mark.parametrize("way", ["rows", "bias"])

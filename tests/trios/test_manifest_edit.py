@@ -156,7 +156,10 @@ def test_results_must_be_tables(tmp_path: Path, results: str) -> None:
 
 
 def test_documents_are_put_in_beside_it_and_changed_again(tmp_path: Path) -> None:
-    first, other = Documents("my-papers", "expert"), Documents("my-papers", "all", 5, 600)
+    first, other = (
+        Documents("my-papers", "expert"),
+        Documents("my-papers", "all", 5, 600, ("base",)),
+    )
     once = with_fit(MANIFEST, PATH, STEERING, FITTED, first)
     assert read(tmp_path, once).documents == first
     twice = with_fit(once, PATH, STEERING, FITTED, other)
@@ -183,6 +186,8 @@ def test_documents_stay_where_none_are_given(tmp_path: Path) -> None:
         ('index = "p"\nto = "me"', r"documents\.to must be one of nobody, base, expert, all"),
         ('index = "p"\ncount = 0', r"documents\.count must be 1 or more"),
         ('index = "p"\ntokens = "many"', r"documents\.tokens must be a number of tokens"),
+        ('index = "p"\nsystem = "base"', r"documents\.system must be an array of strings"),
+        ('index = "p"\nsystem = ["me"]', r"system may name base, expert, anti_expert, tuned, not"),
         ('index = "p"\nfolder = "x"', r"unknown key documents\.folder"),
     ],
 )

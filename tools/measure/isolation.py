@@ -80,7 +80,7 @@ class Constant(Speaker[Any]):
         """Any number."""
         return 1 << 20
 
-    def encode(self, messages: Sequence[object], read: Read = NOTHING) -> Any:
+    def encode(self, messages: Sequence[object], read: Read = NOTHING, is_raw: bool = False) -> Any:
         """No prompt."""
         return ()
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgeproxy.cli.ui.asking import Asking
 from edgeproxy.cli.ui.interrupt import on_interrupt
 from edgeproxy.cli.ui.options import DEFAULT_TRIO, Models
 from edgeproxy.cli.ui.output import StatusLine, say
@@ -28,12 +29,11 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def kept_replies(
-    path: Path | None,
+    asking: Asking,
     sources: Sequence[Path | None],
     run: Mapping[str, Any],
     questions: Sequence[Question],
     total: int,
-    resume: bool,
 ) -> Iterator[Replies | None]:
     """The file to write replies to, opened before minutes are spent on them.
 
@@ -41,6 +41,7 @@ def kept_replies(
     """
     from edgeproxy.measure.replies import Replies
 
+    path = asking.replies
     if path is None:
         yield None
         return
@@ -49,7 +50,7 @@ def kept_replies(
             raise UsageError(
                 f"{path}: the replies would overwrite the questions; name another file"
             )
-    replies = Replies(path, run, questions, resume)
+    replies = Replies(path, run, questions, asking.resume)
     try:
         yield replies
     finally:

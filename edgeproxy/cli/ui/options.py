@@ -418,12 +418,12 @@ def model_options(
     answering: Sequence[Any] = (*_ANSWERING, *_DOCS) if steering else _DOCS[:1]
     if swept:
         answering = (_PROMPT, _ENDS, *_DOCS)
-    return _gather("models", Models, (*chosen, *answering, *_SERVER, *_LOADING))
+    return gather("models", Models, (*chosen, *answering, *_SERVER, *_LOADING))
 
 
 def files_options() -> Callable[[Command], Command]:
     """Give a verb the flags that a trio of files is made with; it is called with `models`."""
-    return _gather("models", Models, (*_FILES, *_ANSWERING, *_DOCS, *_SERVER))
+    return gather("models", Models, (*_FILES, *_ANSWERING, *_DOCS, *_SERVER))
 
 
 def reply_options(max_tokens: int) -> Callable[[Command], Command]:
@@ -436,20 +436,20 @@ def reply_options(max_tokens: int) -> Callable[[Command], Command]:
         metavar="N",
         help="The longest reply.",
     )
-    return _gather("reply", Reply, (length, *_SAMPLING))
+    return gather("reply", Reply, (length, *_SAMPLING))
 
 
 def grammar_options(command: Command) -> Command:
     """Give a verb the flags of what replies keep to; it is called with `wanted`."""
-    return _gather("wanted", Wanted, _GRAMMAR)(command)
+    return gather("wanted", Wanted, _GRAMMAR)(command)
 
 
 def sampling_options(command: Command) -> Command:
     """Give a verb the flags of sampling alone; it is called with `reply`."""
-    return _gather("reply", Reply, _SAMPLING)(command)
+    return gather("reply", Reply, _SAMPLING)(command)
 
 
-def _gather(
+def gather(
     name: str, kind: type[Gathered], flags: Sequence[Callable[[Command], Command]]
 ) -> Callable[[Command], Command]:
     """A decorator that adds `flags` and hands their values on as one `kind`, called `name`."""

@@ -10,8 +10,13 @@ const STEP = 0.05; // of the slider
 const SPEAKERS = { user: "Question", assistant: "Reply", system: "System" };
 const NAMED = 12; // tokens that would be others, named below the slider
 
-/** Show an explained reply (see schema.json) in `place`, an empty element. */
-export function showReply(place, data) {
+let sliders = 0; // on this page, each with an id of its own
+
+/** Show an explained reply (see schema.json) in `place`, an empty element.
+ *
+ * `isWhole` says whether the question stands above it; where a server is behind, `again` is called
+ * with the alpha to answer anew with. */
+export function showReply(place, data, { isWhole = true, again = null } = {}) {
   const run = data.settings.alpha;
   let alpha = run;
   let pinned = firstToShow(data);
@@ -34,11 +39,12 @@ export function showReply(place, data) {
     data.tokens.forEach((_, n) => draw(n));
     shownAgain();
     slider.tell(otherwiseSentence(data, alpha, atRun, now));
-  });
+  }, again);
 
   place.classList.add("explained");
   place.append(
-    ...summary(data),
+    ...(isWhole ? summary(data) : []),
+    ...data.summary.said.map((said) => element("p", "verdict", said)),
     ...(tokens.length
       ? [
           strip,
@@ -170,7 +176,6 @@ function summary(data) {
     parts.push(element("details", "earlier", element("summary", "", "What came before"), ...earlier.map(messageElement)));
   }
   if (asked) parts.push(messageElement(asked));
-  for (const said of data.summary.said) parts.push(element("p", "verdict", said));
   return parts;
 }
 
@@ -194,11 +199,12 @@ function legend(data) {
   );
 }
 
-function makeSlider(data, moved) {
+function makeSlider(data, moved, again) {
   const run = data.settings.alpha;
   const input = element("input");
   input.type = "range";
-  input.id = "alpha";
+  sliders += 1;
+  input.id = sliders === 1 ? "alpha" : `alpha-${sliders}`;
   input.min = Math.min(0, run);
   input.max = Math.max(2, run);
   input.step = STEP;
@@ -210,11 +216,17 @@ function makeSlider(data, moved) {
   const back = element("button", "", `As it was run (${plain(run)})`);
   back.type = "button";
   back.disabled = true;
+  const anew = element("button", "again");
+  anew.type = "button";
+  anew.disabled = true;
+  if (again) anew.addEventListener("click", () => again(Number(input.value)));
   const said = element("p", "otherwise-said");
   said.setAttribute("role", "status");
-  const row = element("div", "slider", element("div", "control", label, shown, input, back), said);
+  const control = element("div", "control", label, shown, input, back, ...(again ? [anew] : []));
+  const row = element("div", "slider", control, said);
   const set = (value) => {
-    back.disabled = value === run;
+    back.disabled = anew.disabled = value === run;
+    anew.textContent = `Answer again with ${plain(value)}`;
     shown.value = plain(value);
     moved(value);
   };

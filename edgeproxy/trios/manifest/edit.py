@@ -9,14 +9,13 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 
 from edgeproxy.decode.steering import Steering
 from edgeproxy.errors import ManifestError
 from edgeproxy.trios.manifest.fitted import Fitted, as_table
 from edgeproxy.trios.manifest.recipe import Documents
-from edgeproxy.trios.manifest.write import to_value
+from edgeproxy.trios.manifest.write import documents_table, to_value
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -41,7 +40,7 @@ def with_fit(
     settings: dict[str, object] = {key: getattr(steering, key) for key in SETTINGS}
     tables: dict[str, Mapping[str, object]] = {FITTED: as_table(fitted)}
     if documents is not None:
-        tables = {DOCUMENTS: asdict(documents), **tables}
+        tables = {DOCUMENTS: documents_table(documents), **tables}
     lines = _without(tables, text.replace("\r\n", "\n").split("\n"))
     head, rest = _split(lines)
     for key, value in settings.items():

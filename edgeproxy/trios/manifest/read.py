@@ -71,7 +71,7 @@ SERVER_KEYS = (
 )
 ADAPTED_KEYS = ("lora", "prompt")
 MEMORY_KEYS = ("bytes", "context")
-DOCUMENTS_KEYS = ("index", "to", "count", "tokens")
+DOCUMENTS_KEYS = ("index", "to", "count", "tokens", "system")
 _PART = r"[A-Za-z0-9][\w.-]{0,95}"
 _REPO = rf"(?!.*(\.\.|--|\.git$)){_PART}(/{_PART})?"
 _HUB_PATH = r"(?!.*(^|/)\.{0,2}(/|$))[\w.+=@,() /-]{1,255}"
@@ -323,8 +323,9 @@ def _documents(table: Table) -> Documents:
         table.fail(f"to must be one of {', '.join(READERS)}")
     count = table.count("count", "a number of passages") or usual.count
     tokens = table.count("tokens", "a number of tokens") or usual.tokens
+    system = table.strings("system", (*ROLES, "tuned"))
     table.refuse_others(DOCUMENTS_KEYS)
-    return Documents(index, to, count, tokens)
+    return Documents(index, to, count, tokens, system)
 
 
 def _check_temperature(value: float) -> float:

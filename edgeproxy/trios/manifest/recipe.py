@@ -164,13 +164,15 @@ class Documents:
     """Documents that replies read: an index, by its name, and which models read what is found.
 
     `to` is one of `READERS`, `count` the most passages for a question, `tokens` the most that they
-    have together.
+    have together. The models in `system` read it in the system message, others before the
+    question.
     """
 
     index: str
     to: Readers = "base"
     count: int = 3
     tokens: int = 400
+    system: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

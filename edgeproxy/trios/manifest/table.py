@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -38,6 +38,14 @@ class Table:
     def string(self, key: str, default: str | None = None) -> str:
         """The string at `key`; without a default it must be there."""
         return str(self._get(key, (str,), "a string", default))
+
+    def strings(self, key: str, known: Sequence[str]) -> tuple[str, ...]:
+        """The strings of the array at `key`, each of them one of `known`; none where missing."""
+        found = self._get(key, (list,), "an array of strings", [])
+        for each in found:
+            if each not in known:
+                self.fail(f"{key} may name {', '.join(known)}, not {each!r}")
+        return tuple(found)
 
     def match(self, key: str, pattern: str, what: str) -> str | None:
         """The string at `key`, which must match `pattern` in full; None where it is missing."""

@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 from edgeproxy.remote.endpoint import Endpoint
 from edgeproxy.trios.manifest.fitted import as_table
-from edgeproxy.trios.manifest.recipe import Lora, Recipe, Role
+from edgeproxy.trios.manifest.recipe import Documents, Lora, Recipe, Role
 
 
 def to_toml(recipe: Recipe) -> str:
@@ -18,13 +18,20 @@ def to_toml(recipe: Recipe) -> str:
     if recipe.tuned:
         tables["tuned"] = _role(recipe.tuned)
     if recipe.documents:
-        tables["documents"] = asdict(recipe.documents)
+        tables["documents"] = documents_table(recipe.documents)
     if recipe.fitted:
         tables["fitted"] = as_table(recipe.fitted)
     written = ["".join(_table(f"[{name}]" if name else "", of)) for name, of in tables.items()]
     several = recipe.expert.loras if len(recipe.expert.loras) > 1 else ()
     written += ["".join(_table("[[experts]]", _lora(lora, "weight"))) for lora in several]
     return "\n".join(written)
+
+
+def documents_table(documents: Documents) -> dict[str, object]:
+    """The table `[documents]`."""
+    table: dict[str, object] = asdict(documents)
+    system = table.pop("system")
+    return {**table, "system": list(documents.system)} if system else table
 
 
 def _settings(recipe: Recipe) -> dict[str, object]:

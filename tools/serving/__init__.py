@@ -1,0 +1,1 @@
+"""Measurements of `edgeproxy serve`, from outside, as its clients see it."""
