@@ -61,7 +61,7 @@ class FakeEngine:
         self.state = State()
         self.doubts: tuple[str, ...] = ()
         self.load: Callable[[], object] = lambda: None
-        self.load_seconds = 0.0
+        self.load_seconds = self.close_seconds = 0.0
 
     async def ask(self, wanted: Wanted) -> AsyncGenerator[Event, None]:
         self.asked.append(wanted)
@@ -107,6 +107,7 @@ class FakeEngine:
 
     async def close(self, grace: float) -> None:
         self.closed.append(grace)
+        await asyncio.sleep(self.close_seconds)
 
 
 class FakeWriter:
@@ -242,5 +243,5 @@ def serving(allowed: Guards | None = None, limits: Limits = LIMITS) -> Iterator[
             yield Server(engine, listening.port, running)
         finally:
             running.stop()
-            thread.join(20.0)
+            thread.join(120.0)
             assert not thread.is_alive()

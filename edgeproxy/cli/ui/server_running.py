@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -87,13 +86,12 @@ async def run_server(make: Callable[[], tuple[Closes, Parts]], plan: Plan) -> No
         if plan.with_parent:
             when_parent_ends(running.stop)
         serving = asyncio.ensure_future(running.run_on(plan.listening.socket))
+        serving.add_done_callback(lambda _: running.stop())
         try:
-            await _begin(engine, parts, running, plan)
-        except ClosingError:
-            pass  # it was told to end while the models were loaded
+            # Told to end while the models are loaded, it ends in good order.
+            with contextlib.suppress(ClosingError):
+                await _begin(engine, parts, running, plan)
         finally:
-            if sys.exc_info()[0] is not None:
-                running.stop()
             await serving
     if told.is_interrupted:
         raise Cancelled("interrupted")
