@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -85,12 +86,11 @@ def asked(ready: dict[str, Any], key: str | None) -> int:
 
 def answers_at(path: Path) -> bool:
     """Whether a server answers at a socket; it may still load its models."""
-    with (
-        contextlib.suppress(httpx.TransportError),
-        httpx.Client(transport=httpx.HTTPTransport(uds=str(path)), timeout=SECONDS) as client,
-    ):
-        client.get("http://localhost/health")
-        return True
+    with socket.socket(socket.AF_UNIX) as client, contextlib.suppress(OSError):
+        client.settimeout(SECONDS)
+        client.connect(str(path))
+        client.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        return client.recv(1) != b""
     return False
 
 
