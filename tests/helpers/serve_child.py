@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any
 
 from edgeproxy.cli import main, serve
-from edgeproxy.cli.ui.options import Models
 from edgeproxy.cli.ui.server_running import Closes
 from edgeproxy.errors import ModelFileError
 from edgeproxy.serve.http.app import Parts
@@ -22,7 +20,7 @@ def _fail() -> None:
     raise ModelFileError("base.gguf", "it is damaged")
 
 
-def make(models: Models, settings: dict[str, Any]) -> tuple[Closes, Parts]:
+def make(_make: object) -> tuple[Closes, Parts]:
     """In the place of `serve.make_served`."""
     engine = FakeEngine()
     engine.doubts = ("the pair cannot say all",)
