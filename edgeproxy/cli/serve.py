@@ -211,6 +211,9 @@ def command(
     }
     made = partial(make_engine, models, settings, _shelf(shelf))
     if stdio:
+        from edgeproxy.serve.settings import MOST_SECONDS
+
+        settings["patience"] = MOST_SECONDS  # a host that does not read pauses its replies
         _run_on_streams(made)
         return
     _check_installed()
