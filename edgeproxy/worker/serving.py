@@ -205,7 +205,7 @@ class Serving:
             if piece.finish_reason is None:
                 job.wait()
         stats = turn.stats
-        return stats.drafted, stats.pair, who.spent
+        return stats.drafted, stats.pair, who.spent, stats.changed
 
     def _do_score(
         self, job: Job, speaker: Key, asked: Asked, read: Any, said: Sequence[int]

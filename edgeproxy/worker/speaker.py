@@ -186,7 +186,7 @@ class FarSpeaker(Speaker[Any]):
             if more and "steps" in more and not has_hole:
                 record.steps.extend(more["steps"])
             if piece.finish_reason is not None:
-                self._drafted, self._cost, self._spent = call.result()
+                self._drafted, self._cost, self._spent, record.changed = call.result()
                 yield Piece("", None, None, "cancelled") if has_hole else piece
                 return
             yield piece
