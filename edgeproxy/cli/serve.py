@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
@@ -29,6 +29,14 @@ if TYPE_CHECKING:
     from edgeproxy.serve.http.listening import Listening
 
 HOST, PORT = "127.0.0.1", 8080
+
+SHELF_MB = 500
+"""Megabytes for what was read of other conversations."""
+
+_SHELF_SHARE = 8
+"""Of memory that is free, one part in so many is taken for it at most."""
+
+_MB = 10**6
 _NEEDED = ("starlette", "uvicorn")
 
 
@@ -111,6 +119,13 @@ Ctrl-C and SIGTERM let what is under way end for some seconds; a second Ctrl-C d
 )
 @click.option("--lazy", is_flag=True, help="Load the models at the first request only.")
 @click.option(
+    "--shelf",
+    type=click.IntRange(0, 1 << 20),
+    metavar="MB",
+    help="Memory for what was read of conversations that others interrupt, in MB; with 0 they are "
+    f"read again. [default: {SHELF_MB}, or less where little memory is free]",
+)
+@click.option(
     "--max-queue",
     type=click.IntRange(0, 100_000),
     default=64,
@@ -168,6 +183,7 @@ def command(
     origins: tuple[str, ...],
     keep_alive: float | None,
     lazy: bool,
+    shelf: int | None,
     max_queue: int,
     max_tokens: int,
     max_seconds: float,
@@ -193,8 +209,12 @@ def command(
         "keep_alive": keep_alive,
         "preload": not lazy,
     }
+    made = partial(make_engine, models, settings, _shelf(shelf))
     if stdio:
-        _run_on_streams(partial(make_engine, models, settings))
+        from edgeproxy.serve.settings import MOST_SECONDS
+
+        settings["patience"] = MOST_SECONDS  # a host that does not read pauses its replies
+        _run_on_streams(made)
         return
     _check_installed()
     from edgeproxy.cli.ui.server_running import Plan, run_server
@@ -208,11 +228,14 @@ def command(
     limits = Limits(body=max_body)
     with _listening(host, PORT if port is None else port, socket) as listening:
         plan = Plan(listening, allowed, limits, chosen, lazy, with_parent, as_json)
-        asyncio.run(run_server(partial(make_served, models, settings), plan))
+        asyncio.run(run_server(partial(make_served, made), plan))
 
 
-def make_engine(models: Models, settings: dict[str, Any]) -> SharedEngine:
-    """The engine for these models; nothing is loaded yet. Raises as `choose_recipe` does."""
+def make_engine(models: Models, settings: dict[str, Any], shelf: int = 0) -> SharedEngine:
+    """The engine for these models; nothing is loaded yet. Raises as `choose_recipe` does.
+
+    `shelf` is as in `load`.
+    """
     from edgeproxy.serve.engine import SharedEngine
     from edgeproxy.serve.settings import Settings
     from edgeproxy.session.load import load
@@ -235,17 +258,28 @@ def make_engine(models: Models, settings: dict[str, Any]) -> SharedEngine:
         steering=recipe.steering.changed(models.steering),
         documents=chosen_documents(recipe.documents, models.docs, models.docs_to),
     )
-    loader = partial(load, models.name, **options, isolate=True)
+    loader = partial(load, models.name, **options, isolate=True, shelf=shelf)
     context = {} if models.ctx is None else {"n_ctx": models.ctx}
     return SharedEngine(loader, recipe, Settings(**settings), **context)
 
 
-def make_served(models: Models, settings: dict[str, Any]) -> tuple[Closes, Parts]:
+def make_served(make: Callable[[], SharedEngine]) -> tuple[Closes, Parts]:
     """The engine, and what a server over HTTP is made of with it. Raises as `make_engine` does."""
     from edgeproxy.serve.http.wiring import parts_of
 
-    engine = make_engine(models, settings)
+    engine = make()
     return engine, parts_of(engine)
+
+
+def _shelf(megabytes: int | None) -> int:
+    """Bytes for what was read of other conversations."""
+    if megabytes is not None:
+        return megabytes * _MB
+    from edgeproxy.core.memory_free import free_memory
+
+    free = free_memory()
+    usual = SHELF_MB * _MB
+    return usual if free is None else min(usual, free.bytes // _SHELF_SHARE)
 
 
 def _run_on_streams(make: Any) -> None:

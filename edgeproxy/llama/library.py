@@ -2,7 +2,8 @@
 
 Importing this raises `EngineLoadError` where llama.cpp cannot be loaded.
 
-May touch: the process environment (two variables), llama.cpp's global log callback.
+May touch: the process environment (two variables), llama.cpp's global log callback, and a setting
+of this process's `malloc` (see `heap`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
+from edgeproxy.core.heap import keep_large_apart
 from edgeproxy.errors import EngineError
 
 # A failed assertion would otherwise start a debugger and write to standard output.
@@ -47,6 +49,7 @@ def _keep(level: int, text: bytes, _data: object) -> None:
 # Kept in a module global: llama.cpp holds the pointer for as long as the process lives.
 _log_callback = lib.llama_log_callback(_keep)
 lib.llama_log_set(_log_callback, ctypes.c_void_p(0))
+keep_large_apart()
 lib.llama_backend_init()
 
 

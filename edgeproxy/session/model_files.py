@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from edgeproxy.core.cancel import Cancel
+from edgeproxy.core.heap import give_back
 from edgeproxy.core.vocab import Vocab
 from edgeproxy.llama import Adapter, Embedder, Unloaded, Weights
 from edgeproxy.prompts.formats import try_format
@@ -161,3 +162,4 @@ class ModelFiles:
             for file in held.values():
                 file.close()
             held.clear()
+        give_back()

@@ -61,7 +61,7 @@ class FakeEngine:
         self.state = State()
         self.doubts: tuple[str, ...] = ()
         self.load: Callable[[], object] = lambda: None
-        self.load_seconds = 0.0
+        self.load_seconds = self.close_seconds = 0.0
 
     async def ask(self, wanted: Wanted) -> AsyncGenerator[Event, None]:
         self.asked.append(wanted)
@@ -107,6 +107,7 @@ class FakeEngine:
 
     async def close(self, grace: float) -> None:
         self.closed.append(grace)
+        await asyncio.sleep(self.close_seconds)
 
 
 class FakeWriter:
@@ -145,16 +146,18 @@ class Answer(NamedTuple):
 
 
 def answer(error: BaseException) -> Answer:
-    def said(status: int, what: str, is_foreseen: bool = True, **headers: str) -> Answer:
+    def said(
+        status: int, what: str, headers: Mapping[str, str] | None = None, is_foreseen: bool = True
+    ) -> Answer:
         code = getattr(error, "code", None)
         body = {"message": what, "type": "fake", "param": None, "code": code}
-        return Answer(status, {"error": body}, headers, is_foreseen)
+        return Answer(status, {"error": body}, headers or {}, is_foreseen)
 
     match error:
         case RefusedError():
             return said(error.status, str(error))
         case QueueFullError():
-            return said(429, str(error), **{"Retry-After": str(error.retry_after)})
+            return said(429, str(error), {"Retry-After": str(error.retry_after)})
         case ContextFullError():
             return said(400, str(error))
         case WorkerError():
@@ -242,5 +245,5 @@ def serving(allowed: Guards | None = None, limits: Limits = LIMITS) -> Iterator[
             yield Server(engine, listening.port, running)
         finally:
             running.stop()
-            thread.join(20.0)
+            thread.join(120.0)
             assert not thread.is_alive()

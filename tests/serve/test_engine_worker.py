@@ -309,7 +309,7 @@ def test_thirty_at_once_get_their_own_answers_though_the_worker_is_killed(factbo
 def test_a_role_alone_a_recorded_reply_a_raw_text_and_their_tokens(factbook: Path) -> None:
     async def work() -> None:
         recipe = read_recipe(factbook)
-        async with engine_of(factbook_load(factbook), recipe, keep_alive=0.0) as engine:
+        async with engine_of(factbook_load(factbook), recipe) as engine:
             recorded = Client(engine, asks("Peru", record=3))
             last = await recorded.ended()
             vocab = await engine.vocab()

@@ -103,6 +103,7 @@ def test_questions_suit_the_trio(name: str, description: str, word: str) -> None
 def test_others_may_say_more() -> None:
     alone = replace(shipped_recipe("factbook"), steering=Steering(0.0))
     assert about(alone)["explains"] is False
-    told = about(alone, questions=["Who?"], explains=True, docs="/docs")
-    assert (told["questions"], told["explains"], told["docs"]) == (["Who?"], True, "/docs")
+    assert about(shipped_recipe("factbook"), explains=False)["explains"] is False
+    told = about(alone, questions=["Who?"], docs="/docs")
+    assert (told["questions"], told["docs"]) == (["Who?"], "/docs")
     assert about(replace(alone, name="x", description=""))["questions"] == list(GENERAL)

@@ -305,6 +305,7 @@ def test_nothing_typed_is_lost(page: TalkingPage) -> None:
     page.reload()
     assert page.texts(".asked") == [MONGOLIA]
     assert page.text(".body").strip() == USUAL.text
+    assert "answer again to see them" in page.text(".figures")
     assert page.run("return document.getElementById('draft').value") == "half a question"
     page.run("sessionStorage.clear(); addEventListener('pagehide', () => sessionStorage.clear())")
     page.reload()  # as in another tab

@@ -13,6 +13,10 @@ The library and the server answer the same questions in turn: tokens a second, a
 
 The models' process is killed by SIGKILL, SIGSEGV and SIGABRT while four clients stream.
 
+    python -m tools.serving leaving [TRIO] [--repeats 10] [--tokens 600]
+
+Clients vanish while their prompts are read, amid streams, in plain calls and while they wait.
+
     python -m tools.serving fuzz [TRIO] [--minutes 5] --clients FOLDER
 
 schemathesis asks what the server's own OpenAPI document allows, and much that it does not.
@@ -37,7 +41,7 @@ from typing import Any
 from edgeproxy.cli.ui.progress import Working
 from edgeproxy.errors import UsageError
 from tools.command import add_json, at_least, make_parser, run
-from tools.serving import faults, fuzz, load, overhead
+from tools.serving import faults, fuzz, leaving, load, overhead
 from tools.serving.clients import Clients, found_clients, set_up_clients
 
 QUESTIONS = Path(__file__).parents[2] / "models" / "factbook" / "questions.jsonl"
@@ -45,6 +49,7 @@ _TEXTS: dict[str, Callable[[dict[str, Any]], str]] = {
     "load": load.as_text,
     "overhead": overhead.as_text,
     "faults": faults.as_text,
+    "leaving": leaving.as_text,
     "fuzz": fuzz.as_text,
     "clients": lambda found: str(found["folder"]),
 }
@@ -62,13 +67,16 @@ def main() -> int:
     adds.add_argument("--count", type=at_least(1), default=20, help="questions")
     kills = kinds.add_parser("faults", help="the models' process is killed")
     kills.add_argument("--kills", type=at_least(1), default=50)
+    gone = kinds.add_parser("leaving", help="clients vanish")
+    gone.add_argument("--repeats", type=at_least(1), default=10)
+    gone.add_argument("--tokens", type=at_least(24), default=600, help="of prompts that are left")
     fuzzes = kinds.add_parser("fuzz", help="schemathesis asks")
     fuzzes.add_argument("--minutes", type=float, default=fuzz.MINUTES)
     named = os.environ.get(_VARIABLE)
     fuzzes.add_argument("--clients", type=Path, default=named, help=f"default: {_VARIABLE}")
     sets_up = kinds.add_parser("clients", help="set up what others wrote")
     sets_up.add_argument("folder", type=Path, help="where it is kept")
-    for kind in (many, adds, kills, fuzzes):
+    for kind in (many, adds, kills, gone, fuzzes):
         kind.add_argument("trio", nargs="?", default="factbook", help="a trio's name or path")
         add_json(kind)
     for kind in (many, adds, kills):
@@ -84,6 +92,8 @@ def main() -> int:
                 found = overhead.measure(asked.trio, asked.questions, asked.count, (), told)
             case "faults":
                 found = faults.measure(asked.trio, asked.questions, asked.kills, told)
+            case "leaving":
+                found = leaving.measure(asked.trio, asked.repeats, asked.tokens, told)
             case "fuzz":
                 found = fuzz.measure(asked.trio, _clients_of(asked), asked.minutes, told)
             case _:

@@ -52,8 +52,7 @@ class Serving:
 
     def _listen(self) -> None:
         errors = self._process.stderr
-        assert errors is not None
-        with errors:
+        if errors is not None:
             self.said.extend(line.rstrip() for line in errors)
 
     def _wait(self) -> dict[str, Any]:
@@ -67,6 +66,7 @@ class Serving:
             timer.cancel()
         if not line:
             self._process.wait()
+            self._close_pipes()
             raise EdgeproxyError(f"the server did not begin: {' '.join(self.said[-3:])}")
         found: dict[str, Any] = json.loads(line)
         return found
@@ -110,9 +110,13 @@ class Serving:
             self._process.wait()
             raise EdgeproxyError(f"the server did not end in {END_SECONDS:.0f} s") from None
         finally:
-            self._listening.join(END_SECONDS)
-            if self._process.stdout is not None:
-                self._process.stdout.close()
+            self._close_pipes()
+
+    def _close_pipes(self) -> None:
+        self._listening.join()
+        for pipe in (self._process.stdout, self._process.stderr):
+            if pipe is not None:
+                pipe.close()
 
     def __enter__(self) -> Serving:
         return self

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from edgeproxy.errors import UsageError
 from edgeproxy.serve.http.asgi import JSON, headers_of
 from edgeproxy.serve.http.limits import Limits
+from edgeproxy.serve.page.files import POLICY
 from edgeproxy.serve.protocol import RefusedError
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -30,10 +31,6 @@ PUBLIC_BELOW = "/page/"
 
 LEAST_KEY = 8
 
-POLICY = (
-    "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src data:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
 SAFE = {
     "content-security-policy": POLICY,
     "x-content-type-options": "nosniff",

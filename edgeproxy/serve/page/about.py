@@ -52,14 +52,14 @@ def about(
     recipe: Recipe,
     *,
     questions: Sequence[str] = (),
-    explains: bool | None = None,
+    explains: bool = True,
     docs: str | None = None,
 ) -> dict[str, Any]:
     """What `GET /v1/edgeproxy/about` answers.
 
     `questions` take the place of those that suit its name or description. `explains` says whether
-    its replies can be explained; unless told, where the steering leaves the say to all three.
-    `docs` is an address to read on, at this server or at another.
+    what each model said can be told; where the steering leaves the say to one, there is nothing to
+    explain anyway. `docs` is an address to read on, at this server or at another.
     """
     described = f" {recipe.description}" if recipe.description else ""
     return {
@@ -69,7 +69,7 @@ def about(
         "docs": docs,
         "alpha": recipe.steering.alpha,
         "temperature": recipe.temperature,
-        "explains": recipe.steering.alone is None if explains is None else explains,
+        "explains": explains and recipe.steering.alone is None,
     }
 
 

@@ -26,10 +26,8 @@ TYPES = {
 }
 """Content types. With `X-Content-Type-Options: nosniff` a browser takes no other for these."""
 
-OWN = ("edgeproxy.serve.page", "")
-EXPLAIN = ("edgeproxy.explain", "explain/")
-FOLDERS = {"edgeproxy.serve.page": ".", "edgeproxy.explain": "page"}
-"""Where in each package the files are."""
+FOLDERS = {"": ("serve", "page"), "explain/": ("explain", "page")}
+"""Where in edgeproxy the files are whose names begin so."""
 
 _ONLY_ALONE = {"explain/main.js", "explain/page.html"}
 """What the component needs where no server is behind it."""
@@ -42,8 +40,8 @@ def page_files() -> Mapping[str, tuple[str, bytes]]:
     The names are all that may be asked for below `/page/`, so no request makes a path.
     """
     found = {}
-    for package, prefix in (OWN, EXPLAIN):
-        for path in files(package).joinpath(FOLDERS[package]).iterdir():
+    for prefix, (room, folder) in FOLDERS.items():
+        for path in (files("edgeproxy") / room / folder).iterdir():
             kind = TYPES.get("." + path.name.rpartition(".")[2])
             name = prefix + path.name
             if kind is not None and name not in _ONLY_ALONE:

@@ -226,6 +226,7 @@ async function speak(node, each, messages, signal) {
         if (data.form !== FORM || data.version !== VERSION) continue;
         explanations.set(each, data);
         each.alpha = data.settings.alpha;
+        each.isExplained = true;
         continue;
       }
       take(each, data);

@@ -145,6 +145,7 @@ function partView(part, acts) {
     failed.textContent = part.error ?? CUT[part.finish] ?? "";
     documents.replaceChildren(...documentsOf(part));
     figures.textContent = figuresOf(part);
+    if (part.isExplained && !data) figures.append(" · the colours went with the page: answer again to see them");
     foot.hidden = isGoing;
     copy.hidden = !part.text;
     colours.hidden = !data;

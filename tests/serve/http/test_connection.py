@@ -24,7 +24,7 @@ QUICK = Limits(
     idle_seconds=1,
     connections=8,
 )
-PATIENCE = 20.0
+PATIENCE = 120.0
 
 pytestmark = pytest.mark.slow
 

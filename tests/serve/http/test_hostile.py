@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import re
@@ -15,9 +16,15 @@ from edgeproxy.serve.http.limits import Limits
 from tests.helpers.http_fakes import ASK, JSON, KEY, SECRET, WITH_KEY, Server, serving
 
 LIMITS = Limits(
-    body=50_000, head_seconds=0.3, body_seconds=0.3, start_seconds=0.05, beat_seconds=0.05
+    body=50_000,
+    head_seconds=0.3,
+    body_seconds=0.3,
+    idle_seconds=1,
+    start_seconds=0.05,
+    beat_seconds=0.05,
 )
 BODY = b'{"text":"x"}'
+PATIENCE = 120.0
 
 
 @pytest.fixture(scope="module")
@@ -189,16 +196,15 @@ GOOD_BODIES = {
 
 
 def tried(server: Server, data: bytes) -> bytes:
-    """All that the server answers until it closes, or says nothing for a while."""
+    """All that the server answers until it closes, as it does with every idle connection."""
     found = b""
-    with socket.create_connection(("127.0.0.1", server.port), timeout=10.0) as connection:
-        try:
-            connection.sendall(data)
-            connection.settimeout(0.6)
-            while block := connection.recv(65536):
-                found += block
-        except (TimeoutError, ConnectionError):
-            pass
+    with (
+        socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as connection,
+        contextlib.suppress(ConnectionError),
+    ):
+        connection.sendall(data)
+        while block := connection.recv(65536):
+            found += block
     return found
 
 
