@@ -197,13 +197,16 @@ def test_responses(client: openai.OpenAI, answer: str) -> None:
         assert events.get_final_response().output_text == "".join(deltas) == answer
 
 
-def test_models_and_counts(client: openai.OpenAI) -> None:
+def test_models_and_counts(client: openai.OpenAI, serving: Serving) -> None:
     names = [model.id for model in client.models.list()]
     assert names == [NAME, *(f"{NAME}:{role}" for role in ("base", "expert", "anti-expert"))]
     for name in names:
         assert client.models.retrieve(name).id == name
         alone = client.chat.completions.create(**{**GREEDY, "model": name, "max_tokens": 4})
         assert alone.model == name
+    document = httpx.get(f"{serving.url}/openapi.json", headers=serving.headers).json()
+    chat = document["components"]["schemas"]["ChatRequest"]
+    assert chat["properties"]["model"]["enum"] == [*names, None]
     count = client.responses.input_tokens.count(model=NAME, input=QUESTION)
     found = client.responses.create(model=NAME, input=QUESTION)
     assert found.usage is not None
