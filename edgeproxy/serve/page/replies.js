@@ -142,7 +142,7 @@ function partView(part, acts) {
     } else if (isGoing && isColoured) body.textContent = withoutTurns(part.text);
     else body.replaceChildren(...markdown(part.text));
     wait.replaceChildren(...(isGoing && !part.text ? waiting(part) : []));
-    failed.textContent = part.error ?? CUT[part.finish] ?? "";
+    failed.textContent = part.error ?? (part.state === "stopped" ? "" : CUT[part.finish]) ?? "";
     documents.replaceChildren(...documentsOf(part));
     figures.textContent = figuresOf(part);
     if (part.isExplained && !data) figures.append(" · the colours went with the page: answer again to see them");
