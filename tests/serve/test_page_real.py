@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.weights]
 
 MONGOLIA, CHAD = "What is the capital of Mongolia?", "Which countries border Chad?"
 EVIL = "<img src=x onerror=document.title='bad'>"
-SETTINGS = ("max-tokens", "temperature")
+SETTINGS = ("system", "strength")
 
 
 @pytest.fixture(scope="module")
@@ -55,10 +55,22 @@ def page(chromium: Browser, server: dict[str, Any]) -> Iterator[TalkingPage]:
     named = SimpleNamespace(address=address, about={"trio": "factbook"}, asked=[])
     found = TalkingPage(chromium, cast(PageServer, named))
     found.open(fragment=f"#key={server['key']}")
-    found.run("localStorage.clear(); sessionStorage.clear()")
-    found.open(fragment=f"#key={server['key']}")
+    if found.is_shown(".asked"):
+        found.click("New conversation")
+    for name in SETTINGS:
+        set_to(found, name, "")
     yield found
     found.check()
+
+
+def set_to(page: TalkingPage, name: str, value: str) -> None:
+    """Change a setting, as a person does."""
+    page.run(
+        "const field = document.getElementById(arguments[0]); field.value = arguments[1];"
+        "field.dispatchEvent(new Event('change'));",
+        name,
+        value,
+    )
 
 
 def history(home: Path) -> History:
@@ -84,9 +96,7 @@ def kept(home: Path, messages: int) -> Any:
 def test_a_conversation_is_kept_and_goes_on_here_and_in_a_chat(
     page: TalkingPage, home: Path
 ) -> None:
-    page.run("document.getElementById('settings').open = true")
-    page.click_on("#system")
-    page.browser.press("Be brief.")
+    set_to(page, "system", "Be brief.")
     ask(page, MONGOLIA)
     assert "Ulaanbaatar" in page.text(".text")
     page.click_on(".token")
@@ -151,19 +161,22 @@ def test_another_alpha_side_by_side_and_an_edit_are_branches_that_are_kept(
 
 
 def test_stop_keeps_what_was_said_with_what_each_model_said(page: TalkingPage, home: Path) -> None:
-    page.run("document.getElementById('settings').open = true")
-    page.run("document.getElementById('temperature').value = 2")
-    page.type("Tell a long story of all the countries of the world." + ENTER)
+    set_to(page, "strength", "-1")  # away from the expert, which knows where to end
+    page.type(f"{MONGOLIA}{ENTER}")
     page.until(lambda: page.is_shown(".body") and len(page.text(".body")) > 2)
     page.click("Stop")
     page.wait()
-    if "stopped" in page.text(".figures"):  # else the reply had ended before it was heard
-        session = kept(home, 2)
-        page.until(lambda: kept(home, 2))
-        session = kept(home, 2)
-        with history(home) as found:
-            assert found.load(session.id).entries[-1].said.finish_reason == "cancelled"
-    assert page.is_shown(".token")
+    assert "stopped" in page.text(".figures")
+    page.until(lambda: kept(home, 2))
+    with history(home) as found:
+        last = found.load(kept(home, 2).id).entries[-1].said
+    assert last.finish_reason == "cancelled"
+    assert len(page.texts(".token")) in (
+        last.stats["usage"]["completion"],
+        last.stats["usage"]["completion"] - 1,
+    )
+    page.click_on(".token")
+    assert page.texts(".lists h3") == ["base", "expert", "anti-expert", "together"]
 
 
 def test_a_conversation_is_removed_here_and_there(page: TalkingPage, home: Path) -> None:

@@ -383,7 +383,8 @@ function stop() {
     call.abort();
     return;
   }
-  post("v1/edgeproxy/cancel", { id: call.reply }).catch(() => call.abort());
+  // Where it has ended meanwhile, all of it is on its way.
+  post("v1/edgeproxy/cancel", { id: call.reply }).catch(({ status }) => status === 404 || call.abort());
   setTimeout(() => call.abort(), STOPS_WITHIN);
 }
 
