@@ -297,6 +297,8 @@ def test_every_token_is_there_and_tells_what_each_model_said(
     count = len(explanation.tokens)
     for selector in (".token", ".strip i"):
         assert len(page.texts(selector)) == count
+    hidden = "return [...document.querySelectorAll('.token')].some((e) => e.offsetHeight < 9)"
+    assert not page.run(hidden)  # nor is a line break
     place = next(n for n, token in enumerate(explanation.tokens) if token.text.strip())
     page.click_on(".token", place)
     assert page.is_shown(".panel")

@@ -136,7 +136,7 @@ function showEmpty() {
   const back = here.map((node) => button(node.text, () => acts.follow(node)));
   const parts = [what, element("div", "questions", ...ask)];
   if (listed.length) {
-    const kept = listed.map((each) => button(each.name || each.title, () => openSession(each.id)));
+    const kept = listed.map(sessionButton);
     parts.push(element("h2", "", "Earlier"), element("div", "earlier", ...kept.slice(0, EARLIER)));
     const rest = element("div", "earlier", ...kept.slice(EARLIER));
     if (kept.length > EARLIER) parts.push(element("details", "", element("summary", "", `${kept.length - EARLIER} more`), rest));
@@ -146,14 +146,23 @@ function showEmpty() {
   at("empty").replaceChildren(...parts);
 }
 
+function sessionButton({ id, name, title, changed }) {
+  const made = button(name || title, () => openSession(id));
+  const day = new Date(changed).toLocaleDateString(undefined, { dateStyle: "medium" });
+  made.append(element("span", "when", day));
+  return made;
+}
+
 async function listSessions() {
   if (!about.keeps_sessions) return;
   try {
-    listed = await sessions.list();
+    const found = await sessions.list();
+    const isNew = JSON.stringify(found) !== JSON.stringify(listed);
+    listed = found;
+    if (isNew && !store.path().length) showEmpty(); // else a button would lose the focus
   } catch (error) {
     tell(error.message);
   }
-  if (!store.path().length) showEmpty();
 }
 
 async function openSession(id) {
