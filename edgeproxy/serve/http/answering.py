@@ -147,7 +147,8 @@ class Taking:
     async def take(self, event: Event) -> Sequence[Sent]:
         """What is sent for this event. Raises as `Engine.vocab` does."""
         is_early = self.made is None and isinstance(event, Queued | Loading)
-        if is_early and self._known().vocab is None:
+        is_known = self._request.wanted.answers == "trio" and self._known().vocab is not None
+        if is_early and not is_known:
             self._early[type(event)] = event
             return ()
         if self.made is not None:

@@ -9,15 +9,17 @@ const ROLES = { base: "base", expert: "expert", anti_expert: "anti-expert" };
 
 let saving = Promise.resolve(); // one after another
 
+const pathOf = (session) => `${PATH}/${encodeURIComponent(session)}`;
+
 /** The sessions, the latest first. */
 export const list = async () => (await get(PATH)).data;
 
 /** Remove a session. */
-export const remove = (session) => removeAt(`${PATH}/${session}`);
+export const remove = (session) => removeAt(pathOf(session));
 
 /** Take a session's messages; the message that it goes on from, and its system message. */
 export async function open(session, trio) {
-  const { messages, head } = await get(`${PATH}/${session}`);
+  const { messages, head } = await get(pathOf(session));
   const entries = new Map(messages.map((each) => [each.id, each]));
   const before = ({ parent }, isWanted) => {
     let at = entries.get(parent);

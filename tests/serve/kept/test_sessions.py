@@ -310,3 +310,46 @@ def test_too_many_at_once_are_told_to_ask_again(
             assert sorted([(await each).status_code for each in asked]) == [200, 200, 503]
 
     run(work)
+
+
+HOSTILE: list[bytes] = [
+    b"",
+    b"[]",
+    b"null",
+    b'{"messages": [{"role": "user", "text": "\\ud800"}]}',
+    b'{"messages": [{"role": "user", "text": "a\\u0000"}]}',
+    b'{"messages": [{"role": "user", "text": "a"}], "messages": []}',
+    b'{"messages": [{"role": "user", "text": "a", "id": 1}]}',
+    b'{"messages": [{"role": "user", "text": NaN}]}',
+    b'{"messages": [{"role": "user", "text": "a"}], "parent": 1e400}',
+    b'{"messages": [{"role": "user", "text": "a"}], "id": "x", "parent": 9223372036854775808}',
+    b'{"messages": ' + b"[" * 100 + b"]" * 100 + b"}",
+    b'{"id": "a\'; DROP TABLE sessions; --", "messages": []}',
+]
+
+
+@pytest.mark.parametrize("body", HOSTILE)
+def test_hostile_bodies_are_refused_and_nothing_is_kept(path: Path, body: bytes) -> None:
+    async def work() -> None:
+        async with server(path) as client:
+            for where in (routes.SESSIONS, routes.CANCEL):
+                kind = {"Content-Type": "application/json"}
+                found = await client.client.post(where, content=body, headers=kind)
+                assert 400 <= found.status_code < 500
+            found = await client.client.post(routes.SESSIONS, content=body)
+            assert found.status_code == 415
+            assert not path.exists()
+
+    run(work)
+
+
+def test_hostile_words_come_back_as_they_are(path: Path) -> None:
+    evil = "<script>document.title='bad'</script>\u202e\U0001f468'; DROP TABLE messages; --"
+
+    async def work() -> None:
+        async with server(path) as client:
+            saved = await client.save({"role": "user", "text": evil}, {**REPLY, "text": evil})
+            texts = [each["text"] for each in (await client.tree(saved["id"]))["messages"]]
+            assert texts == [evil, evil]
+
+    run(work)

@@ -141,6 +141,16 @@ def test_a_body_fits_the_document(path: str) -> None:
     assert not found.is_valid({})
 
 
+def test_what_is_cancelled_and_kept_fits_the_document() -> None:
+    cancel, save = (validator(path, "request") for path in (routes.CANCEL, routes.SESSIONS))
+    assert cancel.is_valid({"id": "chatcmpl-1"})
+    assert not cancel.is_valid({"id": ""})
+    message = {"role": "assistant", "text": "Yes.", "settings": {"alpha": 1}, "stats": None}
+    assert save.is_valid({"id": "k7x2m", "parent": 1, "messages": [message]})
+    for bad in ({"id": "../x"}, {"parent": 0}, {"messages": [{**message, "role": "tool"}]}):
+        assert not save.is_valid({"messages": [message], **bad})
+
+
 TALK = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes?"}]
 SCHEMA = {"name": "one", "schema": {"type": "object"}, "strict": True}
 SHARED: dict[str, Any] = {
