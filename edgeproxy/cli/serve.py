@@ -274,7 +274,7 @@ def make_engine(models: Models, settings: dict[str, Any], shelf: int = 0) -> Sha
     return SharedEngine(loader, recipe, Settings(**settings), **context)
 
 
-def make_served(make: Callable[[], SharedEngine], keeps_sessions: bool) -> tuple[Closes, Parts]:
+def make_served(make: Callable[[], SharedEngine], keeps_sessions: bool, /) -> tuple[Closes, Parts]:
     """The engine, and what a server over HTTP is made of with it. Raises as `make_engine` does."""
     from edgeproxy.serve.http.wiring import parts_of, sessions_of
 

@@ -112,7 +112,7 @@ def kept(home: Path, messages: int) -> Any:
 
 
 def test_a_conversation_is_kept_and_goes_on_here_and_in_a_chat(
-    page: TalkingPage, home: Path
+    page: TalkingPage, home: Path, axe_core: str
 ) -> None:
     set_to(page, "system", "Be brief.")
     ask(page, MONGOLIA)
@@ -143,6 +143,7 @@ def test_a_conversation_is_kept_and_goes_on_here_and_in_a_chat(
     assert page.run("return document.getElementById('system').value") == "Be brief."
     page.until(lambda: page.is_shown(".earlier button"))
     assert page.texts(".earlier button")[0].startswith(MONGOLIA)
+    assert page.browser.violations(axe_core) == []
     page.run(OPEN)
     page.until(lambda: len(page.texts(".asked")) == 3)
     assert page.texts(".asked")[2] == EVIL
@@ -207,6 +208,31 @@ def test_a_conversation_is_removed_here_and_there(page: TalkingPage, home: Path)
     with history(home) as found:
         assert found.named(session.id) is None
     assert page.texts(".asked") == []
+
+
+def test_what_the_browser_alone_has_is_kept_when_it_goes_on(page: TalkingPage, home: Path) -> None:
+    nodes = [
+        {"id": "a", "role": "user", "text": CHAD, "parent": None},
+        {
+            "id": "b",
+            "role": "assistant",
+            "parent": "a",
+            "parts": [{"role": "", "title": "factbook", "alpha": 1, "text": "x", "state": "done"}],
+        },
+    ]
+    page.run("localStorage.setItem('edgeproxy.messages', arguments[0])", json.dumps(nodes))
+    page.reload()
+    page.until(lambda: CHAD in page.texts(".earlier button"))
+    assert page.texts("#empty h2") == ["Earlier"]
+    page.run(OPEN)
+    page.until(lambda: page.texts(".asked") == [CHAD])
+    ask(page, MONGOLIA)
+    page.until(lambda: kept(home, 4))
+    page.reload()
+    assert page.texts(".asked") == [CHAD, MONGOLIA]
+    page.click("New conversation")
+    page.until(lambda: len(page.texts(".earlier button")) == 1)
+    assert page.run("return localStorage.getItem('edgeproxy.messages')") == "[]"
 
 
 def test_a_session_that_was_removed_elsewhere_is_told(page: TalkingPage, home: Path) -> None:
