@@ -221,6 +221,9 @@ def command(
     if stdio:
         if keep_sessions:
             raise UsageError("--keep-sessions is for the page, which --stdio has not; leave it out")
+        from edgeproxy.serve.settings import MOST_SECONDS
+
+        settings["patience"] = MOST_SECONDS  # a host that does not read pauses its replies
         _run_on_streams(made)
         return
     _check_installed()

@@ -32,9 +32,10 @@ from edgeproxy.session.asking import Asks
 from edgeproxy.session.floor import Floor
 from edgeproxy.session.messages import Messages, as_asked
 from edgeproxy.session.prompt_progress import PromptProgress, listening, work_of
-from edgeproxy.session.reading import NOTHING, Read, Reading
+from edgeproxy.session.reading import NOTHING, Read, Reading, chosen_readers
 from edgeproxy.session.servers import draws_of
 from edgeproxy.session.turn import Asked, Recorder
+from edgeproxy.trios.manifest import Readers
 
 if TYPE_CHECKING:
     from edgeproxy.session.prompt_cache.shelf import Shelf
@@ -196,13 +197,19 @@ class Speaker(Asks, Generic[Prompt]):
         """How many tokens there are that a reply is drawn from."""
         return len(self._vocab)
 
-    def count(self, messages: Messages, is_raw: bool = False) -> int:
+    def count(
+        self, messages: Messages, is_raw: bool = False, docs_to: Readers | None = "nobody"
+    ) -> int:
         """How many tokens of the context a conversation takes: those of the longest prompt.
 
-        With `is_raw` that is a text to go on with as it stands (see `Session.complete`). What is
-        read of documents is not among them. Raises `PromptError`.
+        With `is_raw` that is a text to go on with as it stands (see `Session.complete`). What
+        `docs_to` read of documents for its last message is among them; None is those who read where
+        a reply does not say. Raises `PromptError` and `DocumentError`.
         """
-        return self._longest(self.encode(as_asked(messages, is_raw), is_raw=is_raw))
+        asked, read = as_asked(messages, is_raw), NOTHING
+        if self.reading is not None and not is_raw:
+            read = self.reading.read(asked, chosen_readers(self.reading, docs_to))
+        return self._longest(self.encode(asked, read, is_raw))
 
     @abstractmethod
     def _longest(self, prompt: Prompt) -> int:

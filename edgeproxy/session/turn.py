@@ -199,12 +199,8 @@ class Recorder:
         self.read = NOTHING
         self.usage = Usage()
         self.steps: list[Step] = []
-        self._changed = self._compared = 0
-
-    @property
-    def changed(self) -> Changed | None:
+        self.changed: Changed | None = None
         """As `Stats.changed`."""
-        return Changed(self._changed, self._compared) if self._compared else None
 
     def prompt(self, tokens: int, unread: int) -> None:
         """A prompt of so many tokens is read, of which so many had not been read."""
@@ -218,8 +214,8 @@ class Recorder:
             rows = trio.rows_of(row)
             is_changed = has_changed(rows.base, rows.fused)
             if is_changed is not None:
-                self._compared += 1
-                self._changed += is_changed
+                before = self.changed or Changed(0, 0)
+                self.changed = Changed(before.tokens + is_changed, before.of + 1)
             return token
 
         return noted

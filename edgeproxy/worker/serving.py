@@ -205,7 +205,7 @@ class Serving:
             if piece.finish_reason is None:
                 job.wait()
         stats = turn.stats
-        return stats.drafted, stats.pair, who.spent
+        return stats.drafted, stats.pair, who.spent, stats.changed
 
     def _do_score(
         self, job: Job, speaker: Key, asked: Asked, read: Any, said: Sequence[int]
@@ -215,8 +215,8 @@ class Serving:
     def _do_spans(self, job: Job, speaker: Key, said: Sequence[int]) -> tuple[Any, ...]:
         return tuple(self._speaker(speaker).spans(said))
 
-    def _do_count(self, job: Job, speaker: Key, messages: Any, is_raw: bool) -> int:
-        return self._speaker(speaker).count(messages, is_raw)
+    def _do_count(self, job: Job, speaker: Key, messages: Any, is_raw: bool, docs_to: Any) -> int:
+        return self._speaker(speaker).count(messages, is_raw, docs_to)
 
     def _do_vocab(self, job: Job, speaker: Key) -> Any:
         vocab = self._speaker(speaker).vocab

@@ -25,7 +25,7 @@ from edgeproxy.session.alone import check_alone
 from edgeproxy.session.floor import Floor
 from edgeproxy.session.messages import Messages, as_asked
 from edgeproxy.session.prompt_progress import PromptProgress
-from edgeproxy.session.reading import NOTHING, Read, Reading
+from edgeproxy.session.reading import NOTHING, Read, Reading, chosen_readers
 from edgeproxy.session.speaker import (
     Speaker,
     check_three_speak,
@@ -33,6 +33,7 @@ from edgeproxy.session.speaker import (
     check_unsteered,
 )
 from edgeproxy.session.turn import Asked, Recorder
+from edgeproxy.trios.manifest import Readers
 from edgeproxy.worker.calls import Call
 from edgeproxy.worker.keeper import Keeper
 
@@ -186,7 +187,7 @@ class FarSpeaker(Speaker[Any]):
             if more and "steps" in more and not has_hole:
                 record.steps.extend(more["steps"])
             if piece.finish_reason is not None:
-                self._drafted, self._cost, self._spent = call.result()
+                self._drafted, self._cost, self._spent, record.changed = call.result()
                 yield Piece("", None, None, "cancelled") if has_hole else piece
                 return
             yield piece
@@ -205,9 +206,12 @@ class FarSpeaker(Speaker[Any]):
         """As `Speaker.spans`."""
         return [*self.ask("spans", {"said": tuple(said)}, "told where tokens are")]
 
-    def count(self, messages: Messages, is_raw: bool = False) -> int:
+    def count(
+        self, messages: Messages, is_raw: bool = False, docs_to: Readers | None = "nobody"
+    ) -> int:
         """As `Speaker.count`."""
-        given = {"messages": as_asked(messages, is_raw), "is_raw": is_raw}
+        readers = chosen_readers(self.reading, docs_to)
+        given = {"messages": as_asked(messages, is_raw), "is_raw": is_raw, "docs_to": readers}
         return int(self.ask("count", given, "counted tokens"))
 
     def ask(

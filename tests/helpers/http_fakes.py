@@ -149,16 +149,18 @@ class Answer(NamedTuple):
 
 
 def answer(error: BaseException) -> Answer:
-    def said(status: int, what: str, is_foreseen: bool = True, **headers: str) -> Answer:
+    def said(
+        status: int, what: str, headers: Mapping[str, str] | None = None, is_foreseen: bool = True
+    ) -> Answer:
         code = getattr(error, "code", None)
         body = {"message": what, "type": "fake", "param": None, "code": code}
-        return Answer(status, {"error": body}, headers, is_foreseen)
+        return Answer(status, {"error": body}, headers or {}, is_foreseen)
 
     match error:
         case RefusedError():
             return said(error.status, str(error))
         case QueueFullError():
-            return said(429, str(error), **{"Retry-After": str(error.retry_after)})
+            return said(429, str(error), {"Retry-After": str(error.retry_after)})
         case ContextFullError():
             return said(400, str(error))
         case WorkerError():

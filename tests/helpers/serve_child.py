@@ -20,7 +20,7 @@ def _fail() -> None:
     raise ModelFileError("base.gguf", "it is damaged")
 
 
-def make(_make: object, _keeps_sessions: bool) -> tuple[Closes, Parts]:
+def make_served(_make: object, _keeps_sessions: bool) -> tuple[Closes, Parts]:
     """In the place of `serve.make_served`."""
     engine = FakeEngine()
     engine.doubts = ("the pair cannot say all",)
@@ -35,5 +35,5 @@ def make(_make: object, _keeps_sessions: bool) -> tuple[Closes, Parts]:
 
 
 if __name__ == "__main__":
-    serve.make_served = make
+    serve.make_served = make_served
     sys.exit(main(["serve", *sys.argv[1:]]))

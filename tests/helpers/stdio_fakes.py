@@ -25,7 +25,7 @@ from edgeproxy.serve.events import Ended, Event, Queued, Said
 from edgeproxy.serve.pipes import LONGEST_LINE, Pipes, take_standard_streams
 from edgeproxy.serve.protocol import Known, RefusedError, Request, Sent
 from edgeproxy.serve.stdio import Service, serve
-from edgeproxy.serve.wanted import Wanted
+from edgeproxy.serve.wanted import Answers, Wanted
 from tests.helpers.fakes import fake_vocab
 
 REPLY = ("Hi, ", "how ", "are you", "?")
@@ -79,7 +79,7 @@ class FakeEngine:
         """A token for each character."""
         return sum(len(message.content) for message in wanted.messages)
 
-    async def vocab(self) -> Vocab:
+    async def vocab(self, answers: Answers = "trio") -> Vocab:
         """That of the fakes, unless the models never come or fail to."""
         if self._fails:
             raise ModelFileError("base.gguf", "it is damaged")

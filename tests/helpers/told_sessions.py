@@ -23,6 +23,7 @@ from edgeproxy.session.session import Session
 from edgeproxy.session.speaker import Speaker, check_unsteered
 from edgeproxy.session.turn import Asked, Recorder
 from edgeproxy.trios.find import Recipe, Role
+from edgeproxy.trios.manifest import Readers
 from tests.helpers.fakes import fake_vocab
 
 _LOOK_SECONDS = 0.002
@@ -116,7 +117,9 @@ class ToldSpeaker(Speaker[Any]):
     def n_ctx(self) -> int:
         return 100
 
-    def count(self, messages: Messages, is_raw: bool = False) -> int:
+    def count(
+        self, messages: Messages, is_raw: bool = False, docs_to: Readers | None = "nobody"
+    ) -> int:
         assert self.told.counting.wait(10)
         return 1000 * is_raw + len(str(messages[-1] if is_raw else messages[-1].content))  # type: ignore[union-attr]
 

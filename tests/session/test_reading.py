@@ -113,6 +113,17 @@ def test_a_session_has_them_read_so() -> None:
     assert read_by(trio) == {"base"}
 
 
+def test_what_is_read_is_counted_where_that_is_asked_for() -> None:
+    speaker = speaker_of(random_trio(), Reading(Finder(found()), "expert"))
+    without = speaker.count("What?")
+    assert speaker.count("What?", docs_to="nobody") == without
+    assert speaker.count("What?", docs_to=None) > without + len(FACT) - 1
+    assert speaker.count("What?", docs_to=None) == speaker.count("What?", docs_to="expert")
+    assert speaker.count("What?", is_raw=True, docs_to=None) == speaker.count("What?", is_raw=True)
+    with pytest.raises(UsageError, match="docs_to needs documents"):
+        speaker_of(random_trio(), None).reply("What?", docs_to="all")
+
+
 def test_nothing_is_looked_for_before_a_piece_is_asked_for() -> None:
     finder = Finder(found())
     turn = speaker_of(random_trio(), Reading(finder, "all")).reply("What?")

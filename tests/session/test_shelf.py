@@ -25,6 +25,7 @@ from edgeproxy.errors import EngineError, OutOfMemoryError, UsageError
 from edgeproxy.prompts.formats import FORMATS, Message
 from edgeproxy.session.conversation import Conversation
 from edgeproxy.session.load import load
+from edgeproxy.session.prompt_cache import shelf as shelf_module
 from edgeproxy.session.prompt_cache.shelf import LEAST_LOST, LEAST_SPARED, Shelf
 from edgeproxy.session.session import Session
 from edgeproxy.session.speaker import TrioSpeaker
@@ -230,6 +231,15 @@ def test_what_was_not_used_for_longest_goes_first() -> None:
     assert texts(speaker) == [C.encode(), A.encode()]
     fill(speaker, D)
     assert texts(speaker) == [C.encode(), (A + "?").encode()]
+
+
+def test_no_more_than_so_many_conversations_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shelf_module, "MOST", 2)
+    speaker = speaker_of(random_trio())
+    fill(speaker, A, B, C, D)
+    assert texts(speaker) == [B.encode(), C.encode()]
+    fill(speaker, B + "?")
+    assert texts(speaker) == [D.encode(), B.encode()]
 
 
 def test_what_goes_on_takes_the_place_of_what_it_began_as() -> None:

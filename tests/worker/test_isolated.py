@@ -85,6 +85,7 @@ def test_a_reply_is_the_same(session: IsolatedSession, plain: Session) -> None:
         assert there.steps == here.steps
         assert there.stats.drafted == here.stats.drafted
         assert there.stats.tokens == here.stats.tokens
+        assert there.stats.changed == here.stats.changed
         assert there.stats.seconds > 0.0
 
 

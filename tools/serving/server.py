@@ -44,7 +44,8 @@ class Serving:
             errors="replace",
         )
         self.said: list[str] = []
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._listening = threading.Thread(target=self._listen, daemon=True)
+        self._listening.start()
         self.ready = self._wait()
         self.url: str = self.ready["address"]
         self.headers = {"Authorization": f"Bearer {KEY}"}
@@ -65,6 +66,7 @@ class Serving:
             timer.cancel()
         if not line:
             self._process.wait()
+            self._close_pipes()
             raise EdgeproxyError(f"the server did not begin: {' '.join(self.said[-3:])}")
         found: dict[str, Any] = json.loads(line)
         return found
@@ -107,6 +109,14 @@ class Serving:
             self._process.kill()
             self._process.wait()
             raise EdgeproxyError(f"the server did not end in {END_SECONDS:.0f} s") from None
+        finally:
+            self._close_pipes()
+
+    def _close_pipes(self) -> None:
+        self._listening.join()
+        for pipe in (self._process.stdout, self._process.stderr):
+            if pipe is not None:
+                pipe.close()
 
     def __enter__(self) -> Serving:
         return self

@@ -305,7 +305,7 @@ class Talk:
     def fits(self, messages: Sequence[Message], text: str) -> bool:
         """Whether a message after these, and a reply, fit the context."""
         speaker, n_ctx = self.session.speaker, self.session.n_ctx
-        tokens = speaker.count([*messages, Message("user", text)])
+        tokens = speaker.count([*messages, Message("user", text)], docs_to=None)
         return tokens + reserve(n_ctx, self.settings.max_tokens) <= n_ctx
 
     def _make_room(self, text: str) -> None:

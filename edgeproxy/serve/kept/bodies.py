@@ -61,7 +61,7 @@ SETTINGS: Fields = {
 
 MESSAGE: Fields = {
     "role": Field(Choice(["system", "user", "assistant"]), "", True),
-    "text": Field(_LONG, "", True),
+    "text": Field(Text(MOST_CHARACTERS, 1), "", True),
     "finish_reason": Field(_REASONS, "Why a reply ended."),
     "settings": Field(Object(SETTINGS), "How a reply was asked for."),
     "stats": Field(Object(TOOK), "What it took."),
@@ -78,6 +78,13 @@ SAVE: Fields = {
         True,
     ),
 }
+
+AFTER: dict[str, tuple[str | None, ...]] = {
+    "system": (None,),
+    "user": (None, "system", "assistant"),
+    "assistant": ("user",),
+}
+"""Whose message each role's comes after; None begins. A chat goes on with no other order."""
 
 _SAMPLING = ("temperature", "seed")
 
@@ -100,10 +107,22 @@ def read_save(body: Mapping[str, Any]) -> Save:
     messages = [_said(each, f"messages[{n}]") for n, each in enumerate(given["messages"])]
     if not messages and parent is None:
         raise RefusedError("messages is empty: there is nothing to keep", "messages", "empty_array")
+    for n, said in enumerate(messages[1:], 1):
+        check_order(messages[n - 1].role, said, f"messages[{n}]")
+    if messages and parent is None:
+        check_order(None, messages[0], "messages[0]")
     if session is None and not any(said.role == "user" for said in messages):
         what = "messages: a session begins with what somebody asks"
         raise RefusedError(what, "messages", "invalid_value")
     return Save(session, parent, tuple(messages))
+
+
+def check_order(before: str | None, said: Said, where: str) -> None:
+    """Refuse a message that does not come after one of the role `before`."""
+    if before not in AFTER[said.role]:
+        after = "at the beginning" if before is None else f"after one of the role {before}"
+        path = f"{where}.role"
+        raise RefusedError(f"{path}: no message of {said.role} comes {after}", path, "wrong_order")
 
 
 def _said(given: Mapping[str, Any], where: str) -> Said:

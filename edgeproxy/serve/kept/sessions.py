@@ -22,7 +22,7 @@ from edgeproxy.history.history import History, Saved
 from edgeproxy.history.models import hashes
 from edgeproxy.history.records import Entry, Said, SessionInfo, to_json
 from edgeproxy.history.states import FOLDER, States
-from edgeproxy.serve.kept.bodies import Save, read_save
+from edgeproxy.serve.kept.bodies import Save, check_order, read_save
 from edgeproxy.serve.protocol import RefusedError
 from edgeproxy.serve.threads import in_thread
 from edgeproxy.trios.find import Recipe
@@ -92,9 +92,13 @@ class Sessions:
             info, entries = history.tree(save.session)
             saved = history.resume(info)
             said = tuple(_named(each, recipe, info) for each in said)
-        if at is not None and all(entry.id != at for entry in entries):
-            what = f"parent: the session has no message {at}"
-            raise RefusedError(what, "parent", "message_not_found", NOT_FOUND)
+        if at is not None:
+            before = next((entry.said.role for entry in entries if entry.id == at), None)
+            if before is None:
+                what = f"parent: the session has no message {at}"
+                raise RefusedError(what, "parent", "message_not_found", NOT_FOUND)
+            for first in said[:1]:
+                check_order(before, first, "messages[0]")
         numbers: list[int] = []
         while said and (same := _same(entries, at, said[0])) is not None:
             at = same.id

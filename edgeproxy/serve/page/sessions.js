@@ -44,7 +44,7 @@ export function save(path, system) {
 }
 
 async function saveNow(path, system) {
-  const parent = path.findLast(({ kept }) => kept)?.kept;
+  const parent = path.findLast((node, n) => node.kept && (node.parts || path[n + 1]?.parts))?.kept;
   const fresh = path.filter((node, n) => !node.kept && isSaid(node, path[n + 1]));
   if (!fresh.length) return;
   const messages = fresh.map(entryOf);

@@ -27,6 +27,10 @@ SHARE_SPARED = 1 / 16
 LEAST_LOST = 32
 """Bytes of text that are worth being kept: about as many as `LEAST_SPARED` tokens are."""
 
+MOST = 64
+"""Conversations that are kept at most, so that many short ones neither fill the budget nor take
+long to be compared."""
+
 
 @dataclass(frozen=True, eq=False)
 class Kept:
@@ -43,7 +47,10 @@ class Kept:
 
 
 class Shelf:
-    """States of one trio, at most `budget` bytes of them. One thread at a time may use it."""
+    """States of one trio, at most `budget` bytes of them and of at most `MOST` conversations.
+
+    One thread at a time may use it.
+    """
 
     def __init__(self, budget: int) -> None:
         self.budget = budget
@@ -122,7 +129,7 @@ class Shelf:
         if size + spared > self.budget:
             return False
         self._kept = [k for k in self._kept if k is best or not text.startswith(k.text)]
-        while self.size + size > self.budget:
+        while self.size + size > self.budget or len(self._kept) >= MOST:
             del self._kept[1 if self._kept[0] is best else 0]
         return True
 

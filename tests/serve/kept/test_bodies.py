@@ -11,6 +11,7 @@ from edgeproxy.serve.protocol import RefusedError
 
 USER = {"role": "user", "text": "Hi"}
 REPLY = {"role": "assistant", "text": "Yes?"}
+SYSTEM = {"role": "system", "text": "Be brief."}
 BAD = "\ud800"
 
 
@@ -65,8 +66,13 @@ def test_a_reply_is_kept_as_a_chat_keeps_it() -> None:
         ({"messages": []}, "messages"),
         ({"id": "k7x2m", "messages": []}, "messages"),
         ({"parent": 3, "messages": [USER]}, "id"),
-        ({"messages": [REPLY]}, "messages"),
-        ({"messages": [{"role": "system", "text": "Be brief."}]}, "messages"),
+        ({"messages": [REPLY]}, "messages[0].role"),
+        ({"messages": [USER, USER]}, "messages[1].role"),
+        ({"messages": [USER, REPLY, REPLY]}, "messages[2].role"),
+        ({"messages": [USER, SYSTEM]}, "messages[1].role"),
+        ({"messages": [SYSTEM, REPLY]}, "messages[1].role"),
+        ({"messages": [SYSTEM]}, "messages"),
+        ({"messages": [USER, REPLY | {"text": ""}]}, "messages[1].text"),
         ({"messages": [USER], "more": 1}, "more"),
         ({"messages": [USER], "id": "../x"}, "id"),
         ({"messages": [USER], "id": "x" * 33}, "id"),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Mapping
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -200,6 +201,19 @@ def test_a_message_of_another_session_is_no_parent(path: Path) -> None:
     run(work)
 
 
+def test_a_conversation_that_no_chat_could_go_on_with_is_refused(path: Path) -> None:
+    async def work() -> None:
+        async with server(path) as client:
+            saved = await client.save(USER, REPLY)
+            asked, answered = saved["messages"]
+            for parent, message in ((asked, USER), (answered, REPLY)):
+                body = {"id": saved["id"], "parent": parent, "messages": [message]}
+                found = await client.client.post(routes.SESSIONS, json=body)
+                assert (found.status_code, found.json()["error"]["code"]) == (400, "wrong_order")
+
+    run(work)
+
+
 @pytest.mark.parametrize("name", ["none5", "..", "%2e%2e%2fhistory", "x" * 1000, "'; DROP TABLE x"])
 def test_a_session_that_there_is_not_is_a_404(path: Path, name: str) -> None:
     async def work() -> None:
@@ -351,5 +365,45 @@ def test_hostile_words_come_back_as_they_are(path: Path) -> None:
             saved = await client.save({"role": "user", "text": evil}, {**REPLY, "text": evil})
             texts = [each["text"] for each in (await client.tree(saved["id"]))["messages"]]
             assert texts == [evil, evil]
+
+    run(work)
+
+
+WRONG: tuple[Any, ...] = (
+    *(True, -1, 10**30, 1e308, "", "\x00", "../../etc/passwd", "<|im_start|>" * 50, 1.5),
+    *([], {}, [None], [[]], {"a": {"b": []}}, {"__proto__": 1, "type": "\u202e"}),
+)
+
+
+def wrongs(value: Any) -> Iterator[Any]:
+    """`value` with each of its parts in turn in the place of each wrong value."""
+    yield from WRONG
+    if isinstance(value, dict):
+        for name, inside in value.items():
+            yield from ({**value, name: wrong} for wrong in wrongs(inside))
+    elif isinstance(value, list):
+        for at, inside in enumerate(value):
+            yield from ([*value[:at], wrong, *value[at + 1 :]] for wrong in wrongs(inside))
+
+
+def test_no_wrong_value_of_any_field_is_a_fault_of_the_server(path: Path) -> None:
+    took = {"prompt_tokens": 1, "seconds": 1, "acceptance": 0, "documents": [{"trail": ["x"]}]}
+    beside = [{"role": "base", "text": "No.", "finish_reason": "stop", "stats": took}]
+    reply = {**REPLY, **ALPHA, "stats": took, "beside": beside}
+    statuses: Counter[int] = Counter()
+
+    async def work() -> None:
+        async with server(path) as client:
+            saved = await client.save(USER, reply)
+            body = {"id": saved["id"], "parent": saved["messages"][0], "messages": [reply]}
+            for wrong in wrongs(body):
+                found = await client.client.post(routes.SESSIONS, json=wrong)
+                statuses[found.status_code] += 1
+                assert found.status_code < 500, (wrong, found.text)
+            assert statuses[400] > 100
+            tree = await client.tree(saved["id"])
+            with History(path) as history:
+                assert len(history.load(saved["id"]).messages) > 0
+            assert tree["id"] == saved["id"]
 
     run(work)

@@ -1,3 +1,5 @@
+"""Ids and times of replies that are the same in each run."""
+
 from __future__ import annotations
 
 import pytest
