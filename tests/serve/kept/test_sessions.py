@@ -290,7 +290,7 @@ def test_while_the_file_is_locked_the_loop_goes_on(path: Path) -> None:
             await client.save(USER, REPLY)
             lock = sqlite3.connect(path, isolation_level=None)
             lock.execute("BEGIN IMMEDIATE")
-            saving = asyncio.create_task(client.save(USER, *MORE))
+            saving = asyncio.create_task(client.save(*MORE))
             for _ in range(5):
                 assert (await client.client.get("/health")).status_code
                 assert not saving.done()
