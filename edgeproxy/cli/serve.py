@@ -1,6 +1,7 @@
 """`edgeproxy serve`: a trio for other programs, over HTTP or over standard input and output.
 
-May touch: the network, as far as listening; a UNIX socket where --socket says.
+May touch: the network, as far as listening; a UNIX socket where --socket says; this user's history
+with --keep-sessions.
 """
 
 from __future__ import annotations
@@ -158,6 +159,12 @@ Ctrl-C and SIGTERM let what is under way end for some seconds; a second Ctrl-C d
     help="The largest request.",
 )
 @click.option(
+    "--keep-sessions",
+    is_flag=True,
+    help="Keep the page's conversations in your history, where `edgeproxy sessions` and "
+    "`edgeproxy chat --continue` find them. Otherwise the browser keeps them.",
+)
+@click.option(
     "--with-parent",
     is_flag=True,
     help="End when the process that started this one does, or when standard input, being a pipe, "
@@ -188,6 +195,7 @@ def command(
     max_tokens: int,
     max_seconds: float,
     max_body: int,
+    keep_sessions: bool,
     with_parent: bool,
     models: Models,
     as_json: bool,
@@ -211,6 +219,8 @@ def command(
     }
     made = partial(make_engine, models, settings, _shelf(shelf))
     if stdio:
+        if keep_sessions:
+            raise UsageError("--keep-sessions is for the page, which --stdio has not; leave it out")
         from edgeproxy.serve.settings import MOST_SECONDS
 
         settings["patience"] = MOST_SECONDS  # a host that does not read pauses its replies
@@ -226,9 +236,13 @@ def command(
     chosen: Key = chosen_key(key, key_env, no_key, socket is not None or is_loopback(host))
     allowed = guards(chosen.value, None if socket else host, hosts, origins)
     limits = Limits(body=max_body)
+    if keep_sessions:
+        from edgeproxy.history.history import History
+
+        History.open().close()  # what is wrong with it is told at once
     with _listening(host, PORT if port is None else port, socket) as listening:
         plan = Plan(listening, allowed, limits, chosen, lazy, with_parent, as_json)
-        asyncio.run(run_server(partial(make_served, made), plan))
+        asyncio.run(run_server(partial(make_served, made, keep_sessions), plan))
 
 
 def make_engine(models: Models, settings: dict[str, Any], shelf: int = 0) -> SharedEngine:
@@ -263,12 +277,12 @@ def make_engine(models: Models, settings: dict[str, Any], shelf: int = 0) -> Sha
     return SharedEngine(loader, recipe, Settings(**settings), **context)
 
 
-def make_served(make: Callable[[], SharedEngine]) -> tuple[Closes, Parts]:
+def make_served(make: Callable[[], SharedEngine], keeps_sessions: bool, /) -> tuple[Closes, Parts]:
     """The engine, and what a server over HTTP is made of with it. Raises as `make_engine` does."""
-    from edgeproxy.serve.http.wiring import parts_of
+    from edgeproxy.serve.http.wiring import parts_of, sessions_of
 
     engine = make()
-    return engine, parts_of(engine)
+    return engine, parts_of(engine, sessions_of(engine) if keeps_sessions else None)
 
 
 def _shelf(megabytes: int | None) -> int:

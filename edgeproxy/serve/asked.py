@@ -37,7 +37,7 @@ class Asked:
         self.lost: BaseException | None = None
         """Why it was withdrawn, where its client has not left."""
         self._settings = settings
-        self._is_left, self._is_late = Flag(), Flag()
+        self._is_left, self._is_late, self._is_cancelled = Flag(), Flag(), Flag()
 
     @property
     def is_left(self) -> bool:
@@ -54,6 +54,11 @@ class Asked:
         self._is_late.set()
         self._stop()
 
+    def cancel(self) -> None:
+        """Let it end as cancelled, with what was said until now."""
+        self._is_cancelled.set()
+        self._stop()
+
     def answer(self, session: Session, speaker: Speaker[Any]) -> FinishReason | None:
         """Read the turn that answers it, in a thread; why it ended, None where its client left.
 
@@ -61,7 +66,7 @@ class Asked:
         """
         turn = turn_of(session, speaker, self.wanted, self._settings.most_tokens, self._read)
         self.turn = turn
-        if self._is_left.is_set() or self._is_late.is_set():
+        if any(flag.is_set() for flag in (self._is_left, self._is_late, self._is_cancelled)):
             turn.cancel()
         with turn:
             return self._pass_on(turn, session)
@@ -84,7 +89,8 @@ class Asked:
 
     def _ended_as_said(self, piece: Piece, tokens: int) -> Piece:
         """A reply whose time is up has ended for its length."""
-        if piece.finish_reason != "cancelled" or not self._is_late.is_set() or self.is_left:
+        is_told = self.is_left or self._is_cancelled.is_set()
+        if piece.finish_reason != "cancelled" or not self._is_late.is_set() or is_told:
             return piece
         if not tokens:
             raise TooSlowError(

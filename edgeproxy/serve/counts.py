@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from edgeproxy.errors import ClosingError, QueueFullError, TooSlowError, WorkerError
+from edgeproxy.serve.protocol import WithdrawnError
 from edgeproxy.session.turn import Turn
 
 OUTCOMES = (
@@ -77,6 +78,7 @@ def outcome_of(error: BaseException) -> str:
         (TooSlowError, "slow"),
         (ClosingError, "closing"),
         (WorkerError, "worker"),
+        (WithdrawnError, "cancelled"),
     ):
         if isinstance(error, kind):
             return outcome

@@ -27,7 +27,7 @@ from edgeproxy.serve.counts import Counts, outcome_of
 from edgeproxy.serve.events import Event, Loading, Queued
 from edgeproxy.serve.keeping import CLOSING, Keeping, Load, State
 from edgeproxy.serve.mailbox import Mailbox
-from edgeproxy.serve.protocol import Known
+from edgeproxy.serve.protocol import Known, WithdrawnError
 from edgeproxy.serve.settings import Settings
 from edgeproxy.serve.threads import in_thread
 from edgeproxy.serve.waiting import FairQueue
@@ -165,6 +165,19 @@ class SharedEngine:
                 yield event
         finally:
             self._withdraw(asked)
+
+    def cancel(self, name: str) -> bool:
+        """End the reply that is called so; see `events.Engine`."""
+        under_way = (*self._queue, *filter(None, [self._current]))
+        asked = next((each for each in under_way if each.wanted.id == name), None)
+        if asked is None or asked.is_over or not name:
+            return False
+        is_current = asked is self._current
+        if is_current and self._is_read:
+            asked.cancel()
+        else:
+            self._withdraw(asked, WithdrawnError())
+        return True
 
     async def count(self, wanted: Wanted) -> int:
         """The tokens of the prompt of a request, as the longest reads it. Raises as `ask` does.

@@ -78,6 +78,13 @@ class Engine(Protocol):
         `Session.reply`).
         """
 
+    def cancel(self, name: str) -> bool:
+        """End the reply that is called so (`Wanted.id`); whether there is one that has not ended.
+
+        One under way ends within a token, with what was said and the finish reason "cancelled". One
+        that waits is withdrawn: its events end with `WithdrawnError`.
+        """
+
     async def count(self, wanted: Wanted) -> int:
         """The tokens of the prompt of a request, as the longest reads it. Raises as `ask` does."""
 

@@ -12,6 +12,9 @@ from edgeproxy.errors import UsageError
 from edgeproxy.serve.events import Event
 from edgeproxy.serve.wanted import Wanted
 
+CANCELLED = 499
+"""The status for what was cancelled: no client takes it as a reason to try again by itself."""
+
 
 class RefusedError(UsageError):
     """A request asks for what is impossible or not supported; `param` names its field.
@@ -26,6 +29,14 @@ class RefusedError(UsageError):
         self.param = param
         self.code = code
         self.status = status
+
+
+class WithdrawnError(RefusedError):
+    """A reply was cancelled before it had begun."""
+
+    def __init__(self) -> None:
+        what = "it was cancelled while it waited; ask again to have a reply"
+        super().__init__(what, None, "cancelled", CANCELLED)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from edgeproxy.decode.sample import Sampling
@@ -28,6 +28,7 @@ class Wanted:
     - `docs_to`: who reads the documents that the engine was loaded with; None leaves the default.
     - `grammar`: what the reply keeps to.
     - `record`: so many of each model's best tokens are kept for each token (see `Turn.steps`).
+    - `id`: what the reply is called, for `Engine.cancel`; "" is one that nobody can name.
     - `who`: whom requests are counted for, so that none of many clients waits for another's heap.
     """
 
@@ -43,4 +44,5 @@ class Wanted:
     docs_to: Readers | None = None
     grammar: Grammar | None = None
     record: int = 0
+    id: str = field(default="", compare=False)
     who: str = ""

@@ -20,6 +20,7 @@ import pytest
 from edgeproxy.cli import main
 from edgeproxy.cli.ui.key_chosen import KEY_VARIABLE, chosen_key
 from edgeproxy.errors import UsageError
+from edgeproxy.history.database import default_path
 from tests.helpers.http_fakes import ASK
 
 GIVEN = "a-key-that-was-given"
@@ -119,6 +120,7 @@ def wait_for(path: Path) -> None:
         (["--socket", "s", "--host", "127.0.0.1"], "do not go together"),
         (["--stdio", "--port", "0"], "do not go together"),
         (["--stdio", "--socket", "s"], "do not go together"),
+        (["--stdio", "--keep-sessions"], "for the page"),
         (["--port", "70000"], "--port"),
         (["--allow-origin", "*"], "an origin is"),
         (["--allow-host", "a/b"], "a host is"),
@@ -134,6 +136,19 @@ def test_what_cannot_be_is_refused(
     assert said in told
     assert out == ""
     assert GIVEN not in told
+
+
+def test_a_history_that_cannot_be_used_is_told_before_it_listens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("EDGEPROXY_HOME", str(tmp_path))
+    path = default_path()
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"no history")
+    assert main(["serve", "factbook", "--port", "0", "--keep-sessions"]) != 0
+    out, told = capsys.readouterr()
+    assert out == ""
+    assert str(path) in told
 
 
 @pytest.mark.parametrize("value", ["", "short", "with space", "schl\u00fcssel"])

@@ -94,6 +94,9 @@ class FakeEngine:
             self.left.append(text)
             raise
 
+    def cancel(self, name: str) -> bool:
+        return False
+
     async def count(self, wanted: Wanted) -> int:
         return len(wanted.messages[0].content)
 

@@ -9,7 +9,7 @@ import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -68,6 +68,10 @@ class PageServer(ThreadingHTTPServer):
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.keys: list[str | None] = []
         self.go_on = threading.Event()
+        self.cancels = True
+        """Whether a reply ends where it is cancelled; else it goes on as if nobody had asked."""
+        self.cancelled: list[str] = []
+        self.stop = threading.Event()
         self.left = threading.Event()
 
     @property
@@ -115,6 +119,13 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if not self._may():
             return
+        if self.path == "/v1/edgeproxy/cancel":
+            self.server.cancelled.append(body["id"])
+            if self.server.cancels:
+                self.server.stop.set()
+            self._json(200, {"id": body["id"], "cancelled": True})
+            return
+        self.server.stop.clear()
         self.server.asked.append((self.path, body))
         reply = self.server.replies[body["messages"][-1]["content"]]
         if reply.error and reply.error[0]:
@@ -122,6 +133,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
+        self.send_header("X-Reply-Id", f"reply-{len(self.server.asked)}")
         self.end_headers()
         try:
             self._stream(reply, body)
@@ -130,34 +142,43 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _stream(self, reply: Reply, body: dict[str, Any]) -> None:
         role = body["model"].partition(":")[2]
-        words = reply.alone[role] if role else [each.text for each in reply.explained.tokens]
+        explained, finish = reply.explained, reply.finish
+        words = reply.alone[role] if role else [each.text for each in explained.tokens]
         for event in reply.before:
             self._event(event)
         for n, word in enumerate(words):
-            if n == reply.held_after:
-                self._hold()
+            if n == reply.held_after and not self._hold():
+                words, finish = words[:n], "cancelled"
+                explained = replace(explained, tokens=explained.tokens[:n], text="".join(words))
+                break
             if n == reply.broken_after:
                 return
             self._event({"choices": [{"index": 0, "delta": {"content": word}}]})
         if reply.error:
             self._event({"error": {"message": reply.error[1], "type": "server_error"}})
             return
-        more = {"finish_reason": reply.finish, **dict.fromkeys(FIGURES), **reply.more}
+        more = {"finish_reason": finish, **dict.fromkeys(FIGURES), **reply.more}
         choice = {"index": 0, "delta": {}, "finish_reason": "stop"}
         self._event({"choices": [choice], "edgeproxy": more})
         if body.get("stream_options", {}).get("include_usage"):
             usage = {"prompt_tokens": 40, "completion_tokens": len(words)}
             self._event({"choices": [], "usage": usage})
         if self.path == "/v1/edgeproxy/explain":
-            self._event(as_json(reply.explained), "explanation")
+            self._event(as_json(explained), "explanation")
         self.wfile.write(b"data: [DONE]\n\n")
 
-    def _hold(self) -> None:
-        """Nothing more, but comments that show whether the browser is still there."""
+    def _hold(self) -> bool:
+        """Nothing more, but comments that show whether the browser is still there.
+
+        False where the reply was cancelled.
+        """
         for _ in range(int(WAIT / 0.02)):
+            if self.server.stop.is_set():
+                return False
             if self.server.go_on.wait(0.02):
-                return
+                break
             self.wfile.write(b": still here\n\n")
+        return True
 
     def _event(self, data: Mapping[str, Any], name: str = "") -> None:
         head = f"event: {name}\n" if name else ""

@@ -20,7 +20,7 @@ def _fail() -> None:
     raise ModelFileError("base.gguf", "it is damaged")
 
 
-def make_served(make: object) -> tuple[Closes, Parts]:
+def make_served(_make: object, _keeps_sessions: bool) -> tuple[Closes, Parts]:
     """In the place of `serve.make_served`."""
     engine = FakeEngine()
     engine.doubts = ("the pair cannot say all",)

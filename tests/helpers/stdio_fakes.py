@@ -79,6 +79,10 @@ class FakeEngine:
         """A token for each character."""
         return sum(len(message.content) for message in wanted.messages)
 
+    def cancel(self, name: str) -> bool:
+        """No request has a name here."""
+        raise AssertionError(name)
+
     async def vocab(self, answers: Answers = "trio") -> Vocab:
         """That of the fakes, unless the models never come or fail to."""
         if self._fails:

@@ -65,6 +65,10 @@ class Told:
         """The answer fails."""
         self._said[text].put(error)
 
+    def has_more(self, text: str) -> bool:
+        """Whether anything of it has not been taken yet."""
+        return not self._said[text].empty()
+
     def next(self, text: str, cancel: Cancel) -> Any:
         """What comes next of an answer; None where it was cancelled."""
         while not cancel.is_set():

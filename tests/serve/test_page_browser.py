@@ -188,13 +188,47 @@ def test_a_stopped_reply_keeps_what_came_and_what_was_typed(
     else:
         page.click("Stop")
     page.wait()
+    assert server.cancelled == ["reply-1"]
+    assert page.texts(".text .token") == list(WORDS[:3])  # with what each model said
+    assert page.text(".text") == "The capital is"
+    assert "stopped" in page.text(".figures")
+    assert not page.is_shown(".failed")
+    assert page.run("return document.getElementById('draft').value") == PERU
+    page.type(ENTER)
+    page.until(lambda: len(server.asked) == 2)
+    assert contents(server) == [HELD, "The capital is", PERU]
+
+
+@pytest.mark.parametrize("is_pressed_twice", [False, True])
+def test_a_reply_that_the_server_does_not_end_is_left(
+    page: TalkingPage, server: PageServer, is_pressed_twice: bool
+) -> None:
+    server.cancels = False
+    page.open()
+    page.type(HELD + ENTER)
+    page.until(lambda: page.text(".body") == "The capital is" if page.is_shown(".body") else False)
+    page.click("Stop")
+    if is_pressed_twice:
+        page.click("Stop")
+    page.wait()
     assert server.left.wait(30)  # the server hears that nobody listens any more
     assert page.text(".body").strip() == "The capital is"
     assert "stopped" in page.text(".figures")
-    assert page.run("return document.getElementById('draft').value") == PERU
-    page.type(ENTER)
-    page.until(lambda: page.is_shown(".token"))
-    assert contents(server) == [HELD, "The capital is", PERU]
+    assert not page.is_shown(".failed")
+
+
+def test_stop_ends_all_that_was_to_be_side_by_side(page: TalkingPage, server: PageServer) -> None:
+    server.replies[MONGOLIA] = replace(REPLIES[MONGOLIA], alone=ALONE)
+    page.open()
+    page.ask(MONGOLIA)
+    server.replies[MONGOLIA] = replace(REPLIES[MONGOLIA], held_after=1)
+    page.click("Side by side")
+    page.until(lambda: len(server.asked) == 2)
+    page.until(lambda: page.texts(".side .body")[0].strip() == BASE[0].strip())
+    page.click("Stop")
+    page.wait()
+    assert len(server.asked) == 2
+    assert page.texts(".side .body")[0].strip() == BASE[0].strip()
 
 
 @pytest.mark.parametrize("width", [360, 1600])
@@ -263,6 +297,8 @@ def test_every_token_is_there_and_tells_what_each_model_said(
     count = len(explanation.tokens)
     for selector in (".token", ".strip i"):
         assert len(page.texts(selector)) == count
+    hidden = "return [...document.querySelectorAll('.token')].some((e) => e.offsetHeight < 9)"
+    assert not page.run(hidden)  # nor is a line break
     place = next(n for n, token in enumerate(explanation.tokens) if token.text.strip())
     page.click_on(".token", place)
     assert page.is_shown(".panel")

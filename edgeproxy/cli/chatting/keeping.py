@@ -14,6 +14,7 @@ from edgeproxy.cli.ui.interrupt import on_interrupt
 from edgeproxy.cli.ui.output import StatusLine, say
 from edgeproxy.core.cancel import Flag
 from edgeproxy.errors import Cancelled, HistoryError
+from edgeproxy.history import models
 from edgeproxy.history.keeper import Keeper
 from edgeproxy.history.records import Content, Loaded, Said
 from edgeproxy.history.states import FOLDER, States
@@ -208,14 +209,7 @@ def _dropped(settings: Content) -> int:
 
 def hashes(session: Session) -> dict[str, str]:
     """The sha256 of a session's models by role, of those that say theirs."""
-    found = {}
-    for name, role in session.recipe.loaded.items():
-        if role.sha256:
-            found[name] = role.sha256
-        for lora in role.loras:
-            if lora.sha256:
-                found[f"{name} + {lora.name}"] = lora.sha256
-    return found
+    return models.hashes(session.recipe)
 
 
 def keeping_of(session: Session, is_kept: bool) -> Keeping:

@@ -35,6 +35,9 @@ _EVENTS = [
 ]
 _LONGEST_WHO = 80
 
+REPLY_ID = "x-reply-id"
+"""The header that says what a reply is called, before anything of it is said."""
+
 Found = TypeVar("Found")
 
 
@@ -66,18 +69,18 @@ class Asked:
         if request.streams:
             await self._stream(request, scope, send)
         else:
-            await send_json(send, 200, await self._whole(request))
+            await send_json(send, 200, await self._whole(request), {REPLY_ID: request.wanted.id})
 
     async def _whole(self, request: Request) -> dict[str, Any]:
-        taking = Taking(self._engine, request)
+        taking = Taking(self._engine, request, self._known)
         async with contextlib.aclosing(self._engine.ask(request.wanted)) as events:
             async for event in events:
                 await taking.take(event)
         return (await taking.writer()).whole()
 
     async def _stream(self, request: Request, scope: Scope, send: Send) -> None:
-        taking = Taking(self._engine, request)
-        stream = EventStream(send)
+        taking = Taking(self._engine, request, self._known)
+        stream = EventStream(send, request.wanted.id)
         living = asyncio.ensure_future(stream.live(self._limits))
         try:
             async with contextlib.aclosing(self._engine.ask(request.wanted)) as events:
@@ -129,20 +132,23 @@ class Counted:
 class Taking:
     """The writer of one reply, made once the vocabulary is there.
 
-    While the models are loaded nobody knows that; what comes until then is kept, of each kind the
+    Before the models were loaded nobody knows that; what comes until then is kept, of each kind the
     latest.
     """
 
-    def __init__(self, engine: Engine, request: Request) -> None:
+    def __init__(self, engine: Engine, request: Request, known: Callable[[], Known]) -> None:
         self._engine = engine
         self._request = request
+        self._known = known
         self._early: dict[type[Event], Event] = {}
         self.made: Writer | None = None
         """The writer, if there is one."""
 
     async def take(self, event: Event) -> Sequence[Sent]:
         """What is sent for this event. Raises as `Engine.vocab` does."""
-        if self.made is None and isinstance(event, Queued | Loading):
+        is_early = self.made is None and isinstance(event, Queued | Loading)
+        is_known = self._request.wanted.answers == "trio" and self._known().vocab is not None
+        if is_early and not is_known:
             self._early[type(event)] = event
             return ()
         if self.made is not None:
@@ -162,11 +168,13 @@ class Taking:
 class EventStream:
     """Server-sent events to one client, which begin with the first of them or with a sign of life.
 
-    What a client does not take keeps the next event waiting: nothing is kept for it here.
+    What a client does not take keeps the next event waiting: nothing is kept for it here. `name` is
+    what the reply is called.
     """
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, name: str) -> None:
         self._send = send
+        self._headers = [*_EVENTS, (REPLY_ID.encode("ascii"), name.encode("ascii"))]
         self._one_at_a_time = asyncio.Lock()
         self._latest = 0.0
         self.has_begun = False
@@ -193,7 +201,7 @@ class EventStream:
         async with self._one_at_a_time:
             if not self.has_begun:
                 self.has_begun = True
-                start = {"type": "http.response.start", "status": 200, "headers": [*_EVENTS]}
+                start = {"type": "http.response.start", "status": 200, "headers": self._headers}
                 await self._send(start)
             self._latest = time.monotonic()
             await self._send({"type": "http.response.body", "body": data, "more_body": more})

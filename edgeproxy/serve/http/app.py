@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from starlette.exceptions import HTTPException
@@ -15,9 +15,10 @@ from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edgeproxy.serve.events import Engine
-from edgeproxy.serve.http.answering import Asked, Counted, ReadCount
+from edgeproxy.serve.http.answering import REPLY_ID, Asked, Counted, ReadCount
 from edgeproxy.serve.http.asgi import send_bytes, send_json
 from edgeproxy.serve.http.body import Bodies, read_json
+from edgeproxy.serve.http.calls import Call, Called
 from edgeproxy.serve.http.faults import Answer, Faults
 from edgeproxy.serve.http.figures import KIND, Figure, Traffic, written
 from edgeproxy.serve.http.guards import Guard, Guards, SafeHeaders
@@ -27,8 +28,8 @@ from edgeproxy.serve.protocol import Known, Read, RefusedError
 PAGE = "page.html"
 """Of the page's files the one that stands at `/`."""
 
-_METHODS = ("GET", "POST")
-_EXPOSED = ("Retry-After", "X-Request-Id")
+_METHODS = ("GET", "POST", "DELETE")
+_EXPOSED = ("Retry-After", "X-Request-Id", REPLY_ID)
 
 
 class Health(NamedTuple):
@@ -55,6 +56,7 @@ class Parts:
       trio, to the page; `document`: the description of the interface.
     - `health`: how the models are, at once. `figures`: what an engine counts.
     - `refused`: paths of POST that are known and not supported, with the error that says so.
+    - `calls`: paths of what else is asked for, with what answers it by method.
     - `files`: content type and bytes of the page's files, by their names.
     """
 
@@ -72,6 +74,7 @@ class Parts:
     figures: Callable[[], Iterable[Figure]]
     refused: Mapping[str, Callable[[], RefusedError]]
     files: Mapping[str, tuple[str, bytes]]
+    calls: Mapping[str, Mapping[str, Call]] = field(default_factory=dict)
 
 
 def make_app(parts: Parts, allowed: Guards, limits: Limits = LIMITS) -> ASGIApp:
@@ -143,6 +146,10 @@ def _routes(parts: Parts, traffic: Traffic, limits: Limits) -> list[BaseRoute]:
     return [
         *(Route(path, _Plain(serve), methods=["GET"]) for path, serve in gets.items()),
         *(Route(path, serve, methods=["POST"]) for path, serve in posts.items()),
+        *(
+            Route(path, Called(calls, limits), methods=list(calls))
+            for path, calls in parts.calls.items()
+        ),
     ]
 
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from edgeproxy import __version__
 from edgeproxy.serve.engine import SharedEngine
 from edgeproxy.serve.http.app import Health, Parts
+from edgeproxy.serve.http.calls import Call
 from edgeproxy.serve.http.figures import Figure, figure, figure_by
-from edgeproxy.serve.openai import counting, document, errors, models, routes
+from edgeproxy.serve.kept.sessions import Sessions, not_kept
+from edgeproxy.serve.openai import cancelling, counting, document, errors, models, routes
 from edgeproxy.serve.page.about import about
 from edgeproxy.serve.page.files import page_files
 from edgeproxy.serve.told import memory_of
 
 
-def parts_of(engine: SharedEngine) -> Parts:
-    """What a server with this engine is made of."""
+def parts_of(engine: SharedEngine, sessions: Sessions | None = None) -> Parts:
+    """What a server with this engine is made of; `sessions` keeps conversations of the page."""
     began = int(time.time())
     return Parts(
         engine=engine,
@@ -27,13 +29,43 @@ def parts_of(engine: SharedEngine) -> Parts:
         model=lambda name, what: models.one(name, what, began, memory_of(engine)),
         health=lambda: Health(engine.state.word, engine.state.share),
         document=lambda: document.document(__version__, list(models.names_of(engine.known()))),
-        about=lambda: about(engine.recipe, explains=engine.known().can_record),
+        about=lambda: about(
+            engine.recipe, explains=engine.known().can_record, keeps_sessions=sessions is not None
+        ),
         counters=routes.COUNTERS,
         counted=counting.counted,
         figures=lambda: figures_of(engine),
         refused={routes.EMBEDDINGS: errors.no_embeddings},
         files=page_files(),
+        calls={
+            routes.CANCEL: {"POST": lambda body, _: cancelling.cancel(engine, body)},
+            **_kept(sessions),
+        },
     )
+
+
+def _kept(sessions: Sessions | None) -> Mapping[str, Mapping[str, Call]]:
+    """The paths of what is kept, which say so where nothing is."""
+    if sessions is None:
+        return {
+            routes.SESSIONS: dict.fromkeys(("GET", "POST"), lambda _, __: not_kept()),
+            routes.SESSION: dict.fromkeys(("GET", "DELETE"), lambda _, __: not_kept()),
+        }
+    return {
+        routes.SESSIONS: {
+            "GET": lambda _, __: sessions.listed(),
+            "POST": lambda body, _: sessions.save(body),
+        },
+        routes.SESSION: {
+            "GET": lambda _, name: sessions.one(name),
+            "DELETE": lambda _, name: sessions.remove(name),
+        },
+    }
+
+
+def sessions_of(engine: SharedEngine) -> Sessions:
+    """What keeps conversations in this user's history, with the trio of an engine."""
+    return Sessions(lambda: (engine.keeping.last or engine).recipe)
 
 
 def figures_of(engine: SharedEngine) -> Iterator[Figure]:

@@ -44,12 +44,13 @@ def wanted(
     best: int | None = None,
     best_name: str = "top_logprobs",
     explains: bool = False,
+    called: str = "",
 ) -> Wanted:
     """The reply that a request asks for.
 
     `format_of` is its format for answers, called `format_name`; `best` how many of each token's
     likeliest rivals are told, and `best_name` the field that says so; None where log-probabilities
-    are not told. Raises `RefusedError`.
+    are not told. `called` is `Wanted.id`. Raises `RefusedError`.
     """
     answers = answers_of(given.get("model"), known)
     for name in _STEERED:
@@ -77,6 +78,7 @@ def wanted(
         docs_to=docs_to,
         grammar=_grammar(given, format_of, format_name),
         record=record if tells else 0,
+        id=called,
         who=who,
     )
 

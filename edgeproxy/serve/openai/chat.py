@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
-from edgeproxy.serve.openai import fields
+from edgeproxy.serve.openai import fields, stamps
 from edgeproxy.serve.openai.asking import (
     Given,
     check_length,
@@ -18,6 +18,9 @@ from edgeproxy.serve.openai.chunks import ChunkWriter, Told
 from edgeproxy.serve.openai.shapes import Object
 from edgeproxy.serve.openai.tokens import Word, entry
 from edgeproxy.serve.protocol import Known, RefusedError, Request, Sent
+
+PREFIX = "chatcmpl-"
+"""Of the ids of replies."""
 
 
 def read_chat(body: Mapping[str, Any], known: Known, who: str) -> Request:
@@ -53,9 +56,11 @@ def _request(
         format_of=given.get("response_format"),
         best=best,
         explains=explains != "no",
+        called=stamps.new_id(PREFIX),
     )
     told = Told(
         given.get("model", known.name),
+        wants.id,
         best,
         given.get("stream_options", {}).get("include_usage", False),
         given.get("return_progress", False),
@@ -88,7 +93,6 @@ def _max_tokens(given: Given) -> int | None:
 class ChatWriter(ChunkWriter):
     """Writes a reply as chat's protocol has it."""
 
-    prefix = "chatcmpl-"
     whole_object = "chat.completion"
     chunk_object = "chat.completion.chunk"
 

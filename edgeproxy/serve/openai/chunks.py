@@ -28,12 +28,14 @@ _MILLISECONDS = 1000.0
 class Told:
     """What of a reply is told.
 
-    `model` is the name that it was asked under. `best` is how many of each token's likeliest rivals
-    are told, None where log-probabilities are not. `explains` says whether an explanation is added
-    to the answer or is the answer, and `metadata` comes back as it was given.
+    `model` is the name that it was asked under, and `id` what the reply is called. `best` is how
+    many of each token's likeliest rivals are told, None where log-probabilities are not. `explains`
+    says whether an explanation is added to the answer or is the answer, and `metadata` comes back
+    as it was given.
     """
 
     model: str
+    id: str
     best: int | None = None
     usage: bool = False
     progress: bool = False
@@ -44,13 +46,11 @@ class Told:
 class ChunkWriter(ABC):
     """Writes one reply as chunks, or as a whole; see `protocol.Writer`."""
 
-    prefix: ClassVar[str]
     whole_object: ClassVar[str]
     chunk_object: ClassVar[str]
 
     def __init__(self, told: Told, vocab: Vocab) -> None:
         self._told = told
-        self._id = stamps.new_id(self.prefix)
         self._created = stamps.now()
         self._words = Words(vocab, told.best or 0)
         self._said: list[Word] = []
@@ -150,7 +150,7 @@ class ChunkWriter(ABC):
 
     def _base(self, kind: str) -> dict[str, Any]:
         return {
-            "id": self._id,
+            "id": self._told.id,
             "object": kind,
             "created": self._created,
             "model": self._told.model,

@@ -8,12 +8,15 @@ from typing import Any
 
 from edgeproxy.core.vocab import Vocab
 from edgeproxy.decode.text import Utf8
-from edgeproxy.serve.openai import fields
+from edgeproxy.serve.openai import fields, stamps
 from edgeproxy.serve.openai.asking import check_stream_options, message_of, wanted
 from edgeproxy.serve.openai.chunks import ChunkWriter, Told
 from edgeproxy.serve.openai.shapes import Object
 from edgeproxy.serve.openai.tokens import Word, legacy
 from edgeproxy.serve.protocol import Known, Request, Sent
+
+PREFIX = "cmpl-"
+"""Of the ids of replies."""
 
 USUAL_TOKENS = 16
 """So long is a reply at most where the request does not say; OpenAI has this number."""
@@ -36,9 +39,11 @@ def read_completion(body: Mapping[str, Any], known: Known, who: str) -> Request:
         is_raw=True,
         best=best,
         best_name="logprobs",
+        called=stamps.new_id(PREFIX),
     )
     told = Told(
         given.get("model", known.name),
+        wants.id,
         best,
         given.get("stream_options", {}).get("include_usage", False),
         given.get("return_progress", False),
@@ -49,7 +54,6 @@ def read_completion(body: Mapping[str, Any], known: Known, who: str) -> Request:
 class CompletionWriter(ChunkWriter):
     """Writes a reply as the protocol of completions has it."""
 
-    prefix = "cmpl-"
     whole_object = chunk_object = "text_completion"
 
     def __init__(self, told: Told, vocab: Vocab) -> None:

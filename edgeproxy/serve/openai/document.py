@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from edgeproxy.explain import FORM
+from edgeproxy.serve.kept import bodies
 from edgeproxy.serve.openai import fields, routes
 from edgeproxy.serve.openai.kinds import Schema
 from edgeproxy.serve.openai.shapes import Fields, Object
@@ -15,6 +16,7 @@ _JSON, _EVENTS, _PROMETHEUS = "application/json", "text/event-stream", "text/pla
 
 _TEXT: Schema = {"type": "string"}
 _COUNT: Schema = {"type": "integer", "minimum": 0}
+_HEAD: Schema = {"type": ["integer", "null"]}
 _NULLABLE_TEXT: Schema = {"type": ["string", "null"]}
 
 _ERROR = {
@@ -68,7 +70,7 @@ _SAID = {
 _STATUSES = {
     "400": "The request asks for what is impossible or not supported; `param` names its field.",
     "401": "The key is missing or wrong.",
-    "404": "There is no such model.",
+    "404": "There is no such model, reply or session.",
     "413": "The body is too large.",
     "415": "The body is no JSON by its content type.",
     "429": "Too many requests wait; Retry-After says when to ask again.",
@@ -82,9 +84,10 @@ _STATUSES = {
 def document(version: str, names: Sequence[str] = ()) -> dict[str, Any]:
     """The document, for a server of edgeproxy's `version`; `names` are the models that it has."""
     posts = {path: {"post": _post(path)} for path in _REQUESTS}
+    tables = {**dict(_REQUESTS.values()), "Cancel": fields.CANCEL, "SaveSession": bodies.SAVE}
     requests = {
         f"{name}Request": _of_models(Object(table).schema(), names)
-        for name, table in _REQUESTS.values()
+        for name, table in tables.items()
     }
     return {
         "openapi": OPENAPI,
@@ -95,7 +98,12 @@ def document(version: str, names: Sequence[str] = ()) -> dict[str, Any]:
             "x-edgeproxy are its own; what is not listed is refused with 400 and its name.",
         },
         "security": [{"key": []}],
-        "paths": {**posts, routes.EMBEDDINGS: {"post": _embeddings()}, **_gets(names)},
+        "paths": {
+            **posts,
+            **_calls(),
+            routes.EMBEDDINGS: {"post": _embeddings()},
+            **_gets(names),
+        },
         "components": {
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
             "schemas": {**requests, **_answers(), "Error": _ERROR},
@@ -104,10 +112,10 @@ def document(version: str, names: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def _of_models(schema: Schema, names: Sequence[str]) -> Schema:
-    """The schema of a body, which can name these models alone."""
-    if not names:
-        return schema
+    """The schema of a body, which can name these models alone, if it names one."""
     properties = schema["properties"]
+    if not names or "model" not in properties:
+        return schema
     model = {"enum": [*names, None], "description": properties["model"]["description"]}
     return {**schema, "properties": {**properties, "model": model}}
 
@@ -132,6 +140,32 @@ def _post(path: str) -> dict[str, Any]:
 
 def _answer_of(path: str) -> str:
     return "Counted" if path in routes.COUNTERS else _REQUESTS[path][0]
+
+
+def _calls() -> dict[str, Any]:
+    """What is answered at once: replies that are cancelled, and sessions that are kept."""
+    one = [{"name": "id", "in": "path", "required": True, "schema": _TEXT}]
+    kept = "; 404 unless the server was started with --keep-sessions."
+    listed = _get("listSessions", f"The latest sessions{kept}", _ref("Sessions"), "404")
+    tree = _get("session", f"A session{kept}", _ref("Session"), "404", parameters=one)
+    removed = _get("removeSession", f"Remove a session{kept}", _GONE, "404", parameters=one)
+    saved = _call("saveSession", f"Keep messages of a session{kept}", "SaveSession", _ref("Saved"))
+    cancelled = _call("cancel", "End a reply with what was said until now.", "Cancel", _GONE)
+    return {
+        routes.CANCEL: {"post": cancelled},
+        routes.SESSIONS: {"get": listed, "post": saved},
+        routes.SESSION: {"get": tree, "delete": removed},
+    }
+
+
+def _call(name: str, said: str, request: str, schema: Schema) -> dict[str, Any]:
+    content = {_JSON: {"schema": _ref(f"{request}Request")}}
+    return {
+        "operationId": name,
+        "summary": said,
+        "requestBody": {"required": True, "content": content},
+        "responses": {**_ok(_JSON, schema), **_errors()},
+    }
 
 
 def _embeddings() -> dict[str, Any]:
@@ -186,6 +220,10 @@ def _object(**properties: Schema) -> Schema:
     return {"type": "object", "properties": properties, "required": list(properties)}
 
 
+_GONE = _object(id=_TEXT, object=_TEXT)
+"""What is answered where something was ended or removed."""
+
+
 def _answers() -> dict[str, Schema]:
     listed: Schema = {"type": "array"}
     figures: Schema = {"type": "object"}
@@ -214,6 +252,9 @@ def _answers() -> dict[str, Schema]:
         ),
         "Explain": _object(form={"const": FORM}, version=_COUNT, text=_TEXT, tokens=listed),
         "Counted": _object(object={"const": "response.input_tokens"}, input_tokens=_COUNT),
+        "Sessions": _object(object={"const": "list"}, data=listed, total=_COUNT),
+        "Session": _object(id=_TEXT, title=_TEXT, trio=_TEXT, head=_HEAD, messages=listed),
+        "Saved": _object(id=_TEXT, object=_TEXT, messages={"type": "array", "items": _COUNT}),
         "Model": model,
         "Models": _object(object={"const": "list"}, data={"type": "array", "items": _ref("Model")}),
     }

@@ -248,6 +248,10 @@ COMPLETIONS: Fields = {
     "user": HINTS["user"],
 }
 
+CANCEL: Fields = {
+    "id": Field(_NAME, "The reply's own id, as its answer, its chunks and X-Reply-Id say.", True),
+}
+
 LOGPROBS = "message.output_text.logprobs"
 
 _INPUT_PART: Fields = {

@@ -18,8 +18,9 @@ from edgeproxy.serve.protocol import Sent
 
 @dataclass(frozen=True)
 class Echoed:
-    """What a response says again of its request, and `best` as in `chunks.Told`."""
+    """What a response says again of its request; `id` and `best` are as in `chunks.Told`."""
 
+    id: str
     model: str
     instructions: str | None
     max_output_tokens: int | None
@@ -38,7 +39,6 @@ class ResponseWriter:
 
     def __init__(self, echoed: Echoed, vocab: Vocab) -> None:
         self._echoed = echoed
-        self._id = stamps.new_id("resp_")
         self._item = stamps.new_id("msg_")
         self._created = stamps.now()
         self._words = Words(vocab, echoed.best or 0)
@@ -148,7 +148,7 @@ class ResponseWriter:
             output = [self._message(status, content=[part])]
         is_cut = status == "incomplete"
         found: dict[str, Any] = {
-            "id": self._id,
+            "id": self._echoed.id,
             "object": "response",
             "created_at": self._created,
             "completed_at": stamps.now() if status == "completed" else None,

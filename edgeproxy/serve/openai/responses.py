@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from edgeproxy.prompts.formats import Message
-from edgeproxy.serve.openai import fields
+from edgeproxy.serve.openai import fields, stamps
 from edgeproxy.serve.openai.asking import (
     Given,
     check_length,
@@ -18,6 +18,9 @@ from edgeproxy.serve.openai.asking import (
 from edgeproxy.serve.openai.response_writer import Echoed, ResponseWriter
 from edgeproxy.serve.openai.shapes import Fields, Object
 from edgeproxy.serve.protocol import Known, Request
+
+PREFIX = "resp_"
+"""Of the ids of replies."""
 
 
 def read_response(
@@ -40,9 +43,11 @@ def read_response(
         format_of=text,
         format_name="text.format",
         best=best,
+        called=stamps.new_id(PREFIX),
     )
     sampling = wants.sampling or known.sampling
     echoed = Echoed(
+        id=wants.id,
         model=given.get("model", known.name),
         instructions=given.get("instructions"),
         max_output_tokens=given.get("max_output_tokens"),

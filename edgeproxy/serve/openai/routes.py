@@ -16,6 +16,8 @@ from edgeproxy.serve.wanted import Wanted
 CHAT, COMPLETIONS, RESPONSES = "/v1/chat/completions", "/v1/completions", "/v1/responses"
 EXPLAIN, EMBEDDINGS = "/v1/edgeproxy/explain", "/v1/embeddings"
 COUNT_CHAT, COUNT_RESPONSES = f"{CHAT}/input_tokens", f"{RESPONSES}/input_tokens"
+CANCEL = "/v1/edgeproxy/cancel"
+SESSIONS, SESSION = "/v1/edgeproxy/sessions", "/v1/edgeproxy/sessions/{id}"
 MODELS, MODEL = "/v1/models", "/v1/models/{id}"
 HEALTH, METRICS, OPENAPI = "/health", "/metrics", "/openapi.json"
 

@@ -5,6 +5,7 @@
     replies.js             messages on the page
     markdown.js            a safe subset of Markdown
     store.js               the conversations as a tree, in the browser's store
+    sessions.js            the conversations that the server keeps
     api.js                 the server's interface: requests with the key, streams of events
     save.js                a conversation as a file
     files                  all of them, for a server to send

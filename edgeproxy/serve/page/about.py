@@ -54,12 +54,14 @@ def about(
     questions: Sequence[str] = (),
     explains: bool = True,
     docs: str | None = None,
+    keeps_sessions: bool = False,
 ) -> dict[str, Any]:
     """What `GET /v1/edgeproxy/about` answers.
 
     `questions` take the place of those that suit its name or description. `explains` says whether
     what each model said can be told; where the steering leaves the say to one, there is nothing to
     explain anyway. `docs` is an address to read on, at this server or at another.
+    `keeps_sessions` says whether the server keeps conversations.
     """
     described = f" {recipe.description}" if recipe.description else ""
     return {
@@ -67,6 +69,7 @@ def about(
         "sentence": f"{WHAT}{described}",
         "questions": list(questions or _suited(recipe)),
         "docs": docs,
+        "keeps_sessions": keeps_sessions,
         "alpha": recipe.steering.alpha,
         "temperature": recipe.temperature,
         "explains": explains and recipe.steering.alone is None,

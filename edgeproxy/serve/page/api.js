@@ -4,8 +4,13 @@ const KEY = "edgeproxy.key"; // in sessionStorage: it goes with the tab
 const UNREACHABLE = "The server cannot be reached; see that `edgeproxy serve` runs, then ask again.";
 const BROKEN = "The connection to the server broke; what came is kept. Ask again to have all of it.";
 
-/** What went wrong, in one sentence with the remedy. */
-export class Failure extends Error {}
+/** What went wrong, in one sentence with the remedy; `status` is the answer's, if there was one. */
+export class Failure extends Error {
+  constructor(message, status) {
+    super(message);
+    this.status = status;
+  }
+}
 
 /** Keep the key that is in the address's fragment, and take it out of the address. */
 export function takeKey() {
@@ -41,17 +46,17 @@ function askForKey(why) {
 async function failureOf(response) {
   const body = await response.json().catch(() => null);
   const said = body?.error?.message;
-  return new Failure(said ? String(said) : `The server answered with the status ${response.status}; ask again.`);
+  const message = said ? String(said) : `The server answered with the status ${response.status}; ask again.`;
+  return new Failure(message, response.status);
 }
 
-async function ask(path, body, signal) {
+async function ask(path, body, signal, method = body ? "POST" : "GET") {
   for (;;) {
     const headers = {};
     const key = sessionStorage.getItem(KEY);
     // A header holds no other characters; with such a key the server asks for one.
     if (key && /^[\x21-\x7e]+$/.test(key)) headers.Authorization = `Bearer ${key}`;
     if (body) headers["Content-Type"] = "application/json";
-    const method = body ? "POST" : "GET";
     let response;
     try {
       response = await fetch(path, { method, headers, body: body && JSON.stringify(body), signal, cache: "no-store" });
@@ -67,17 +72,25 @@ async function ask(path, body, signal) {
   }
 }
 
-/** The JSON that is at `path`. Throws `Failure`. */
-export async function get(path) {
-  const response = await ask(path);
+async function jsonOf(response) {
   return response.json().catch(() => {
     throw new Failure(BROKEN);
   });
 }
 
-/** The events of a reply, as `{event, data}`. Throws `Failure`, and what `signal` aborts with. */
-export async function* stream(path, body, signal) {
+/** The JSON that is at `path`. Throws `Failure`, as all of these do. */
+export const get = async (path) => jsonOf(await ask(path));
+
+/** What is answered to a body. */
+export const post = async (path, body) => jsonOf(await ask(path, body));
+
+/** Remove what is at `path`. */
+export const remove = async (path) => jsonOf(await ask(path, undefined, undefined, "DELETE"));
+
+/** The events of a reply, as `{event, data}`; `named` hears what it is called. Throws what `signal` aborts with. */
+export async function* stream(path, body, signal, named) {
   const response = await ask(path, body, signal);
+  named(response.headers.get("X-Reply-Id"));
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   try {

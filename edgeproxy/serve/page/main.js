@@ -1,17 +1,20 @@
 // The conversation: what is asked, who answers, and what the keys do.
 
-import { Failure, get, stream, takeKey } from "./api.js";
+import { Failure, get, post, stream, takeKey } from "./api.js";
 import { element } from "./explain/dom.js";
 import { plain } from "./explain/words.js";
 import { button, explanations, questionView, replyView } from "./replies.js";
 import { saveAs } from "./save.js";
+import * as sessions from "./sessions.js";
 import * as store from "./store.js";
+import { threadOf } from "./store.js";
 
 const FORM = "edgeproxy-explain"; // of an explanation, and its version
 const VERSION = 1;
 const NEAR_END = 80; // pixels: who is so near to the end sees what is said
 const EARLIER = 5; // conversations offered on an empty page
 const SAVE_EVERY = 1000; // milliseconds of a reply
+const STOPS_WITHIN = 2000; // milliseconds that the server may take to end a reply
 const SENTENCE = /^[^]*[.!?。！？؟\n](?=\s|$)/;
 const FIELDS = ["system", "strength", "temperature", "max-tokens", "seed"];
 
@@ -21,7 +24,8 @@ const main = document.querySelector("main");
 const views = new Map(); // of messages, by their ids
 let about = { trio: "edgeproxy", sentence: "", questions: [], alpha: null, explains: true, docs: null };
 let models = [];
-let under = null; // the AbortController of the reply under way
+let under = null; // the AbortController of the reply under way; its id, and whether it is to stop
+let listed = []; // sessions that the server keeps
 let edited = null; // the message that the composer has, and what was in it before
 let isColoured = store.settings.read().isColoured ?? true;
 
@@ -71,9 +75,6 @@ function part(role, title, alpha = null) {
   return { role, title, alpha, text: "", state: "going" };
 }
 
-/** Which conversation a first message begins: those that it was edited into begin the same one. */
-const threadOf = (node) => node.thread ?? node.id;
-
 function modelOf(role) {
   return models.find(({ id }) => id === (role ? `${about.trio}:${role}` : about.trio));
 }
@@ -118,9 +119,9 @@ function show() {
   at("send").hidden = Boolean(under);
   for (const id of ["as-json", "as-markdown"]) at(id).disabled = !path.length;
   at("fresh").disabled = Boolean(under) || !path.length;
-  at("forget").disabled = Boolean(under);
+  at("forget").disabled = Boolean(under) || (about.keeps_sessions && !path.length);
   showStatus(path.findLast(({ parts }) => parts?.at(-1).context)?.parts.at(-1));
-  if (!store.isKept) tell("This browser keeps nothing for the page, so a reload loses the conversation: save it under More.");
+  if (!store.isKept && !about.keeps_sessions) tell("This browser keeps nothing for the page, so a reload loses the conversation: save it under More.");
 }
 
 function showEmpty() {
@@ -131,11 +132,63 @@ function showEmpty() {
     Object.assign(link, { href: about.docs, target: "_blank", rel: "noreferrer" });
     what.append(link);
   }
-  const earlier = store.childrenOf(null).filter((node) => !node.thread).slice(-EARLIER).reverse();
-  const back = earlier.map((node) => button(node.text, () => acts.follow(node)));
+  const here = store.childrenOf(null).filter((node) => !node.thread && !node.session).slice(-EARLIER).reverse();
+  const back = here.map((node) => button(node.text, () => acts.follow(node)));
   const parts = [what, element("div", "questions", ...ask)];
-  if (back.length) parts.push(element("h2", "", "Earlier"), element("div", "earlier", ...back));
+  if (listed.length) {
+    const kept = listed.map(sessionButton);
+    parts.push(element("h2", "", "Earlier"), element("div", "earlier", ...kept.slice(0, EARLIER)));
+    const rest = element("div", "earlier", ...kept.slice(EARLIER));
+    if (kept.length > EARLIER) parts.push(element("details", "", element("summary", "", `${kept.length - EARLIER} more`), rest));
+  }
+  const heading = listed.length ? "Earlier, in this browser alone" : "Earlier";
+  if (back.length) parts.push(element("h2", "", heading), element("div", "earlier", ...back));
   at("empty").replaceChildren(...parts);
+}
+
+function sessionButton({ id, name, title, changed }) {
+  const made = button(name || title, () => openSession(id));
+  const day = new Date(changed).toLocaleDateString(undefined, { dateStyle: "medium" });
+  made.append(element("span", "when", day));
+  return made;
+}
+
+async function listSessions() {
+  if (!about.keeps_sessions) return;
+  try {
+    const found = await sessions.list();
+    const isNew = JSON.stringify(found) !== JSON.stringify(listed);
+    listed = found;
+    if (isNew && !store.path().length) showEmpty(); // else a button would lose the focus
+  } catch (error) {
+    tell(error.message);
+  }
+}
+
+async function openSession(id) {
+  try {
+    const { at: place, system } = await sessions.open(id, about.trio);
+    if (under) return;
+    store.go(place);
+    at("system").value = system;
+    tell("");
+    show();
+    main.scrollTop = main.scrollHeight;
+    field.focus();
+  } catch (error) {
+    tell(error.message);
+    listSessions();
+  }
+}
+
+/** Have the server keep what was said, where it does. */
+async function keep(path) {
+  if (!about.keeps_sessions) return;
+  try {
+    await sessions.save(path, at("system").value.trim());
+  } catch (error) {
+    tell(`The server does not keep this conversation: ${error.message}`);
+  }
 }
 
 function showStatus(last) {
@@ -186,6 +239,7 @@ async function answer(question, parts) {
     store.save();
   }
   under = null;
+  keep(store.path());
   follow(show);
   const { place } = viewOf(node);
   if (parts.length === 1 && explanations.has(parts[0])) {
@@ -219,11 +273,13 @@ async function speak(node, each, messages, signal) {
       if (each.state === "going") follow(() => view.draw(each));
     });
   };
+  const call = under; // another one may be under way when this one hears that it was stopped
+  const isStopped = () => signal.aborted || call.isStopped;
   try {
-    signal.throwIfAborted();
-    for await (const { event, data } of askFor(each, messages, signal)) {
+    if (isStopped()) throw new Failure("");
+    for await (const { event, data } of askFor(each, messages, signal, (id) => (call.reply = id))) {
       if (event === "explanation") {
-        if (data.form !== FORM || data.version !== VERSION) continue;
+        if (data.form !== FORM || data.version !== VERSION || !data.tokens.length) continue;
         explanations.set(each, data);
         each.alpha = data.settings.alpha;
         each.isExplained = true;
@@ -241,19 +297,22 @@ async function speak(node, each, messages, signal) {
       }
       drawSoon();
     }
-    each.state = "done";
+    each.state = isStopped() && each.finish === "cancelled" ? "stopped" : "done";
   } catch (error) {
-    each.state = signal.aborted ? "stopped" : "failed";
-    if (!signal.aborted) each.error = error instanceof Failure ? error.message : String(error);
+    each.state = isStopped() ? "stopped" : "failed";
+    if (!isStopped()) each.error = error instanceof Failure ? error.message : String(error);
   }
+  call.reply = null;
   each.seconds ??= (performance.now() - began) / 1000;
   if (each.tokens > 1) each.speed ??= (1000 * (each.tokens - 1)) / (performance.now() - first);
   say(`${each.text.slice(told)} ${each.state === "done" ? "" : each.state}`);
   follow(() => view.draw(each));
 }
 
-function askFor({ role, alpha }, messages, signal) {
+function askFor(each, messages, signal, named) {
+  const { role, alpha } = each;
   const isExplained = !role && about.explains && alpha !== 0;
+  each.asked = { temperature: numberIn("temperature"), max_tokens: numberIn("max-tokens"), seed: numberIn("seed") };
   const body = {
     model: role ? `${about.trio}:${role}` : about.trio,
     messages,
@@ -261,11 +320,9 @@ function askFor({ role, alpha }, messages, signal) {
     stream_options: { include_usage: true },
     return_progress: true,
     alpha: role || alpha === null ? undefined : alpha,
-    temperature: numberIn("temperature"),
-    max_tokens: numberIn("max-tokens"),
-    seed: numberIn("seed"),
+    ...each.asked,
   };
-  return stream(isExplained ? "v1/edgeproxy/explain" : "v1/chat/completions", body, signal);
+  return stream(isExplained ? "v1/edgeproxy/explain" : "v1/chat/completions", body, signal, named);
 }
 
 /** What a chunk tells. */
@@ -284,6 +341,7 @@ function take(each, { choices, usage, prompt_progress: read, edgeproxy: more }) 
   }
   each.speed = more?.tokens_per_second ?? each.speed;
   each.seconds = more?.seconds ?? each.seconds;
+  each.first = more?.first_token_seconds ?? each.first;
   each.accepted = more?.acceptance ?? each.accepted;
   each.documents = more?.documents?.passages ?? each.documents;
 }
@@ -323,9 +381,20 @@ addEventListener("keydown", (event) => {
   else if (edited) leave();
 });
 
+/** End the reply: the server ends it in good order, so that what each model said comes too. */
 function stop() {
-  under?.abort();
   field.focus();
+  const call = under;
+  if (!call) return;
+  const isAskedTwice = call.isStopped;
+  call.isStopped = true;
+  if (!call.reply || isAskedTwice) {
+    call.abort();
+    return;
+  }
+  // Where it has ended meanwhile, all of it is on its way.
+  post("v1/edgeproxy/cancel", { id: call.reply }).catch(({ status }) => status === 404 || call.abort());
+  setTimeout(() => call.abort(), STOPS_WITHIN);
 }
 
 /** Leave a message as it was; what was typed into it stays in the composer. */
@@ -338,11 +407,17 @@ function leave() {
 
 at("fresh").addEventListener("click", () => {
   store.go(null);
+  at("system").value = store.settings.read().system ?? "";
+  listSessions();
   if (edited) leave();
   show();
   field.focus();
 });
-at("forget").addEventListener("click", () => {
+at("forget").addEventListener("click", async () => {
+  if (about.keeps_sessions) {
+    if (confirm("Remove this conversation, here and from the server's history?")) removeSession();
+    return;
+  }
   if (!confirm("Forget all conversations that this browser keeps of this server?")) return;
   store.forget();
   views.clear();
@@ -352,13 +427,24 @@ for (const [id, kind] of [["as-json", "json"], ["as-markdown", "md"]]) {
   at(id).addEventListener("click", () => saveAs(kind, about.trio, at("system").value.trim(), store.path()));
 }
 
-function keepSettings() {
-  store.settings.keep({ isColoured, ...Object.fromEntries(FIELDS.map((id) => [id, at(id).value])) });
+async function removeSession() {
+  const session = store.sessionOf(store.path()[0]);
+  try {
+    if (session) await sessions.remove(session);
+  } catch (error) {
+    if (error.status !== 404) return tell(error.message);
+  }
+  store.drop();
+  at("fresh").click();
+}
+
+function keepSettings(changed) {
+  store.settings.keep({ ...store.settings.read(), isColoured, ...changed });
 }
 for (const id of FIELDS) {
   at(id).value = store.settings.read()[id] ?? "";
   at(id).addEventListener("change", () => {
-    keepSettings();
+    keepSettings({ [id]: at(id).value });
     show();
   });
 }
@@ -368,10 +454,15 @@ addEventListener("hashchange", takeKey);
 
 async function begin() {
   try {
-    const [told, listed] = await Promise.all([get("v1/edgeproxy/about"), get("v1/models")]);
+    const [told, found] = await Promise.all([get("v1/edgeproxy/about"), get("v1/models")]);
     about = { ...about, ...told };
-    models = listed.data;
+    models = found.data;
     tell("");
+    if (about.keeps_sessions) {
+      store.useServer();
+      at("forget").textContent = "Remove this conversation";
+      listSessions();
+    }
   } catch (error) {
     tell(error.message);
     at("notice").append(" ", button("Try again", begin));

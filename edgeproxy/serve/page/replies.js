@@ -8,6 +8,7 @@ import { markdown } from "./markdown.js";
 /** What each model said for the tokens of a part of a reply, while the page is open. */
 export const explanations = new WeakMap();
 
+const WENT_ON = "It did not end by itself, and was cut off.";
 const CUT = {
   length: "It was cut off at the most tokens that the settings allow; raise them and answer again.",
   context: "The context is full, so it was cut off; begin a new conversation.",
@@ -48,6 +49,8 @@ export function replyView(node, acts) {
   const beside = button("Side by side", () => acts.beside(node));
   again.className = beside.className = "latest";
   const isSide = parts.length > 1;
+  // A long one is scrolled for itself, by the keyboard too.
+  for (const { body } of isSide ? parts : []) body.tabIndex = 0;
   const row = element("div", isSide ? "parts side" : "parts", ...parts.map((part) => part.place));
   const choose = isSide ? makeTabs(node, parts, row) : () => {};
   const place = element("article", "reply", row);
@@ -142,7 +145,9 @@ function partView(part, acts) {
     } else if (isGoing && isColoured) body.textContent = withoutTurns(part.text);
     else body.replaceChildren(...markdown(part.text));
     wait.replaceChildren(...(isGoing && !part.text ? waiting(part) : []));
-    failed.textContent = part.error ?? CUT[part.finish] ?? "";
+    const isAlone = part.role && ["length", "context"].includes(part.finish);
+    const cut = isAlone ? WENT_ON : CUT[part.finish];
+    failed.textContent = part.error ?? (part.state === "stopped" ? "" : cut) ?? "";
     documents.replaceChildren(...documentsOf(part));
     figures.textContent = figuresOf(part);
     if (part.isExplained && !data) figures.append(" · the colours went with the page: answer again to see them");
@@ -154,7 +159,7 @@ function partView(part, acts) {
     why.isOpen = place.classList.contains("open");
     why.ariaExpanded = why.isOpen;
   }
-  return { place, foot, draw };
+  return { place, body, foot, draw };
 }
 
 function component(data, part, acts) {

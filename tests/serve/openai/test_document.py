@@ -97,9 +97,11 @@ def test_a_count() -> None:
 
 def test_the_document_has_every_route() -> None:
     methods = {path: set(found) for path, found in DOCUMENT["paths"].items()}
-    posts = {*READERS, *COUNTERS, routes.EMBEDDINGS}
+    posts = {*READERS, *COUNTERS, routes.EMBEDDINGS, routes.CANCEL}
     gets = {routes.MODELS, routes.MODEL, routes.HEALTH, routes.METRICS, routes.OPENAPI}
-    assert methods == {path: {"post" if path in posts else "get"} for path in posts | gets}
+    expected = {path: {"post" if path in posts else "get"} for path in posts | gets}
+    kept = {routes.SESSIONS: {"get", "post"}, routes.SESSION: {"get", "delete"}}
+    assert methods == expected | kept
     assert DOCUMENT["info"]["version"] == "1.2.3"
     ids = [one["operationId"] for found in DOCUMENT["paths"].values() for one in found.values()]
     assert len(set(ids)) == len(ids)
@@ -164,6 +166,16 @@ def test_a_body_fits_the_document(path: str) -> None:
     assert not found.is_valid(BODIES[path] | {"tools": [1]})
     assert not found.is_valid(BODIES[path] | {"unknown": 1})
     assert not found.is_valid({})
+
+
+def test_what_is_cancelled_and_kept_fits_the_document() -> None:
+    cancel, save = (validator(path, "request") for path in (routes.CANCEL, routes.SESSIONS))
+    assert cancel.is_valid({"id": "chatcmpl-1"})
+    assert not cancel.is_valid({"id": ""})
+    message = {"role": "assistant", "text": "Yes.", "settings": {"alpha": 1}, "stats": None}
+    assert save.is_valid({"id": "k7x2m", "parent": 1, "messages": [message]})
+    for bad in ({"id": "../x"}, {"parent": 0}, {"messages": [{**message, "role": "tool"}]}):
+        assert not save.is_valid({"messages": [message], **bad})
 
 
 TALK = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes?"}]
