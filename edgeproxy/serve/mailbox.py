@@ -101,6 +101,7 @@ class Mailbox:
             self._is_closed = True
             self._events.clear()
             self._changed.notify_all()
+        self._lost = _forgotten  # the request holds this, and must not be held by it
         if self._looking is not None:
             self._looking.cancel()
 
@@ -149,3 +150,7 @@ class Mailbox:
             self._changed.notify_all()
         self._ready.set()
         self._lost(error)
+
+
+def _forgotten(_error: TooSlowError) -> None:
+    """Nobody hears of what a closed mailbox loses."""

@@ -395,6 +395,7 @@ class Turn(Holder):
         self._drafted, self._cost = self._of_drafts(), self._speaker.cost
         self._spent = self._of_server()
         pieces, self._pieces = self._pieces, None
+        self._progress = None  # it may hold whoever holds this turn
         try:
             if pieces is not None:
                 pieces.close()  # type: ignore[attr-defined]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from functools import partial
 from typing import Any
 
@@ -55,6 +57,27 @@ def test_a_request_has_its_events() -> None:
             counts = it.engine.counts
             assert (counts.read, counts.kept, counts.said) == (4, 6, 2)
             assert counts.mean_seconds is not None
+
+    run(work)
+
+
+def test_what_was_answered_is_gone_at_once() -> None:
+    """Cycles would stay until Python looks for them, which under load is late."""
+
+    async def work() -> None:
+        async with bench() as it:
+            it.told.answer("Hello", "Hi")
+            turns = []
+            gc.collect()
+            gc.disable()
+            try:
+                async for event in it.engine.ask(wanted("Hello")):
+                    if isinstance(event, Ended):
+                        turns.append(weakref.ref(event.turn))
+                    del event
+                await until(lambda: turns[0]() is None)
+            finally:
+                gc.enable()
 
     run(work)
 
