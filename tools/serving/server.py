@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -100,9 +99,9 @@ class Serving:
         return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
 
     def close(self) -> None:
-        """End it, as Ctrl-C does. Raises `EdgeproxyError` where it does not end."""
+        """Tell it to end, and wait. Raises `EdgeproxyError` where it does not end."""
         if self.is_up:
-            self._process.send_signal(signal.SIGINT)
+            self._process.terminate()
         try:
             self._process.wait(END_SECONDS)
         except subprocess.TimeoutExpired:
