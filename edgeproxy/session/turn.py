@@ -201,6 +201,9 @@ class Recorder:
         self.steps: list[Step] = []
         self.changed: Changed | None = None
         """As `Stats.changed`."""
+        self.took: tuple[float, float] | None = None
+        """Seconds to the first token and in all, where it is made in another process, by which they
+        were measured: its tokens may lie here unread, and then come all at once."""
 
     def prompt(self, tokens: int, unread: int) -> None:
         """A prompt of so many tokens is read, of which so many had not been read."""
@@ -331,10 +334,10 @@ class Turn(Holder):
     @property
     def stats(self) -> Stats:
         """What it took until now."""
+        here = self._first - self._started, self._last - self._started
         return Stats(
             len(self._tokens),
-            self._first - self._started,
-            self._last - self._started,
+            *(self._record.took or here),
             self._drafted if self._is_over else self._of_drafts(),
             self._cost if self._is_over else self._speaker.cost,
             self._spent if self._is_over else self._of_server(),

@@ -205,7 +205,8 @@ class Serving:
             if piece.finish_reason is None:
                 job.wait()
         stats = turn.stats
-        return stats.drafted, stats.pair, who.spent, stats.changed
+        took = stats.first_seconds, stats.seconds
+        return (stats.drafted, stats.pair, who.spent), stats.changed, took
 
     def _do_score(
         self, job: Job, speaker: Key, asked: Asked, read: Any, said: Sequence[int]

@@ -187,7 +187,8 @@ class FarSpeaker(Speaker[Any]):
             if more and "steps" in more and not has_hole:
                 record.steps.extend(more["steps"])
             if piece.finish_reason is not None:
-                self._drafted, self._cost, self._spent, record.changed = call.result()
+                of_turn, record.changed, record.took = call.result()
+                self._drafted, self._cost, self._spent = of_turn
                 yield Piece("", None, None, "cancelled") if has_hole else piece
                 return
             yield piece

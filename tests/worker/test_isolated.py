@@ -87,6 +87,7 @@ def test_a_reply_is_the_same(session: IsolatedSession, plain: Session) -> None:
         assert there.stats.tokens == here.stats.tokens
         assert there.stats.changed == here.stats.changed
         assert there.stats.seconds > 0.0
+        assert there._record.took == (there.stats.first_seconds, there.stats.seconds)
 
 
 def test_what_it_says_of_itself_is_the_same(session: IsolatedSession, plain: Session) -> None:
