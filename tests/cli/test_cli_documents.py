@@ -148,7 +148,7 @@ def test_show_says_who_sees_documents(mine: Path, capsys: pytest.CaptureFixture[
     assert code == 0
     assert "work, read by the expert alone; the base sees none" in out
     found = json.loads(run(capsys, "show", mine, "--json")[1])["documents"]
-    assert found == {"index": "work", "to": "expert", "count": 3, "tokens": 400}
+    assert found == {"index": "work", "to": "expert", "count": 3, "tokens": 400, "system": []}
 
 
 @pytest.mark.weights

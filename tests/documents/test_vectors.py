@@ -316,8 +316,12 @@ from edgeproxy.llama import Embedder
 vectors.AT_ONCE, vectors.TRANSACTION = 3, 0
 index, file = map(Path, sys.argv[1:])
 model = vectors.choose_model(index, file, Embedder)
+told = []
 def progress(what, done, size):
+    told.append(done)
     print(done, flush=True)
+    if len(told) == 3:
+        sys.stdin.read()  # until it is killed
 vectors.make_vectors(index, model, Embedder, progress=progress)
 """
 
@@ -327,12 +331,17 @@ vectors.make_vectors(index, model, Embedder, progress=progress)
 def test_killed_and_gone_on_with(index: Path, tmp_path: Path) -> None:
     file = write_encoder(tmp_path / "encoder.gguf")
     child = subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(index), str(file)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", KILLED, str(index), str(file)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
+    assert child.stdin is not None
     assert child.stdout is not None
     for _ in range(3):
         child.stdout.readline()
     child.send_signal(signal.SIGKILL)
+    child.stdin.close()
     child.stdout.close()
     assert child.wait() == -signal.SIGKILL
     kept = stored(index)

@@ -67,6 +67,13 @@ class Running(uvicorn.Server):
         closing = asyncio.ensure_future(self._close(self._grace))
         await super().shutdown(sockets)
         await closing
+        # A client that takes nothing keeps a connection from closing; the loop must not end so.
+        for connection in list(self.server_state.connections):
+            transport = getattr(connection, "transport", None)
+            if transport is not None:
+                transport.abort()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
 
 
 def quiet() -> None:
