@@ -34,11 +34,15 @@ _NO_NUMBERS = "the pair's logits are not numbers: lower alpha, or check the mode
 
 
 class Bias(NamedTuple):
-    """What is added to which tokens' logits, and how many of these values a limit cut."""
+    """What is added to which tokens' logits; what limits did.
+
+    `cut` values were larger than allowed, `left_out` tokens more than allowed.
+    """
 
     tokens: list[int]
     values: list[float]
     cut: int
+    left_out: int
 
 
 def check_steering(steering: Steering) -> None:
@@ -65,7 +69,7 @@ def bias_of(
     """
     check_steering(steering)
     if steering.alpha == 0.0:
-        return Bias([], [], 0)
+        return Bias([], [], 0, 0)
     expert, anti_expert = _log_softmax(expert), _log_softmax(anti_expert)
     if np.isnan(expert).any() or np.isnan(anti_expert).any():
         raise LogitsError(_NO_NUMBERS)
@@ -76,7 +80,8 @@ def bias_of(
         sent = np.flatnonzero(expert >= expert.max() + math.log(steering.plausibility))
         lift = LIFT
     most = MOST if most is None else most
-    if len(sent) > most:
+    left_out = max(0, len(sent) - most)
+    if left_out:
         sent = sent[np.argpartition(-likeliest[sent], most)[:most]]
     # A mask leaves the others without a say, and so without a number of their own.
     others = 0.0 if lift else _mass_but(expert, sent) - _mass_but(anti_expert, sent)
@@ -88,7 +93,7 @@ def bias_of(
         raise LogitsError(_NO_NUMBERS)
     bound = math.inf if largest is None else largest
     cut = int((np.abs(values) > bound).sum())
-    return Bias(sent.tolist(), np.clip(values, -bound, bound).tolist(), cut)
+    return Bias(sent.tolist(), np.clip(values, -bound, bound).tolist(), cut, left_out)
 
 
 def _log_softmax(row: Logits) -> np.ndarray:

@@ -33,11 +33,15 @@ class Drawing(Model, Protocol):
 
 @dataclass
 class Sent:
-    """What was sent since the trio was made: steps, biased tokens, values that a limit cut."""
+    """What was sent since the trio was made: steps and biased tokens; what limits did.
+
+    `cut` values were larger than the server takes, `left_out` tokens more than it takes.
+    """
 
     steps: int = 0
     tokens: int = 0
     cut: int = 0
+    left_out: int = 0
 
 
 class BiasedTrio(Trio):
@@ -83,6 +87,7 @@ class BiasedTrio(Trio):
         self.sent.steps += 1
         self.sent.tokens += len(bias.tokens)
         self.sent.cut += bias.cut
+        self.sent.left_out += bias.left_out
         self._read[0].extend(shares[0])
         values = dict(zip(bias.tokens, bias.values, strict=True))
         if self._is_end(expert):

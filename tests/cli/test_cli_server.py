@@ -230,8 +230,9 @@ def test_coverage_and_what_was_sent() -> None:
     )
     assert sent_in_words(Sent()) is None
     assert sent_in_words(Sent(2, 3000, 0)) == "1,500 tokens biased a step"
-    assert sent_in_words(Sent(1, 3, 2)) == (
-        "3 tokens biased a step, 2 of them cut by the server's limit"
+    assert sent_in_words(Sent(2, 600, 3, 80)) == (
+        "300 tokens biased a step, 40 left out as more than the server takes, 3 in all cut to the "
+        "largest bias that it takes"
     )
 
 

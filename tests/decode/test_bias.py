@@ -115,12 +115,13 @@ def test_a_limit_cuts_values_and_is_told(
 
 
 def test_alpha_0_is_no_bias() -> None:
-    assert bias_of(np.zeros(4, np.float32), np.ones(4, np.float32), Steering(0.0)) == ([], [], 0)
+    assert bias_of(np.zeros(4, np.float32), np.ones(4, np.float32), Steering(0.0)) == ([], [], 0, 0)
 
 
 def test_no_more_are_sent_than_usual_nor_what_is_negligible() -> None:
     many = np.zeros(5000, np.float32)
-    assert len(bias_of(many, many, Steering()).tokens) == MOST
+    bias = bias_of(many, many, Steering())
+    assert (len(bias.tokens), bias.left_out) == (MOST, len(many) - MOST)
     row = np.full(50, -30.0, np.float32)
     row[:5] = 0
     assert bias_of(row, row, Steering()).tokens == [0, 1, 2, 3, 4]

@@ -9,7 +9,7 @@ May touch: the models and the index, read only; the file of replies.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +25,7 @@ from edgeproxy.measure.answering import Ask
 from edgeproxy.measure.evaluate import Question
 from edgeproxy.measure.replies import run_of
 from edgeproxy.measure.systems import PROXY, read_systems, readers_of, role_of, steering_of
+from edgeproxy.remote.endpoint import ServerChange
 from edgeproxy.session.load import load
 from edgeproxy.session.messages import as_messages
 from edgeproxy.session.reading import chosen_documents
@@ -36,6 +37,9 @@ from edgeproxy.units import duration
 from tools.documents.lines import Lines
 from tools.documents.told import Told, as_line, of_line, question_for
 
+Beside = Callable[[Session, Turn, str, str], dict[str, Any]]
+"""(the session, a reply's turn, its question, its text) -> what is kept with it."""
+
 _BASE, _REST = "base", "the others"
 
 
@@ -44,7 +48,8 @@ class Setup:
     """A trio, the index that it reads, and how it is asked.
 
     `base_prompt` is the prompt format of the base where it answers alone, None for the manifest's.
-    A reply has at most `max_tokens` tokens, or as many as its question needs.
+    A reply has at most `max_tokens` tokens, or as many as its question needs. With a `server` the
+    base is there.
     """
 
     trio: str
@@ -53,6 +58,7 @@ class Setup:
     threads: int | None = None
     base_prompt: str | None = None
     max_tokens: int | None = None
+    server: ServerChange | None = None
 
     @property
     def recipe(self) -> Recipe:
@@ -74,13 +80,16 @@ class Setup:
         """What replies depend on, besides their systems and questions. Raises `DocumentError`."""
         with Index(find(self.docs)) as index:
             counts = index.counts()
-        settings = {
+        settings: dict[str, Any] = {
             "ctx": self.ctx,
             "base_prompt": self.base_prompt,
             "max_tokens": self.max_tokens,
             "passages": counts.passages,
             "bytes": counts.read,
         }
+        if self.server is not None:
+            # Not its address: the same server may be at another one later.
+            settings["server"] = {key: each for key, each in self.server.items() if key != "url"}
         return dict(run_of(self.recipe, [], [], Sampling(), settings))
 
 
@@ -90,10 +99,12 @@ def ask(
     questions: Sequence[Question],
     path: Path,
     work: Working,
+    beside: Beside | None = None,
 ) -> dict[str, list[Told]]:
     """The replies of each system to all questions, those that are in the file at `path` included.
 
-    Raises `Cancelled` once `work` is to end, with all that came by then kept.
+    What `beside` says of a reply is kept with it. Raises `Cancelled` once `work` is to end, with
+    all that came by then kept.
     """
     with Lines(path, setup.run()) as lines:
         todo = [(s, q) for s in systems for q in questions if (s, q.text) not in lines.known]
@@ -105,7 +116,7 @@ def ask(
                 with _session(setup, group, {role_of(s) for s, _ in some}, work) as session:
                     for system, question in some:
                         work.tell(pace.in_words(system))
-                        lines.add(_asked(setup, session, system, question, work))
+                        lines.add(_asked(setup, session, system, question, work, beside))
                         pace.done += 1
         return {s: [of_line(lines.known[s, q.text], q) for q in questions] for s in systems}
 
@@ -123,13 +134,19 @@ def _session(setup: Setup, group: str, roles: set[str], work: Working) -> Iterat
         n_ctx=setup.ctx,
         n_threads=setup.threads,
         solo=sorted(roles - {PROXY, _BASE}),
+        server=setup.server,
         cancel=work.stop,
     ) as session:
         yield session
 
 
 def _asked(
-    setup: Setup, session: Session, system: str, question: Question, work: Working
+    setup: Setup,
+    session: Session,
+    system: str,
+    question: Question,
+    work: Working,
+    beside: Beside | None,
 ) -> dict[str, Any]:
     """A system's reply to a question, as a line has it."""
     role = role_of(system)
@@ -148,7 +165,10 @@ def _asked(
     if work.stop.is_set():
         raise Cancelled("interrupted; the same command goes on")
     line = as_line(system, question, text, turns[0])
-    return line | {"find_seconds": round(find_seconds, 4)}
+    line["find_seconds"] = round(find_seconds, 4)
+    if beside is not None:
+        line["beside"] = beside(session, turns[0], question.text, text)
+    return line
 
 
 class _Pace:

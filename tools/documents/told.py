@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ class Told:
     """A reply of a system to a question, and the passages that were read for it.
 
     `first_seconds` is how long it took to the first token, `seconds` to the last one, both without
-    `find_seconds`, in which the passages were found, or remembered of the system before.
+    `find_seconds`, in which the passages were found, or remembered of the system before. `beside`
+    is what was noted with it.
     """
 
     system: str
@@ -30,6 +31,7 @@ class Told:
     find_seconds: float
     prompt_tokens: int
     passages: tuple[Passage, ...]
+    beside: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def right(self) -> bool:
@@ -116,6 +118,7 @@ def of_line(line: Mapping[str, Any], question: Question) -> Told:
                 )
                 for one in line["passages"]
             ),
+            line.get("beside", {}),
         )
     except (KeyError, TypeError, ValueError):
         raise UsageError(

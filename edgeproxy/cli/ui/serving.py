@@ -82,5 +82,9 @@ def sent_in_words(sent: Sent) -> str | None:
     """What was sent as a bias; None where nothing was."""
     if not sent.steps:
         return None
-    cut = f", {sent.cut:,} of them cut by the server's limit" if sent.cut else ""
-    return f"{sent.tokens / sent.steps:,.0f} tokens biased a step{cut}"
+    text = f"{sent.tokens / sent.steps:,.0f} tokens biased a step"
+    if sent.left_out:
+        text += f", {sent.left_out / sent.steps:,.0f} left out as more than the server takes"
+    if sent.cut:
+        text += f", {sent.cut:,} in all cut to the largest bias that it takes"
+    return text
