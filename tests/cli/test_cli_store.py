@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from edgeproxy.cli import main
-from edgeproxy.cli import rm as rm_verb
+from edgeproxy.cli.ui import removing
 from edgeproxy.cli.ui.output import StatusLine
 from edgeproxy.trios.manifest import Recipe, Role, to_toml
 from edgeproxy.trios.store import Store, check
@@ -125,7 +125,7 @@ def test_rm_refuses_in_a_sentence(
 def test_rm_asks_at_a_terminal(
     run: Run, store: Store, monkeypatch: pytest.MonkeyPatch, answer: str, code: int, left: list[str]
 ) -> None:
-    monkeypatch.setattr(rm_verb, "is_terminal", lambda _: True)
+    monkeypatch.setattr(removing, "is_terminal", lambda _: True)
     monkeypatch.setattr(sys, "stdin", io.StringIO(answer))
     install(store, "one")
     ended, out, err = run("rm", "one")
