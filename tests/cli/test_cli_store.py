@@ -6,7 +6,6 @@ import io
 import json
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,9 @@ from edgeproxy.cli.ui import removing
 from edgeproxy.cli.ui.output import StatusLine
 from edgeproxy.trios.manifest import Recipe, Role, to_toml
 from edgeproxy.trios.store import Store, check
+from tests.helpers.command_line import Run
 from tests.helpers.gguf_files import draft
 from tests.helpers.store_trios import files_of, install, receive, sha256
-
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
