@@ -16,9 +16,7 @@ from hypothesis import strategies as st
 from edgeproxy.errors import ModelFileError
 from edgeproxy.gguf import read
 from edgeproxy.gguf.parse import MAX_HEADER
-from tests.helpers.gguf_changes import (
-    refusal,
-)
+from tests.helpers.gguf_changes import refusal
 from tests.helpers.gguf_files import ARCHITECTURES, Draft, Raw, draft
 
 

@@ -12,9 +12,7 @@ import pytest
 
 from edgeproxy.errors import ModelFileError
 from edgeproxy.gguf import open_model
-from tests.helpers.gguf_changes import (
-    refusal,
-)
+from tests.helpers.gguf_changes import refusal
 from tests.helpers.gguf_files import draft
 
 
