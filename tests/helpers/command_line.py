@@ -8,8 +8,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
+from edgeproxy.cli import main
 from tests.helpers.fakes import FakeModel, fake_vocab, script
 
 Run = Callable[..., tuple[int, str, str]]
@@ -27,6 +29,13 @@ FAKE_TRIO = 'name = "fake"\n' + "".join(
     f'[{role}]\nfile = "none.gguf"\n' for role in ("base", "expert", "anti_expert")
 )
 """A manifest for who loads fakes."""
+
+
+def run_with(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
+    """Run the command line: exit code, and what it printed to standard output and error."""
+    capsys.readouterr()
+    code = main([str(argument) for argument in arguments])
+    return code, *capsys.readouterr()
 
 
 class Typist:
