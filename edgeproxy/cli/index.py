@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +15,9 @@ import click
 
 from edgeproxy.cli.ui.input import only_text
 from edgeproxy.cli.ui.options import json_option
-from edgeproxy.cli.ui.output import columns, is_terminal, say, write, write_json, write_lines
+from edgeproxy.cli.ui.output import columns, say, write, write_json, write_lines
 from edgeproxy.cli.ui.progress import Working, working
+from edgeproxy.cli.ui.removing import agrees_to_remove, yes_option
 from edgeproxy.errors import DocumentError, UsageError
 
 if TYPE_CHECKING:
@@ -293,7 +293,7 @@ Examples:
   edgeproxy index rm work --yes""",
 )
 @click.argument("name", metavar="NAME")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@yes_option
 @json_option
 def rm(name: str, yes: bool, as_json: bool) -> int | None:
     """Remove the index called NAME, or at that path; the documents stay."""
@@ -303,13 +303,9 @@ def rm(name: str, yes: bool, as_json: bool) -> int | None:
     from edgeproxy.units import in_units
 
     path = find(name)
-    if not yes:
-        if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
-            raise UsageError("there is no terminal to ask at; --yes removes without asking")
-        size = in_units(file_size(path))
-        if not click.confirm(f"Remove the index {name} ({size}; the documents stay)?", err=True):
-            say("nothing was removed")
-            return 1
+    size = in_units(file_size(path))
+    if not yes and not agrees_to_remove([f"the index {name} ({size}; the documents stay)"]):
+        return 1
     freed = remove_index(path)
     if as_json:
         write_json({"removed": str(path), "freed": freed}, indent=2)

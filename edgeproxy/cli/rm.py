@@ -5,14 +5,15 @@ May touch: the store.
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
 
 from edgeproxy.cli.ui.completing import complete_trio
 from edgeproxy.cli.ui.options import json_option
-from edgeproxy.cli.ui.output import is_terminal, say, write, write_json
+from edgeproxy.cli.ui.output import write, write_json
+from edgeproxy.cli.ui.removing import agrees_to_remove, yes_option
 from edgeproxy.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ Examples:
   edgeproxy rm --leftovers --yes""",
 )
 @click.argument("names", metavar="[TRIO]...", nargs=-1, shell_complete=complete_trio)
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@yes_option
 @click.option(
     "--leftovers", is_flag=True, help="Without a TRIO: remove what unfinished pulls have left."
 )
@@ -48,8 +49,7 @@ def command(names: tuple[str, ...], yes: bool, leftovers: bool, as_json: bool) -
     if not chosen and not leftovers:
         raise UsageError("name the trios to remove; edgeproxy ls tells which there are")
     _check_all(chosen, store)
-    if not yes and not _agreed(chosen, store):
-        say("nothing was removed")
+    if not yes and not agrees_to_remove(_leaving(chosen, store)):
         return 1
     freed = [file for name in chosen for file in store.remove(name)]
     left = store.clean()
@@ -81,17 +81,17 @@ def _check_all(names: list[str], store: Store) -> None:
         raise UsageError(f"no trio called {name!r} is installed (there are: {known})")
 
 
-def _agreed(names: list[str], store: Store) -> bool:
+def _leaving(names: list[str], store: Store) -> Iterator[str]:
+    """What goes, in words."""
     from edgeproxy.trios.available import installed
     from edgeproxy.units import in_units
 
-    if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
-        raise UsageError("there is no terminal to ask at; --yes removes without asking")
     recipes = {listed.name: listed.recipe for listed in installed(store)}
-    trios = [_in_words(name, recipes[name], store) for name in names]
+    for name in names:
+        yield _in_words(name, recipes[name], store)
     rubbish = store.rubbish()
-    left = [f"what unfinished work has left ({in_units(rubbish)})"] if rubbish or not names else []
-    return click.confirm(f"Remove {' and '.join([*trios, *left])}?", err=True)
+    if rubbish or not names:
+        yield f"what unfinished work has left ({in_units(rubbish)})"
 
 
 def _in_words(name: str, recipe: Recipe | None, store: Store) -> str:

@@ -20,8 +20,9 @@ import click
 from edgeproxy.cli.ui.completing import complete_trio
 from edgeproxy.cli.ui.key_chosen import KEY_VARIABLE, Key, chosen_key
 from edgeproxy.cli.ui.opening import loading_options, prepare_logging
-from edgeproxy.cli.ui.options import Models, model_options
+from edgeproxy.cli.ui.options import Models, gather, model_options
 from edgeproxy.errors import EdgeproxyError, UsageError
+from edgeproxy.serve.settings import LEAST_SECONDS, MOST_SECONDS, Settings
 
 if TYPE_CHECKING:
     from edgeproxy.cli.ui.server_running import Closes
@@ -39,6 +40,51 @@ _SHELF_SHARE = 8
 
 _MB = 10**6
 _NEEDED = ("starlette", "uvicorn")
+
+_SETTINGS = (
+    click.option(
+        "--keep-alive",
+        type=click.FloatRange(0.0, MOST_SECONDS),
+        metavar="SECONDS",
+        help="Unload the models when nobody has asked for so long; the next request loads them "
+        "again. [default: never]",
+    ),
+    click.option("--lazy", is_flag=True, help="Load the models at the first request only."),
+    click.option(
+        "--shelf",
+        type=click.IntRange(0, 1 << 20),
+        metavar="MB",
+        help="Memory for what was read of conversations that others interrupt, in MB; with 0 they "
+        f"are read again. [default: {SHELF_MB}, or less where little memory is free]",
+    ),
+    click.option(
+        "--max-queue",
+        "most_waiting",
+        type=click.IntRange(0, 100_000),
+        default=Settings.most_waiting,
+        show_default=True,
+        metavar="N",
+        help="So many requests may wait; others are told to come again (429).",
+    ),
+    click.option(
+        "--max-tokens",
+        "most_tokens",
+        type=click.IntRange(min=1),
+        default=Settings.most_tokens,
+        show_default=True,
+        metavar="N",
+        help="The longest reply, whatever a request asks for.",
+    ),
+    click.option(
+        "--max-seconds",
+        "most_seconds",
+        type=click.FloatRange(LEAST_SECONDS, MOST_SECONDS),
+        default=Settings.most_seconds,
+        show_default=True,
+        metavar="SECONDS",
+        help="A reply ends after so long.",
+    ),
+)
 
 
 @click.command(
@@ -111,45 +157,7 @@ Ctrl-C and SIGTERM let what is under way end for some seconds; a second Ctrl-C d
     metavar="ORIGIN",
     help="Let pages of this origin ask, such as tauri://localhost. May be repeated.",
 )
-@click.option(
-    "--keep-alive",
-    type=click.FloatRange(0.0, 10_000_000.0),
-    metavar="SECONDS",
-    help="Unload the models when nobody has asked for so long; the next request loads them again. "
-    "[default: never]",
-)
-@click.option("--lazy", is_flag=True, help="Load the models at the first request only.")
-@click.option(
-    "--shelf",
-    type=click.IntRange(0, 1 << 20),
-    metavar="MB",
-    help="Memory for what was read of conversations that others interrupt, in MB; with 0 they are "
-    f"read again. [default: {SHELF_MB}, or less where little memory is free]",
-)
-@click.option(
-    "--max-queue",
-    type=click.IntRange(0, 100_000),
-    default=64,
-    show_default=True,
-    metavar="N",
-    help="So many requests may wait; others are told to come again (429).",
-)
-@click.option(
-    "--max-tokens",
-    type=click.IntRange(min=1),
-    default=4096,
-    show_default=True,
-    metavar="N",
-    help="The longest reply, whatever a request asks for.",
-)
-@click.option(
-    "--max-seconds",
-    type=click.FloatRange(0.01, 10_000_000.0),
-    default=600.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="A reply ends after so long.",
-)
+@gather("settings", Settings, _SETTINGS)
 @click.option(
     "--max-body",
     type=click.IntRange(1, 1 << 30),
@@ -188,12 +196,9 @@ def command(
     no_key: bool,
     hosts: tuple[str, ...],
     origins: tuple[str, ...],
-    keep_alive: float | None,
+    settings: Settings,
     lazy: bool,
     shelf: int | None,
-    max_queue: int,
-    max_tokens: int,
-    max_seconds: float,
     max_body: int,
     keep_sessions: bool,
     with_parent: bool,
@@ -210,22 +215,15 @@ def command(
     models = replace(models, trio=named or models.trio)
     _check_place(host, port, socket, stdio)
     prepare_logging(models.verbose, is_shown=True)
-    settings: dict[str, Any] = {
-        "most_waiting": max_queue,
-        "most_tokens": max_tokens,
-        "most_seconds": max_seconds,
-        "keep_alive": keep_alive,
-        "preload": not lazy,
-    }
-    made = partial(make_engine, models, settings, _shelf(shelf))
+    settings = replace(settings, preload=not lazy)
     if stdio:
         if keep_sessions:
             raise UsageError("--keep-sessions is for the page, which --stdio has not; leave it out")
-        from edgeproxy.serve.settings import MOST_SECONDS
-
-        settings["patience"] = MOST_SECONDS  # a host that does not read pauses its replies
-        _run_on_streams(made)
+        # A host that does not read pauses its replies.
+        settings = replace(settings, patience=MOST_SECONDS)
+        _run_on_streams(partial(make_engine, models, settings, _shelf(shelf)))
         return
+    made = partial(make_engine, models, settings, _shelf(shelf))
     _check_installed()
     from edgeproxy.cli.ui.server_running import Plan, run_server
     from edgeproxy.serve.http.guards import guards
@@ -245,13 +243,12 @@ def command(
         asyncio.run(run_server(partial(make_served, made, keep_sessions), plan))
 
 
-def make_engine(models: Models, settings: dict[str, Any], shelf: int = 0) -> SharedEngine:
+def make_engine(models: Models, settings: Settings, shelf: int = 0) -> SharedEngine:
     """The engine for these models; nothing is loaded yet. Raises as `choose_recipe` does.
 
     `shelf` is as in `load`.
     """
     from edgeproxy.serve.engine import SharedEngine
-    from edgeproxy.serve.settings import Settings
     from edgeproxy.session.load import load
     from edgeproxy.session.reading import chosen_documents
     from edgeproxy.trios.find import choose_recipe, on_server
@@ -274,7 +271,7 @@ def make_engine(models: Models, settings: dict[str, Any], shelf: int = 0) -> Sha
     )
     loader = partial(load, models.name, **options, isolate=True, shelf=shelf)
     context = {} if models.ctx is None else {"n_ctx": models.ctx}
-    return SharedEngine(loader, recipe, Settings(**settings), **context)
+    return SharedEngine(loader, recipe, settings, **context)
 
 
 def make_served(make: Callable[[], SharedEngine], keeps_sessions: bool, /) -> tuple[Closes, Parts]:

@@ -6,8 +6,7 @@ that an export is written to.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,15 +14,8 @@ import click
 
 from edgeproxy.cli.ui.input import only_text
 from edgeproxy.cli.ui.options import json_option
-from edgeproxy.cli.ui.output import (
-    columns,
-    is_terminal,
-    say,
-    write,
-    write_json,
-    write_lines,
-    write_marked,
-)
+from edgeproxy.cli.ui.output import columns, say, write, write_json, write_lines, write_marked
+from edgeproxy.cli.ui.removing import agrees_to_remove, yes_option
 from edgeproxy.cli.ui.sessions_shown import HEAD, SPEAKERS, day, heading_of, row_of
 from edgeproxy.errors import HistoryError, UsageError
 
@@ -196,7 +188,7 @@ Examples:
   edgeproxy sessions rm letters drafts --yes""",
 )
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@yes_option
 @json_option
 def rm(names: tuple[str, ...], yes: bool, as_json: bool) -> int | None:
     """Remove each session NAME with all its branches; nothing of it stays in the file."""
@@ -204,8 +196,7 @@ def rm(names: tuple[str, ...], yes: bool, as_json: bool) -> int | None:
 
     with _history() as history:
         chosen = {s.id: s for s in (history.find(name) for name in names)}
-        if not yes and not _agreed(list(chosen.values())):
-            say("nothing was removed")
+        if not yes and not agrees_to_remove(map(_in_words, chosen.values())):
             return 1
         states = States()
         for session in chosen:
@@ -265,12 +256,6 @@ def _hit_as_json(hit: Hit) -> dict[str, Any]:
         "excerpt": hit.excerpt,
         "spans": [list(span) for span in hit.spans],
     }
-
-
-def _agreed(sessions: Sequence[SessionInfo]) -> bool:
-    if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
-        raise UsageError("there is no terminal to ask at; --yes removes without asking")
-    return click.confirm(f"Remove {' and '.join(map(_in_words, sessions))}?", err=True)
 
 
 def _in_words(session: SessionInfo) -> str:

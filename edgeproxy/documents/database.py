@@ -143,6 +143,20 @@ def open_to_read(path: Path) -> sqlite3.Connection:
     return connection
 
 
+@contextlib.contextmanager
+def held_to_write(path: Path) -> Iterator[sqlite3.Connection]:
+    """The index at `path`, opened to write while nobody else may, and closed at the end.
+
+    Raises `DocumentError`, also for what SQLite says inside.
+    """
+    with holding(path), telling(path):
+        connection = open_to_write(path)
+        try:
+            yield connection
+        finally:
+            close_written(connection)
+
+
 def open_to_write(path: Path) -> sqlite3.Connection:
     """The index at `path`, to write, in a write-ahead log; it is made where there is none.
 

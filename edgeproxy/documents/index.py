@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,12 @@ from edgeproxy.documents.words import spaced
 _AT_ONCE = 500
 """So many passages are asked for in one statement."""
 
-_PASSAGE = """
+PASSAGES = """
     SELECT passages.id, documents.path, passages.number, passages.trail, passages.place,
            passages.text
     FROM passages JOIN documents ON documents.id = passages.document
 """
+"""The rows that a `Passage` is made of."""
 
 
 @dataclass(frozen=True)
@@ -142,14 +143,7 @@ class Index:
 
     def passages(self, ids: Iterable[int]) -> list[Passage]:
         """The passages with these numbers, in this order; those that are gone are left out."""
-        wanted = list(ids)
-        found: dict[int, Passage] = {}
-        for begin in range(0, len(wanted), _AT_ONCE):
-            some = wanted[begin : begin + _AT_ONCE]
-            marks = ", ".join("?" * len(some))
-            for row in self._passages(f"WHERE passages.id IN ({marks})", some):
-                found[row.id] = row
-        return [found[number] for number in wanted if number in found]
+        return in_order(ids, lambda where, values: self._passages(f"WHERE {where}", values))
 
     def passages_of(self, path: Path) -> Iterator[Passage]:
         """The passages of the document at `path`, in order."""
@@ -170,7 +164,7 @@ class Index:
             pass
 
     def _passages(self, where: str, values: list[Any]) -> Iterator[Passage]:
-        rows = self._rows(_PASSAGE + where, int, bytes, int, str, str, str, values=values)
+        rows = self._rows(PASSAGES + where, int, bytes, int, str, str, str, values=values)
         for number, path, place_in, trail, place, text in rows:
             yield Passage(
                 number, Path(os.fsdecode(path)), place_in, self._trail(trail), place, text
@@ -193,6 +187,22 @@ class Index:
 
 UNSETTLED = -1
 """Stands for the modification time of a document that has to be looked at again."""
+
+
+def in_order(
+    ids: Iterable[int], rows: Callable[[str, list[int]], Iterable[Passage]]
+) -> list[Passage]:
+    """The passages with these numbers, in this order; those that are gone are left out.
+
+    `rows` gives, in any order, those for which a condition of SQL holds, with its values.
+    """
+    wanted = list(ids)
+    found: dict[int, Passage] = {}
+    for begin in range(0, len(wanted), _AT_ONCE):
+        some = wanted[begin : begin + _AT_ONCE]
+        marks = ", ".join("?" * len(some))
+        found |= {each.id: each for each in rows(f"passages.id IN ({marks})", some)}
+    return [found[number] for number in wanted if number in found]
 
 
 def index_words(trail: tuple[str, ...], text: str) -> tuple[str, str]:

@@ -19,7 +19,7 @@ from itertools import islice
 from pathlib import Path
 
 from edgeproxy.core.cancel import Cancel, Flag
-from edgeproxy.documents.database import BESIDE, close_written, holding, open_to_write, telling
+from edgeproxy.documents.database import BESIDE, held_to_write
 from edgeproxy.documents.index import UNSETTLED, read_setting, read_sizing
 from edgeproxy.documents.kinds import NOT_READ, Reading, kind_of, open_document
 from edgeproxy.documents.passage import Block
@@ -97,21 +97,17 @@ def index_documents(
     if size is not None and not MIN_SIZE <= size <= MAX_SIZE:
         raise UsageError(f"a passage of {size} tokens: give {MIN_SIZE} to {MAX_SIZE}")
     given = [_there(root) for root in roots]
-    with holding(path), telling(path):
-        connection = open_to_write(path)
+    with held_to_write(path) as connection:
+        run = _Run(path, connection, reader, progress, cancel or Flag())
         try:
-            run = _Run(path, connection, reader, progress, cancel or Flag())
-            try:
-                run.choose_roots(given)
-                run.look()
-                run.choose_size(size, count, counted_by)
-                run.work()
-            except BaseException:
-                run.keep()
-                raise
-            return run.report
-        finally:
-            close_written(connection)
+            run.choose_roots(given)
+            run.look()
+            run.choose_size(size, count, counted_by)
+            run.work()
+        except BaseException:
+            run.keep()
+            raise
+        return run.report
 
 
 class _Run:

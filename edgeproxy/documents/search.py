@@ -6,7 +6,6 @@ May touch: an index, read only, through the connection that it is given.
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import os
 import sqlite3
@@ -18,6 +17,7 @@ from typing import Any
 from edgeproxy.core.cancel import Cancel
 from edgeproxy.documents.candidates import candidates
 from edgeproxy.documents.fusing import Embed, by_vectors, by_words, fused, nearest
+from edgeproxy.documents.index import PASSAGES, in_order, read_trail
 from edgeproxy.documents.joining import joined, paragraph, record
 from edgeproxy.documents.languages import check_language
 from edgeproxy.documents.passage import Passage
@@ -46,9 +46,6 @@ _SHORT = 6
 
 _LONG = 120
 """The same text of so many characters is the same passage, whatever its trail."""
-
-_SPAN = 64
-"""Passages are read from the index so many at once; SQLite limits parameters."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +128,7 @@ class Finder:
         """Passages by the scores of words alone, and by both rankings."""
         numbers = candidates(self._index, looked_for, self._vocabulary.total)
         # What is near is scored by words besides, or it would seem to have none.
-        passages = self._read(list(dict.fromkeys([*numbers, *near])))
+        passages = in_order(dict.fromkeys([*numbers, *near]), self._rows)
         results = ranked(
             looked_for,
             [passage.trail for passage in passages],
@@ -183,16 +180,6 @@ class Finder:
         cut = self._terms.of(each)
         return {name for name, terms in zip(each, cut, strict=True) if saying & set(terms)}
 
-    def _read(self, numbers: Sequence[int]) -> list[Passage]:
-        """Those passages, in that order; what is gone by now is left out."""
-        found: dict[int, Passage] = {}
-        for at in range(0, len(numbers), _SPAN):
-            some = numbers[at : at + _SPAN]
-            marks = ", ".join("?" * len(some))
-            for passage in self._rows(f"passages.id IN ({marks})", some):
-                found[passage.id] = passage
-        return [found[number] for number in numbers if number in found]
-
     def _around(self, hit: Passage) -> list[Passage]:
         return list(
             self._rows(
@@ -203,12 +190,7 @@ class Finder:
         )
 
     def _rows(self, where: str, values: Sequence[int]) -> Iterator[Passage]:
-        rows = self._index.execute(
-            "SELECT passages.id, path, number, trail, place, text"
-            f" FROM passages JOIN documents ON documents.id = document WHERE {where}",
-            values,
-        )
-        yield from map(_passage, rows)
+        yield from map(_passage, self._index.execute(f"{PASSAGES} WHERE {where}", values))
 
     def close(self) -> None:
         """Free what the finder itself holds; the connection stays open."""
@@ -224,18 +206,10 @@ class Finder:
 def _passage(row: tuple[Any, ...]) -> Passage:
     """Raises `ValueError` for what no index has written."""
     number, path, place_in_document, trail, place, text = row
-    try:
-        parts = json.loads(trail)
-    except RecursionError:
-        raise ValueError("a trail is nested too deep") from None
-    texts = (trail, place, text, *parts)
-    if not (
-        isinstance(parts, list)
-        and isinstance(path, bytes)
-        and all(isinstance(one, str) for one in texts)
-    ):
+    if not (isinstance(path, bytes) and all(isinstance(one, str) for one in (trail, place, text))):
         raise ValueError("a passage is no text")
-    return Passage(number, Path(os.fsdecode(path)), place_in_document, tuple(parts), place, text)
+    where = Path(os.fsdecode(path))
+    return Passage(number, where, place_in_document, read_trail(trail), place, text)
 
 
 def _saying(looked_for: Query, total: int) -> set[str]:

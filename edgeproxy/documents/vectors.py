@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from edgeproxy.core.cancel import Cancel, Flag
-from edgeproxy.documents.database import close_written, damaged, holding, open_to_write, telling
+from edgeproxy.documents.database import damaged, held_to_write, telling
 from edgeproxy.documents.embedding import (
     SETTING,
     Embedding,
@@ -156,18 +156,14 @@ def remove_vectors(path: Path) -> int:
 @contextlib.contextmanager
 def _writing(path: Path) -> Iterator[Writer]:
     """A writer of the index at `path`; what was done is kept, also where this is left early."""
-    with holding(path), telling(path):
-        connection = open_to_write(path)
+    with held_to_write(path) as connection:
+        writer = Writer(connection)
         try:
-            writer = Writer(connection)
-            try:
-                yield writer
-            except BaseException:
-                with contextlib.suppress(sqlite3.DatabaseError):
-                    writer.commit()
-                raise
-        finally:
-            close_written(connection)
+            yield writer
+        except BaseException:
+            with contextlib.suppress(sqlite3.DatabaseError):
+                writer.commit()
+            raise
 
 
 class _Run:

@@ -26,9 +26,10 @@ from edgeproxy.errors import Cancelled, EngineError
 from edgeproxy.llama.abort import Abort
 from edgeproxy.llama.batch import SequencesBatch
 from edgeproxy.llama.fork import check_threads
-from edgeproxy.llama.kv import check_kv_type, flash_attention, kv_bytes
+from edgeproxy.llama.kv import check_kv_type, kv_bytes
 from edgeproxy.llama.library import drain_logs, failure, lib, set_fields
 from edgeproxy.llama.owner import Owner
+from edgeproxy.llama.params import context_params
 from edgeproxy.llama.weights import Unloaded, Weights
 
 LONGEST = 512
@@ -96,24 +97,13 @@ class Embedder:
         pooling = header.integer(f"{header.architecture}.pooling_type", 0) or _MEAN
         kind = check_kv_type("f16")
         params = set_fields(
-            lib.llama_context_default_params(),
-            n_ctx=capacity,
+            context_params(capacity, kind, n_branches=_SEQUENCES - 1, n_threads=n_threads),
             n_batch=capacity,
             n_ubatch=capacity,
-            n_seq_max=_SEQUENCES,
-            kv_unified=True,
             n_outputs_max=capacity,
             n_outputs_max_per_seq=capacity,
-            n_threads=n_threads,
-            n_threads_batch=n_threads,
-            flash_attn_type=flash_attention(kind, capacity),
-            type_k=kind.id,
-            type_v=kind.id,
             pooling_type=pooling,
             embeddings=True,
-            offload_kqv=False,
-            op_offload=False,
-            swa_full=True,
             abort_callback=self._abort_callback,
         )
         check_threads(n_threads)

@@ -25,7 +25,7 @@ from edgeproxy.files import reason
 from edgeproxy.measure.answering import numbers_asked
 from edgeproxy.measure.evaluate import Question
 from edgeproxy.measure.judging import JUDGES
-from edgeproxy.measure.reply_lines import as_line, reply_line, write_replies
+from edgeproxy.measure.reply_lines import as_line, reply_line, whole_lines, write_replies
 from edgeproxy.measure.took import Took, read_took
 from edgeproxy.trios.find import Lora, Recipe, Role
 
@@ -69,7 +69,7 @@ class Replies:
         data = self.part.read_bytes()
         if not data:
             return
-        lines = [self._parsed(line, n) for n, line in enumerate(data.split(b"\n")[:-1], start=1)]
+        lines, size = whole_lines(data, self._foreign)
         if not lines or "run" not in lines[0]:
             raise self._foreign(1)
         if len(lines) == 1:  # there is nothing to lose
@@ -100,16 +100,7 @@ class Replies:
                 if took is None:
                     raise self._foreign(number)
                 self.took[system, at] = took
-        os.truncate(self.part, data.rfind(b"\n") + 1)
-
-    def _parsed(self, line: bytes, number: int) -> dict[str, Any]:
-        try:
-            found = json.loads(line)
-        except (ValueError, RecursionError):
-            found = None
-        if not isinstance(found, dict):
-            raise self._foreign(number)
-        return found
+        os.truncate(self.part, size)
 
     def _foreign(self, number: int) -> UsageError:
         return UsageError(

@@ -6,7 +6,7 @@ May touch: the file of replies.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -98,14 +98,36 @@ def read_replies(
 
 def _read_line(line: bytes, where: str) -> tuple[str, str, str]:
     """The system, the question and the reply of a line."""
-    try:
-        content = json.loads(line)
-    except (ValueError, RecursionError):
-        content = None
-    match content:
+    match _content(line):
         case {"system": str(system), "question": str(question), "reply": str(reply)}:
             return system, question, reply
     raise UsageError(f"{where}: this line is no reply of an evaluation's")
+
+
+def whole_lines(
+    data: bytes, foreign: Callable[[int], UsageError]
+) -> tuple[list[dict[str, Any]], int]:
+    """The JSON objects in a file's `data`, a line each, and how many bytes these lines have.
+
+    A last line that a kill has cut off is not among them. Raises what `foreign` makes of the number
+    of a line that holds something else.
+    """
+    *lines, rest = data.split(b"\n")
+    found = []
+    for number, line in enumerate(lines, start=1):
+        content = _content(line)
+        if not isinstance(content, dict):
+            raise foreign(number)
+        found.append(content)
+    return found, len(data) - len(rest)
+
+
+def _content(line: bytes) -> Any:
+    """What the JSON in a line says; None where it is none."""
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
 
 
 def as_line(content: Mapping[str, Any]) -> bytes:

@@ -234,10 +234,10 @@ def test_rm_says_that_own_files_stay(
 ) -> None:
     import click
 
-    from edgeproxy.cli import rm
+    from edgeproxy.cli.ui import removing
 
     asked: list[str] = []
-    monkeypatch.setattr(rm, "is_terminal", lambda _: True)
+    monkeypatch.setattr(removing, "is_terminal", lambda _: True)
 
     def confirm(text: str, **_: object) -> bool:
         asked.append(text)

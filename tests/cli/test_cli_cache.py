@@ -14,12 +14,10 @@ import pytest
 from edgeproxy.cli.ui import output
 from edgeproxy.session.load import load
 from edgeproxy.trios.find import read_recipe
-from tests.cli.test_cli import Run, _interruptible, models, run, sessions
 from tests.cli.test_cli_weights import PROGRAM, SECONDS, edgeproxy, posix, refused
+from tests.helpers.command_line import Run
 from tests.helpers.fake_sessions import FakeSession
 from tests.helpers.fakes import FakeModel
-
-__all__ = ["_interruptible", "models", "run", "sessions"]  # fixtures
 
 SYSTEM = "Be terse."
 TOTAL = len(f"{SYSTEM}\n")

@@ -15,6 +15,7 @@ import edgeproxy
 from edgeproxy.cli import main
 from edgeproxy.session import load as loader
 from edgeproxy.session.speaker import TrioSpeaker
+from tests.helpers.command_line import run_with
 from tests.helpers.near import NEAR_QUANTISED
 
 QUESTION = "What is the capital of Mongolia?"
@@ -28,13 +29,6 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, text in NOTES.items():
         (tmp_path / "notes" / name).write_text(f"# Asia\n\n{text}\n", "utf-8")
     assert main(["index", str(tmp_path / "notes"), "-o", "work"]) == 0
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    capsys.readouterr()
-    code = main(list(arguments))
-    found = capsys.readouterr()
-    return code, found.out, found.err
 
 
 def typed(monkeypatch: pytest.MonkeyPatch, *lines: str) -> None:
@@ -63,7 +57,7 @@ def test_run_gives_the_drops_as_data(
     factbook: Path, readers: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked = ("run", QUESTION, "--docs", "work", "--docs-to", readers)
-    code, out, err = run(capsys, *asked, "--cite", "--json")
+    code, out, err = run_with(capsys, *asked, "--cite", "--json")
     assert (code, err) == (0, "")
     printed = json.loads(out)
     documents = printed["documents"]
@@ -87,7 +81,7 @@ def test_run_gives_the_drops_as_data(
             assert nats == pytest.approx(found.drops, abs=tolerance)
     # Without --cite it is the same but for that.
     del documents["left_out"]
-    without = json.loads(run(capsys, *asked, "--json")[1])
+    without = json.loads(run_with(capsys, *asked, "--json")[1])
     assert without["documents"] == documents
 
 
@@ -96,8 +90,8 @@ def test_only_the_reply_is_on_standard_output(
     factbook: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked = ("run", QUESTION, "--docs", "work")
-    code, out, err = run(capsys, *asked, "--cite")
-    _, plain_out, plain_err = run(capsys, *asked)
+    code, out, err = run_with(capsys, *asked, "--cite")
+    _, plain_out, plain_err = run_with(capsys, *asked)
     assert (code, out) == (0, plain_out)
     assert err.startswith(plain_err)
     assert err != plain_err
@@ -110,9 +104,9 @@ def test_ctrl_c_while_citing_keeps_the_reply(
     factbook: Path, nth: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked = ("run", QUESTION, "--docs", "work")
-    wanted = json.loads(run(capsys, *asked, "--json")[1])
+    wanted = json.loads(run_with(capsys, *asked, "--json")[1])
     pressing(monkeypatch, nth)
-    code, out, err = run(capsys, *asked, "--cite", "--json")
+    code, out, err = run_with(capsys, *asked, "--cite", "--json")
     assert (code, err) == (130, "edgeproxy: interrupted\n")
     printed = json.loads(out)
     assert (printed["text"], printed["documents"]) == (wanted["text"], wanted["documents"])
@@ -131,7 +125,7 @@ def test_cite_without_readers_is_refused_before_a_model_is_loaded(
         pytest.fail("a model was loaded")
 
     monkeypatch.setattr(loader, "load", loading)
-    code, out, err = run(capsys, *verb, *docs, "--cite")
+    code, out, err = run_with(capsys, *verb, *docs, "--cite")
     assert (code, out) == (2, "")
     assert "no model reads documents here: give --docs NAME" in err
     assert err.count("\n") == 1
@@ -142,13 +136,13 @@ def test_chat_cites_each_reply_or_the_last_one(
     factbook: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     typed(monkeypatch, "/cite", QUESTION, "/cite", "/docs nobody", QUESTION, "/cite")
-    _, out, err = run(capsys, "chat", "--docs", "work")
+    _, out, err = run_with(capsys, "chat", "--docs", "work")
     assert "/cite is about the last reply, and there is none yet" in err
     assert "likely without" in err
     assert "the reply has read no documents" in err
     assert len(out.splitlines()) == 2
     typed(monkeypatch, QUESTION, QUESTION, "/docs nobody", QUESTION)
-    code, _, err = run(capsys, "chat", "--docs", "work", "--cite")
+    code, _, err = run_with(capsys, "chat", "--docs", "work", "--cite")
     assert code == 0
     assert 1 <= err.count("likely without") <= 2
 
@@ -159,7 +153,7 @@ def test_ctrl_c_while_a_chat_cites_does_not_end_it(
 ) -> None:
     pressing(monkeypatch, 2)
     typed(monkeypatch, QUESTION, QUESTION, "/cite")
-    code, out, err = run(capsys, "chat", "--docs", "work", "--cite")
+    code, out, err = run_with(capsys, "chat", "--docs", "work", "--cite")
     assert code == 0
     assert len(out.splitlines()) == 2
     assert err.count("(stopped)") == 1

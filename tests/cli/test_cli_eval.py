@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,29 +19,20 @@ from edgeproxy.measure import replies as replies_module
 from edgeproxy.measure.replies import Replies
 from edgeproxy.measure.took import Took
 from edgeproxy.session import load as loader
+from tests.helpers.command_line import FAKE_TRIO, Run, names, replies_in
 from tests.helpers.fake_sessions import FakeSession
 from tests.helpers.fakes import FakeModel, fake_vocab, saying, script
 
-Run = Callable[..., tuple[int, str, str]]
 ANSWERS = {"Capital?\n": "It is Lima.\nAnd more", "Lines\n": "one\ntwo"}
 ASKED = "".join(
     json.dumps({"question": question.strip(), "answer": "Lima"}) + "\n" for question in ANSWERS
 )
 
 
-@pytest.fixture(autouse=True)
-def _interruptible() -> Iterator[None]:
-    """Ctrl-C as at a terminal, also where the tests themselves run behind `nohup`."""
-    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, previous)
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder with a manifest, questions, and replies of an earlier evaluation."""
-    roles = "".join(f'[{r}]\nfile = "none.gguf"\n' for r in ("base", "expert", "anti_expert"))
-    (tmp_path / "trio.toml").write_text(f'name = "fake"\n{roles}')
+    (tmp_path / "trio.toml").write_text(FAKE_TRIO)
     (tmp_path / "questions").write_text(ASKED)
     (tmp_path / "replies").write_text("older")
     return tmp_path
@@ -50,19 +41,6 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def models() -> list[FakeModel]:
     return [saying(ANSWERS) for _ in range(3)]
-
-
-@pytest.fixture
-def sessions(monkeypatch: pytest.MonkeyPatch, models: list[FakeModel]) -> list[FakeSession]:
-    """The sessions opened so far; `loader.load` opens fakes."""
-    made: list[FakeSession] = []
-
-    def load(trio: object, *, cancel: object, **asked: Any) -> FakeSession:
-        made.append(FakeSession(models, trio=trio, **asked))
-        return made[-1]
-
-    monkeypatch.setattr(loader, "load", load)
-    return made
 
 
 @pytest.fixture
@@ -75,15 +53,6 @@ def run(folder: Path, capsys: pytest.CaptureFixture[str], sessions: list[FakeSes
         return code, *capsys.readouterr()
 
     return run
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
-
-
-def replies(path: Path) -> list[tuple[str, str]]:
-    found = [json.loads(line) for line in path.read_text().splitlines()]
-    return [(line["system"], line["reply"]) for line in found if "run" not in line]
 
 
 WHOLE = ["questions", "replies", "trio.toml"]
@@ -126,7 +95,7 @@ def test_ctrl_c_keeps_what_came_and_resume_goes_on(
         f"1 of 2 replies are kept in {part}; --resume goes on from it\nedgeproxy: interrupted\n"
     )
     assert (folder / "replies").read_text() == "older"
-    assert replies(part) == [("proxy", "It is Lima.")]
+    assert replies_in(part) == [("proxy", "It is Lima.")]
 
     models[0] = sound
     code, _, err = run(*options)
@@ -135,7 +104,7 @@ def test_ctrl_c_keeps_what_came_and_resume_goes_on(
     code, out, err = run(*options, "--resume", "--json")
     assert (code, err) == (0, "")
     assert json.loads(out)["systems"]["proxy"]["accuracy"] == 0.5
-    assert replies(folder / "replies") == [("proxy", "It is Lima."), ("proxy", "one")]
+    assert replies_in(folder / "replies") == [("proxy", "It is Lima."), ("proxy", "one")]
     assert b"Capital" not in b"".join(bytes(tokens) for tokens in sound.evals)
     assert names(folder) == WHOLE
 
@@ -158,7 +127,7 @@ def test_an_error_keeps_what_came(run: Run, folder: Path, models: list[FakeModel
     assert names(folder) == CUT
     models[:] = [saying(ANSWERS) for _ in range(3)]
     assert run("--systems", "proxy", "--threads", "1", "--resume")[0] == 0
-    assert [reply for _, reply in replies(folder / "replies")][:2] == ["It is Lima.", "one"]
+    assert [reply for _, reply in replies_in(folder / "replies")][:2] == ["It is Lima.", "one"]
 
 
 @pytest.mark.parametrize(
@@ -186,7 +155,7 @@ def test_it_goes_on_with_the_same_evaluation_alone(
 
 def test_resume_where_nothing_was_kept_begins(run: Run, folder: Path) -> None:
     assert run("--resume", "--systems", "proxy", "--threads", "1")[0] == 0
-    assert replies(folder / "replies") == [("proxy", "It is Lima."), ("proxy", "one")]
+    assert replies_in(folder / "replies") == [("proxy", "It is Lima."), ("proxy", "one")]
 
 
 def test_only_the_models_that_have_still_to_answer_are_loaded(
@@ -208,10 +177,10 @@ def test_only_the_models_that_have_still_to_answer_are_loaded(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(replies_module, "Replies", Full)
         assert run(*options)[0] == 1
-    assert [system for system, _ in replies(folder / "replies.part")] == ["base", "base"]
+    assert [system for system, _ in replies_in(folder / "replies.part")] == ["base", "base"]
     assert run(*options, "--resume")[0] == 0
     assert sessions[-1].asked["solo"] == ["expert"]
-    assert len(replies(folder / "replies")) == 6
+    assert len(replies_in(folder / "replies")) == 6
 
 
 def test_resume_needs_replies(
@@ -247,7 +216,7 @@ def test_variants_of_the_proxy_answer_one_after_another(
         "proxy/alpha=0",
         "proxy/alpha=0/plausibility=0",
     ]
-    texts = dict(replies(folder / "replies"))
+    texts = dict(replies_in(folder / "replies"))
     assert texts["proxy/base_weight=0.01"] == "Lima"
     assert texts["proxy/alpha=0"] == texts["proxy/alpha=0/plausibility=0"] == "Quito"
 
@@ -292,7 +261,7 @@ def test_a_reply_goes_on_until_its_judge_has_heard_enough(
     assert code == 0
     proxy = json.loads(out)["systems"]["proxy"]
     assert (proxy["accuracy"], proxy["f1"], proxy["said"]) == (1 / 3, 0.5, 1.0)
-    texts = [reply for _, reply in replies(folder / "replies")]
+    texts = [reply for _, reply in replies_in(folder / "replies")]
     assert texts == ['Here:\n{\n "a": 1,\n "b": "x"\n}', "It is 2\n#### 3", "one"]
     first = json.loads((folder / "replies").read_text().splitlines()[0])
     assert (first["judge"], first["right"], first["f1"], first["said"]) == (

@@ -6,25 +6,17 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from edgeproxy.cli import main
+from tests.helpers.command_line import Run
 from tests.helpers.fake_server import Reply, Request
 from tests.helpers.served_trios import Files, Served, served_file, write_trio
 
 COUNT = 8
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture(autouse=True)
-def _interruptible() -> Iterator[None]:
-    """Ctrl-C as at a terminal, also where the tests themselves run behind `nohup`."""
-    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, previous)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,28 +19,19 @@ from edgeproxy.prompts.formats import plain
 from edgeproxy.session import load as loader
 from edgeproxy.session.speaker import SoloSpeaker
 from edgeproxy.trios.find import read_recipe
+from tests.helpers.command_line import FAKE_TRIO, Run
 from tests.helpers.fake_sessions import FakeSession
 from tests.helpers.fakes import FakeModel, fake_vocab, saying, script
 
-Run = Callable[..., tuple[int, str, str]]
 COUNT = 24
 RIGHT = {f"Q{n}?\n": "Lima" for n in range(COUNT)}
 WRONG = {f"Q{n}?\n": "Rome" for n in range(COUNT)}
 Replies = dict[str, str]
 
 
-@pytest.fixture(autouse=True)
-def _interruptible() -> Iterator[None]:
-    """Ctrl-C as at a terminal, also where the tests themselves run behind `nohup`."""
-    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, previous)
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    roles = "".join(f'[{r}]\nfile = "none.gguf"\n' for r in ("base", "expert", "anti_expert"))
-    (tmp_path / "trio.toml").write_text(f'name = "fake" # mine\n{roles}')
+    (tmp_path / "trio.toml").write_text(FAKE_TRIO.replace("\n", " # mine\n", 1))
     lines = (json.dumps({"question": q.strip(), "answer": "Lima"}) + "\n" for q in RIGHT)
     (tmp_path / "questions.jsonl").write_text("".join(lines))
     return tmp_path

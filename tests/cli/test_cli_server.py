@@ -7,7 +7,7 @@ import os
 import re
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,11 +24,11 @@ from edgeproxy.decode.biased import Sent
 from edgeproxy.decode.partial import Coverage
 from edgeproxy.remote import retry
 from edgeproxy.remote.spent import Spent
+from tests.helpers.command_line import Run
 from tests.helpers.fake_server import fake_server
 from tests.helpers.served_trios import Files, Served, elsewhere, served_file, write_trio
 
 SECRET = "a-secret-of-the-server"
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")

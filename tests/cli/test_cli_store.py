@@ -6,21 +6,19 @@ import io
 import json
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from edgeproxy.cli import main
-from edgeproxy.cli import rm as rm_verb
+from edgeproxy.cli.ui import removing
 from edgeproxy.cli.ui.output import StatusLine
 from edgeproxy.trios.manifest import Recipe, Role, to_toml
 from edgeproxy.trios.store import Store, check
+from tests.helpers.command_line import Run
 from tests.helpers.gguf_files import draft
 from tests.helpers.store_trios import files_of, install, receive, sha256
-
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
@@ -125,7 +123,7 @@ def test_rm_refuses_in_a_sentence(
 def test_rm_asks_at_a_terminal(
     run: Run, store: Store, monkeypatch: pytest.MonkeyPatch, answer: str, code: int, left: list[str]
 ) -> None:
-    monkeypatch.setattr(rm_verb, "is_terminal", lambda _: True)
+    monkeypatch.setattr(removing, "is_terminal", lambda _: True)
     monkeypatch.setattr(sys, "stdin", io.StringIO(answer))
     install(store, "one")
     ended, out, err = run("rm", "one")

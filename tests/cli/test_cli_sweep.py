@@ -8,9 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -22,29 +21,19 @@ from edgeproxy.errors import EdgeproxyError
 from edgeproxy.measure import replies as replies_module
 from edgeproxy.measure import sweep_plot
 from edgeproxy.measure.replies import Replies
-from edgeproxy.session import load as loader
+from tests.helpers.command_line import FAKE_TRIO, Run, names, replies_in
 from tests.helpers.fake_sessions import FakeSession
 from tests.helpers.fakes import FakeModel, fake_vocab, saying, script
 
-Run = Callable[..., tuple[int, str, str]]
 QUESTIONS = ("Capital?", "River?", "Lake?")
 SAID = ("Quito", "Lima", "Quito")
 """What base, expert and anti-expert say of each."""
 ALPHAS = ("--alpha", "0:2:1")
 
 
-@pytest.fixture(autouse=True)
-def _interruptible() -> Iterator[None]:
-    """Ctrl-C as at a terminal, also where the tests themselves run behind `nohup`."""
-    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, previous)
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    roles = "".join(f'[{r}]\nfile = "none.gguf"\n' for r in ("base", "expert", "anti_expert"))
-    (tmp_path / "trio.toml").write_text(f'name = "fake"\n{roles}')
+    (tmp_path / "trio.toml").write_text(FAKE_TRIO)
     ask(tmp_path, QUESTIONS)
     return tmp_path
 
@@ -60,19 +49,6 @@ def models() -> list[FakeModel]:
 
 
 @pytest.fixture
-def sessions(monkeypatch: pytest.MonkeyPatch, models: list[FakeModel]) -> list[FakeSession]:
-    """The sessions opened so far; `loader.load` opens fakes."""
-    made: list[FakeSession] = []
-
-    def load(trio: object, *, cancel: object, **asked: Any) -> FakeSession:
-        made.append(FakeSession(models, trio=trio, **asked))
-        return made[-1]
-
-    monkeypatch.setattr(loader, "load", load)
-    return made
-
-
-@pytest.fixture
 def run(folder: Path, capsys: pytest.CaptureFixture[str], sessions: list[FakeSession]) -> Run:
     """Sweep with these options more: exit code, standard output, standard error."""
 
@@ -82,15 +58,6 @@ def run(folder: Path, capsys: pytest.CaptureFixture[str], sessions: list[FakeSes
         return code, *capsys.readouterr()
 
     return run
-
-
-def replies(path: Path) -> list[tuple[str, str]]:
-    found = [json.loads(line) for line in path.read_text().splitlines()]
-    return [(line["system"], line["reply"]) for line in found if "run" not in line]
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
 
 
 def test_a_table_and_what_it_says(run: Run) -> None:
@@ -140,7 +107,7 @@ def test_the_same_figures_as_json(run: Run) -> None:
 def test_what_is_asked_is_what_eval_asks(run: Run, folder: Path) -> None:
     path = folder / "replies"
     assert run(*ALPHAS, "--replies", str(path))[0] == 0
-    assert replies(path) == [
+    assert replies_in(path) == [
         (system, word)
         for system, word in (
             ("proxy", "Lima"),
@@ -341,7 +308,7 @@ def test_a_plot_that_cannot_be_written_takes_nothing_else_with_it(
     assert code == 1
     assert out.splitlines()[3].split()[0] == "2"
     assert err == f"edgeproxy: {plot}: No space left on device; the plot was not drawn\n"
-    assert len(replies(path)) == 9
+    assert len(replies_in(path)) == 9
 
 
 def test_a_plot_does_not_overwrite_the_questions(run: Run, folder: Path) -> None:

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +18,11 @@ from edgeproxy.cli import main
 from edgeproxy.errors import EngineError
 from edgeproxy.tune import run as walk
 from edgeproxy.tune.checkpoint import Checkpoint
+from tests.helpers.command_line import Run
 from tests.helpers.disks import small_disk
 from tests.helpers.small_models import small_model, write_examples
 
-Run = Callable[..., tuple[int, str, str]]
 QUICK = ("--rate", "0.02", "--rank", "4", "--epochs", "2", "--threads", "1", "--dtype", "float32")
-
-
-@pytest.fixture(autouse=True)
-def _interruptible() -> Iterator[None]:
-    """Ctrl-C as at a terminal, also where the tests themselves run behind `nohup`."""
-    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, previous)
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeproxy.decode.sample import Sampling
 from edgeproxy.gguf import Header, Tensor, open_adapter, read
+from edgeproxy.prompts.formats import Message
+from edgeproxy.session.session import Session
+from edgeproxy.trios.manifest import Recipe, read_recipe
 from tests.helpers.gguf_files import Draft
 
 ALPHA = 8.0
@@ -102,3 +106,19 @@ def read_draft(path: Path, model: Header) -> Draft:
         made.tensors[tensor.name] = (tensor.shape, tensor.type.id)
         made.data[tensor.name] = data[start : start + tensor.size]
     return made
+
+
+def recipe_of(folder: Path, text: str) -> Recipe:
+    """The trio whose manifest says this."""
+    (folder / "trio.toml").write_text(text, "utf-8")
+    return read_recipe(folder)
+
+
+def says(session: Session, speaker: str | None = None) -> list[int]:
+    """The tokens of what a trio, or one of its models alone, says to "Hello"; it does not end."""
+    sampling = Sampling(logit_bias=dict.fromkeys(session.trio.vocab.end_of_generation, -1e6))
+    if speaker:
+        pieces = session.solo(speaker).reply([Message("user", "Hello")], sampling, max_tokens=12)
+    else:
+        pieces = session.chat("Hello", sampling=sampling, max_tokens=12)
+    return [piece.token for piece in pieces if piece.token is not None]

@@ -22,7 +22,7 @@ from edgeproxy.grammar.grammar import Grammar
 from edgeproxy.session.turn import Changed, Stats, Turn
 from tests.helpers.explained import session_of
 from tests.helpers.fakes import random_trio, saying
-from tests.helpers.served_trios import Files, elsewhere, served_file, write_trio
+from tests.helpers.served_trios import Files, elsewhere, served_file
 
 
 def changed_of(turn: Turn) -> Changed | None:
@@ -87,11 +87,6 @@ def test_a_grammar_s_choice_is_no_change_of_the_pair_s() -> None:
     turn = session_of(trio).reply("Hello", grammar=Grammar.grammar('root ::= "xyz"'))
     assert changed_of(turn) == (0, 3)
     assert turn.text == "xyz"
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
-    return write_trio(tmp_path_factory.mktemp("changed"))
 
 
 @pytest.mark.parametrize(

@@ -11,18 +11,16 @@ from pathlib import Path
 import pytest
 
 import edgeproxy
-from edgeproxy.cli import main
 from edgeproxy.decode.sample import Sampling
 from edgeproxy.errors import ManifestError, ModelFileError, UsageError
 from edgeproxy.gguf import read
 from edgeproxy.measure.replies import run_of
-from edgeproxy.prompts.formats import Message
 from edgeproxy.session.load import load
 from edgeproxy.session.memory_plan import adapter_bytes
-from edgeproxy.session.session import Session
 from edgeproxy.trios.find import LoraChoice, choose_recipe, loras_of
-from edgeproxy.trios.manifest import Lora, Recipe, Role, read_recipe, to_toml
-from tests.helpers.adapters import F32, adapter, merged
+from edgeproxy.trios.manifest import Lora, Role, read_recipe, to_toml
+from tests.helpers.adapters import F32, adapter, merged, recipe_of, says
+from tests.helpers.command_line import run_with
 from tests.helpers.gguf_files import draft
 from tests.helpers.near import assert_same_reply, rows_of
 
@@ -54,33 +52,28 @@ SUMMED = 0.01
 """What adding adapters at each step may differ by from adding them to the weights, in float32."""
 
 
-def read_text(folder: Path, text: str) -> Recipe:
-    (folder / "trio.toml").write_text(text, "utf-8")
-    return read_recipe(folder)
-
-
 # Manifests
 
 
 def test_experts_are_adapters_of_the_anti_expert(tmp_path: Path) -> None:
-    got, folder = read_text(tmp_path, MANIFEST), tmp_path.resolve()
+    got, folder = recipe_of(tmp_path, MANIFEST), tmp_path.resolve()
     terse = Lora(folder / "sub" / "terse.gguf", 0.7, 123, DIGEST)
     polite = Lora(folder / "polite.gguf", 0.5, name="good manners")
     assert (terse.name, polite.name) == ("terse", "good manners")
     assert got.expert == Role(folder / "raw.gguf", "chatml", loras=(terse, polite))
     assert [file for name, file in got.files if name == "expert"] == [terse, polite]
     assert got.needed == [got.base, terse, polite, got.anti_expert]
-    without = read_text(tmp_path, MANIFEST.replace('[expert]\nprompt = "chatml"\n', ""))
+    without = recipe_of(tmp_path, MANIFEST.replace('[expert]\nprompt = "chatml"\n', ""))
     assert without.expert == replace(got.expert, prompt="plain")
 
 
 def test_they_are_written_as_they_were_read(tmp_path: Path) -> None:
-    got = read_text(tmp_path, MANIFEST.replace("sub/", ""))
-    assert read_text(tmp_path, to_toml(got)) == got
+    got = recipe_of(tmp_path, MANIFEST.replace("sub/", ""))
+    assert recipe_of(tmp_path, to_toml(got)) == got
     # One alone is written in [expert], with its name.
     alone = replace(got, expert=got.anti_expert.with_loras(got.expert.loras[1:], "chatml"))
     assert "[[experts]]" not in to_toml(alone)
-    assert read_text(tmp_path, to_toml(alone)) == alone
+    assert recipe_of(tmp_path, to_toml(alone)) == alone
 
 
 @pytest.mark.parametrize(
@@ -109,7 +102,7 @@ def test_they_are_written_as_they_were_read(tmp_path: Path) -> None:
 def test_a_wrong_one_names_the_key(tmp_path: Path, old: str, new: str, what: str) -> None:
     assert MANIFEST.count(old) == 1
     with pytest.raises(ManifestError) as error:
-        read_text(tmp_path, MANIFEST.replace(old, new))
+        recipe_of(tmp_path, MANIFEST.replace(old, new))
     assert what in str(error.value)
 
 
@@ -117,25 +110,25 @@ def test_a_wrong_one_names_the_key(tmp_path: Path, old: str, new: str, what: str
 def test_experts_are_tables(tmp_path: Path, value: str) -> None:
     text = MANIFEST.partition("[[experts]]")[0].replace("\n", f"\nexperts = {value}\n", 1)
     with pytest.raises(ManifestError, match=r"experts must be tables, each under \[\[experts\]\]"):
-        read_text(tmp_path, text)
+        recipe_of(tmp_path, text)
 
 
 def test_a_tuned_model_may_be_the_base_with_an_adapter(tmp_path: Path) -> None:
     text = MANIFEST.replace("sub/", "") + (
         '\n[tuned]\nlora = { file = "large.gguf", scale = 0.9 }\nprompt = "chatml"\n'
     )
-    got = read_text(tmp_path, text)
+    got = recipe_of(tmp_path, text)
     large = Lora(tmp_path.resolve() / "large.gguf", 0.9)
     assert got.tuned == got.base.with_loras([large], "chatml")
     assert got.files[-1] == ("tuned", large)
     assert large not in got.needed
-    assert read_text(tmp_path, to_toml(got)) == got
+    assert recipe_of(tmp_path, to_toml(got)) == got
     assert not got.tuned_is_here
     for name in ("base.gguf", "large.gguf"):
         (tmp_path / name).touch()
     assert got.tuned_is_here
     with pytest.raises(ManifestError, match=r"file is of no use beside lora: .* the base's"):
-        read_text(tmp_path, text.replace("[tuned]", '[tuned]\nfile = "x"'))
+        recipe_of(tmp_path, text.replace("[tuned]", '[tuned]\nfile = "x"'))
 
 
 # What names them
@@ -177,7 +170,7 @@ def test_adapters_whose_files_have_one_name_are_told_apart() -> None:
 
 
 def test_what_replies_depend_on_names_them(tmp_path: Path) -> None:
-    recipe = read_text(tmp_path, MANIFEST)
+    recipe = recipe_of(tmp_path, MANIFEST)
     run = run_of(recipe, ["proxy"], [], Sampling(), {})
     assert [(lora["name"], lora["scale"]) for lora in run["expert"]["loras"]] == [
         ("terse", 0.7),
@@ -205,15 +198,6 @@ def trio(tmp_path_factory: pytest.TempPathFactory) -> Path:
     text = MANIFEST.replace(f'sha256 = "{DIGEST}"\nsize = 123\n', "")
     (folder / "trio.toml").write_text(text, "utf-8")
     return folder
-
-
-def says(session: Session, speaker: str | None = None) -> list[int]:
-    sampling = Sampling(logit_bias=dict.fromkeys(session.trio.vocab.end_of_generation, -1e6))
-    if speaker:
-        pieces = session.solo(speaker).reply([Message("user", "Hello")], sampling, max_tokens=12)
-    else:
-        pieces = session.chat("Hello", sampling=sampling, max_tokens=12)
-    return [piece.token for piece in pieces if piece.token is not None]
 
 
 def test_two_adapters_answer_as_merged_weights(trio: Path) -> None:
@@ -263,19 +247,15 @@ def test_a_tuned_base_answers_alone(trio: Path, tmp_path: Path) -> None:
 # The command line
 
 
-def run(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
-    code = main([str(argument) for argument in arguments])
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
-
-
 def test_show_names_them_with_their_weights(trio: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = run(capsys, "show", trio / "trio.toml")[1]
+    out = run_with(capsys, "show", trio / "trio.toml")[1]
     assert f"expert lora        terse: {trio.resolve() / 'sub' / 'terse.gguf'}\n" in out
     assert f"expert lora        good manners: {trio.resolve() / 'polite.gguf'}\n" in out
     assert "alpha 8, weight 0.7: " in out
     assert "alpha 8, weight 0.5: " in out
-    found = json.loads(run(capsys, "show", trio / "trio.toml", "--json")[1])["models"]["expert"]
+    found = json.loads(run_with(capsys, "show", trio / "trio.toml", "--json")[1])["models"][
+        "expert"
+    ]
     assert [(lora["called"], lora["scale"]) for lora in found["loras"]] == [
         ("terse", 0.7),
         ("good manners", 0.5),
@@ -292,7 +272,7 @@ def test_adapters_on_the_command_line(
 
     def reply(*loras: str) -> str:
         flags = [word for lora in loras for word in ("--expert-lora", lora)]
-        code, out, err = run(capsys, "run", "Hello", *files, *flags)
+        code, out, err = run_with(capsys, "run", "Hello", *files, *flags)
         assert code == 0, err
         return out
 
@@ -310,7 +290,7 @@ def test_adapters_on_the_command_line(
         (f"{terse}=-0.5", "the scale of an adapter must be 0 to 100, not -0.5"),
         (f"{terse}=much", "much: there is no such file"),
     ):
-        code, out, err = run(capsys, "run", "Hello", *files, "--expert-lora", wrong)
+        code, out, err = run_with(capsys, "run", "Hello", *files, "--expert-lora", wrong)
         assert (code, out, err.count("\n")) == (2, "", 1)
         assert what in err
 

@@ -12,20 +12,18 @@ from pathlib import Path
 import pytest
 
 import edgeproxy
-from edgeproxy.cli import main
 from edgeproxy.core.model import Logits
-from edgeproxy.decode.sample import Sampling
 from edgeproxy.decode.steering import Steering
 from edgeproxy.errors import ManifestError, ModelFileError, UsageError
 from edgeproxy.gguf import read
 from edgeproxy.llama import LlamaModel, Weights
 from edgeproxy.prompts.formats import Message
 from edgeproxy.session.load import load
-from edgeproxy.session.session import Session
 from edgeproxy.trios.find import choose_recipe
 from edgeproxy.trios.manifest import Lora, Recipe, Role, parse_recipe, read_recipe, to_toml
 from edgeproxy.trios.store import Store
-from tests.helpers.adapters import F32, adapter, matrices, merged
+from tests.helpers.adapters import F32, adapter, matrices, merged, recipe_of, says
+from tests.helpers.command_line import run_with
 from tests.helpers.gguf_files import draft
 from tests.helpers.near import assert_same_reply, rows_of
 
@@ -47,28 +45,23 @@ size = 7
 """
 
 
-def read_text(folder: Path, text: str) -> Recipe:
-    (folder / "trio.toml").write_text(text, "utf-8")
-    return read_recipe(folder)
-
-
 # Manifests
 
 
 def test_an_expert_may_be_an_adapter(tmp_path: Path) -> None:
-    got, folder = read_text(tmp_path, MANIFEST), tmp_path.resolve()
+    got, folder = recipe_of(tmp_path, MANIFEST), tmp_path.resolve()
     lora = Lora(folder / "sub" / "lora.gguf", 0.5, 123, DIGEST)
     assert got.anti_expert == Role(folder / "raw.gguf", size=7)
     assert got.expert == Role(folder / "raw.gguf", "chatml", size=7, loras=(lora,))
     assert got.files == [("base", got.base), ("expert", lora), ("anti_expert", got.anti_expert)]
-    plain = read_text(tmp_path, MANIFEST.replace(", scale = 0.5", ""))
+    plain = recipe_of(tmp_path, MANIFEST.replace(", scale = 0.5", ""))
     assert plain.expert.loras == (replace(lora, scale=1.0),)
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.5])
 def test_it_is_written_as_it_was_read(tmp_path: Path, scale: float) -> None:
-    got = read_text(tmp_path, MANIFEST.replace("0.5", str(scale)).replace("sub/", ""))
-    assert read_text(tmp_path, to_toml(got)) == got
+    got = recipe_of(tmp_path, MANIFEST.replace("0.5", str(scale)).replace("sub/", ""))
+    assert recipe_of(tmp_path, to_toml(got)) == got
 
 
 @pytest.mark.parametrize(
@@ -98,7 +91,7 @@ def test_it_is_written_as_it_was_read(tmp_path: Path, scale: float) -> None:
 def test_a_wrong_one_names_the_key(tmp_path: Path, old: str, new: str, what: str) -> None:
     assert MANIFEST.count(old) == 1
     with pytest.raises(ManifestError) as error:
-        read_text(tmp_path, MANIFEST.replace(old, new))
+        recipe_of(tmp_path, MANIFEST.replace(old, new))
     assert what in str(error.value)
 
 
@@ -166,15 +159,6 @@ def trio(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "trio.toml").write_text(text.replace("size = 7\n", ""), "utf-8")
     assert path.is_file()
     return folder
-
-
-def says(session: Session, speaker: str | None = None) -> list[int]:
-    sampling = Sampling(logit_bias=dict.fromkeys(session.trio.vocab.end_of_generation, -1e6))
-    if speaker:
-        pieces = session.solo(speaker).reply([Message("user", "Hello")], sampling, max_tokens=12)
-    else:
-        pieces = session.chat("Hello", sampling=sampling, max_tokens=12)
-    return [piece.token for piece in pieces if piece.token is not None]
 
 
 @pytest.mark.parametrize("mode", ["off", "expert"])
@@ -263,20 +247,14 @@ def test_a_prompt_cache_is_of_its_adapter(trio: Path, tmp_path: Path) -> None:
 # The command line
 
 
-def run(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
-    code = main([str(argument) for argument in arguments])
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
-
-
 def test_show_names_the_adapter_and_its_rank(
     trio: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code, out, _ = run(capsys, "show", trio / "trio.toml")
+    code, out, _ = run_with(capsys, "show", trio / "trio.toml")
     assert code == 0
     assert "expert lora        " in out
     assert "rank 4, alpha 8, weight 1: 15 matrices changed" in out
-    code, out, _ = run(capsys, "show", trio / "trio.toml", "--json")
+    code, out, _ = run_with(capsys, "show", trio / "trio.toml", "--json")
     found = json.loads(out)["models"]["expert"]
     assert found["file"] == str((trio / "raw.gguf").resolve())
     (lora,) = found["loras"]
@@ -287,14 +265,16 @@ def test_show_names_the_adapter_and_its_rank(
 
 
 def test_run_and_stats(trio: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, err = run(
+    code, out, err = run_with(
         capsys, "run", "Hello", "--trio", trio / "trio.toml", "--stats", "--max-tokens", "3"
     )
     assert (code, bool(out)) == (0, True)
     assert "pair: same vocabulary" in err
     lora = trio / "sub" / "lora.gguf"
     files = ("--base", trio / "base.gguf", "--anti-expert", trio / "raw.gguf")
-    assert run(capsys, "run", "Hello", *files, "--expert-lora", lora, "--max-tokens", "3")[0] == 0
+    assert (
+        run_with(capsys, "run", "Hello", *files, "--expert-lora", lora, "--max-tokens", "3")[0] == 0
+    )
 
 
 @pytest.mark.parametrize(
@@ -314,7 +294,7 @@ def test_what_is_wrong_is_told_in_a_line(
     what: str,
 ) -> None:
     monkeypatch.chdir(trio)
-    code, out, err = run(capsys, "run", "Hello", "--trio", "trio.toml", *arguments)
+    code, out, err = run_with(capsys, "run", "Hello", "--trio", "trio.toml", *arguments)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert what in err
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,25 +42,6 @@ from tests.helpers.served_trios import (
 SECRET = "a-secret-of-the-server"
 LONGEST = 15.0
 """Seconds that ending a request may take here at most, where its answer would take 20."""
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
-    return write_trio(tmp_path_factory.mktemp("served"))
-
-
-@pytest.fixture(scope="module")
-def here(files: Files) -> Iterator[Session]:
-    """The base here."""
-    with load(**files, n_threads=1) as session:
-        yield session
-
-
-@pytest.fixture(scope="module")
-def llama(files: Files) -> Iterator[Served]:
-    """The base on a llama-server."""
-    with served_file(files["base"]) as served:
-        yield served
 
 
 # What goes wrong

@@ -5,7 +5,6 @@ The servers are in this process and predict with the very model that the base he
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,7 @@ from edgeproxy.decode.biased import BiasedTrio
 from edgeproxy.decode.drafted import Draft
 from edgeproxy.decode.sample import Sampling
 from edgeproxy.decode.steering import BASE_ALONE, EXPERT_ALONE, Steering
-from edgeproxy.errors import (
-    UsageError,
-)
+from edgeproxy.errors import UsageError
 from edgeproxy.grammar.grammar import Grammar
 from edgeproxy.session.load import load
 from edgeproxy.session.prompt_cache.shelf import Shelf
@@ -43,28 +40,9 @@ from tests.helpers.serving_models import Kind
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
-    return write_trio(tmp_path_factory.mktemp("served"))
-
-
-@pytest.fixture(scope="module")
 def other_files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     """The pair's tokenizer is another one."""
     return write_trio(tmp_path_factory.mktemp("other"), OTHER_MERGES)
-
-
-@pytest.fixture(scope="module")
-def here(files: Files) -> Iterator[Session]:
-    """The base here."""
-    with load(**files, n_threads=1) as session:
-        yield session
-
-
-@pytest.fixture(scope="module")
-def llama(files: Files) -> Iterator[Served]:
-    """The base on a llama-server."""
-    with served_file(files["base"]) as served:
-        yield served
 
 
 # The same text

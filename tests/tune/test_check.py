@@ -32,12 +32,9 @@ from edgeproxy.tune.tokens import Tokens
 from edgeproxy.tune.train import train
 from tests.helpers.small_models import small_model
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 N_VOCAB, RANK = 268, 4
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module")

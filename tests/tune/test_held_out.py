@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,18 +9,13 @@ import pytest
 from edgeproxy.tune.batches import Batch, needed
 from edgeproxy.tune.held_out import HeldOut
 from edgeproxy.tune.loss import total_loss
-from edgeproxy.tune.speed import using_threads
 from tests.helpers.tuning import N_VOCAB, example, tiny, toy
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def held_out(examples: list[Any], training_tokens: int = 10_000) -> HeldOut:
     return HeldOut(examples, training_tokens, 64, N_VOCAB)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    with using_threads(1):
-        yield
 
 
 def test_the_loss_is_the_mean_over_all_predicted_tokens() -> None:

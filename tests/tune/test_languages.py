@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from edgeproxy.core.vocab import Kind, Vocab
 from edgeproxy.gguf import read
@@ -27,7 +26,7 @@ from edgeproxy.tune.train import train
 from tests.helpers.gguf_files import draft
 from tests.helpers.small_models import random_weights
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 SETTINGS = {"epochs": 1, "rate": 0.02, "rank": 4, "batch": 8, "threads": 1, "dtype": "float32"}
 MODELS = {
@@ -62,11 +61,6 @@ class Trained:
     def __call__(self, network: Any, training: Any, held_out: Any, *rest: Any, **named: Any) -> Any:
         self.examples += [*training, *held_out]
         return train(network, training, held_out, *rest, **named)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
 
 
 @pytest.fixture

@@ -22,15 +22,12 @@ from tests.helpers.small_models import random_weights
 from tests.helpers.tunable_files import LAYOUTS
 from tests.tune.test_network import TOKENS, logits_of, tabled_gelu, tolerance
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 F16 = 0.02
 """An adapter of f16 numbers against one of f32, where it moves logits by 1 or more."""
 
 DEEP = [layout for layout in LAYOUTS if "as many layers" in layout]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
 
 
 def loss_of(network: Network) -> Any:

@@ -29,15 +29,12 @@ from tests.helpers.exact_llama import exact_logits
 from tests.helpers.gguf_files import draft
 from tests.helpers.tunable_files import LAYOUTS, LENGTH, with_keys
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 EXACT, TABLED = 1e-5, 5e-3
 TABLE_END = 10.0
 """What is as far from zero or farther, llama.cpp does not look up, nor round: it is x, or 0."""
 TOKENS = [int(token) for token in np.random.default_rng(0).integers(3, 260, LENGTH)]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
 
 
 def logits_of(network: Network, tokens: list[int]) -> Logits:

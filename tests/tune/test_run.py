@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from edgeproxy import files as files_written
 from edgeproxy.core.memory_free import Free
@@ -42,12 +41,9 @@ from edgeproxy.tune.run import tune
 from tests.helpers.gguf_files import draft
 from tests.helpers.small_models import small_model, write_examples
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SETTINGS = {"epochs": 2, "rate": 0.02, "rank": 4, "seed": 0, "threads": 1, "dtype": "float32"}
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,15 +20,9 @@ from edgeproxy.tune.settings import Settings
 from edgeproxy.tune.train import train
 from tests.helpers.tuning import SETTINGS, example, tiny, toy
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 MODEL = "0" * 64
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def numbers(network: Any) -> dict[str, np.ndarray[Any, Any]]:

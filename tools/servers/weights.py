@@ -10,7 +10,6 @@ May touch: the folder that it is given; starts vLLM's environment's Python.
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import gguf
@@ -19,13 +18,13 @@ import numpy as np
 from edgeproxy.cli.ui.progress import Working
 from edgeproxy.files import replacing
 from edgeproxy.gguf import read
-from edgeproxy.trios.disk import lock, remove_tree
+from edgeproxy.trios.disk import lock
+from tools.incoming import incoming
 from tools.models.regguf import Place, Value, aligned, header_of, metadata_of
 from tools.servers.build import call
 from tools.servers.environment import program
 
 _SCRIPT = Path(__file__).with_name("from_gguf.py")
-_INCOMING = ".incoming-"
 _FILE_TYPE = "general.file_type"
 _F32 = int(gguf.GGMLQuantizationType.F32)
 
@@ -41,17 +40,12 @@ def write_served(environment: Path, source: Path, folder: Path, work: Working) -
     with lock(folder / ".lock"):
         if served.is_dir():
             return served
-        for abandoned in folder.glob(f"{_INCOMING}*"):
-            remove_tree(abandoned)
-        temporary = Path(tempfile.mkdtemp(prefix=_INCOMING, dir=folder))
-        try:
+        with incoming(folder) as temporary:
             python = str(program(environment, "python"))
             # Without -I this package's folder would be where Python looks for vLLM's modules.
             asked = [python, "-I", str(_SCRIPT), str(source.absolute()), str(temporary)]
             call(asked, f"writing {source.stem} for vLLM", work)
             temporary.replace(served)  # last, so that what is there is whole
-        finally:
-            remove_tree(temporary)
     return served
 
 

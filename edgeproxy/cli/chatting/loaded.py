@@ -6,7 +6,7 @@ May touch: the model files.
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from edgeproxy.cli.ui.opening import Opened, opened
@@ -22,7 +22,7 @@ class Loaded:
     def __init__(self, models: Models) -> None:
         self._models = models
         self._stack = ExitStack()
-        self._opened: Opened | None = None
+        self._opened: Opened
 
     def __enter__(self) -> Loaded:
         self._open(self._models)
@@ -34,13 +34,11 @@ class Loaded:
     @property
     def session(self) -> Session:
         """The session over it."""
-        assert self._opened is not None
         return self._opened.session
 
     @property
     def load_seconds(self) -> float:
         """How long loading it has taken."""
-        assert self._opened is not None
         return self._opened.load_seconds
 
     def switch(self, name: str) -> None:
@@ -70,15 +68,7 @@ class Loaded:
         try:
             self._open(chosen)
         except BaseException:
-            self._open(
-                replace(
-                    old,
-                    alpha=steering.alpha,
-                    base_weight=steering.base_weight,
-                    plausibility=steering.plausibility,
-                    expert_ends=steering.expert_ends,
-                )
-            )
+            self._open(replace(old, **asdict(steering)))
             raise
 
     def _open(self, models: Models) -> None:

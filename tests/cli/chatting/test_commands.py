@@ -13,11 +13,9 @@ from edgeproxy.cli.chatting.commands import COMMANDS
 from edgeproxy.cli.chatting.settings import SETTINGS
 from edgeproxy.errors import ModelFileError
 from edgeproxy.session import load as loader
-from tests.cli.test_cli import Run, _interruptible, models, run, sessions
+from tests.helpers.command_line import Run
 from tests.helpers.fake_sessions import ANSWERS, FakeSession
 from tests.helpers.fakes import FakeModel, saying
-
-__all__ = ["_interruptible", "models", "run", "sessions"]
 
 REPLIES = {"Hi\n": "Hello.", "Bye\n": "See you.", "Capital?\n": "Lima it is.", "Long\n": "x" * 50}
 

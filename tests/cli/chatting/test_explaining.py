@@ -11,11 +11,11 @@ import pytest
 from edgeproxy.history.keeper import Keeper
 from tests.cli.chatting.test_commands import lines
 from tests.cli.chatting.test_keeping import _replies, home, texts
-from tests.cli.test_cli import Run, _interruptible, models, run, sessions
+from tests.helpers.command_line import Run
 from tests.helpers.fake_sessions import FakeSession
 from tests.helpers.fakes import FakeModel, random_trio
 
-__all__ = ["_interruptible", "_replies", "home", "models", "run", "sessions"]
+__all__ = ["_replies", "home"]
 
 PAGE = b"<!doctype html>"
 

@@ -24,11 +24,9 @@ from edgeproxy.history.history import History
 from edgeproxy.history.keeper import Keeper
 from edgeproxy.history.records import Loaded
 from tests.cli.chatting.test_commands import lines
-from tests.cli.test_cli import Run, Typist, _interruptible, models, run, sessions
+from tests.helpers.command_line import Run, Typist
 from tests.helpers.fake_sessions import FakeSession
 from tests.helpers.fakes import FakeModel, saying
-
-__all__ = ["_interruptible", "models", "run", "sessions"]
 
 REPLIES = {"Hi\n": "Hello.", "Bye\n": "See you.", "Capital?\n": "Lima it is."}
 

@@ -29,7 +29,7 @@ from edgeproxy.session.conversation import Conversation
 from edgeproxy.session.overflow import Room
 from edgeproxy.session.speaker import TrioSpeaker
 from edgeproxy.trios.find import shipped_names
-from tests.cli.test_cli import Typist
+from tests.helpers.command_line import Typist
 from tests.helpers.fake_sessions import FakeSession
 from tests.helpers.fakes import saying
 
