@@ -54,6 +54,11 @@ def speaker_of(trio: Trio, vocabs: Any = None, **more: Any) -> TrioSpeaker:
     return TrioSpeaker(trio, formats, vocabs, ends, drafter=Drafter(trio, "off"), **more)
 
 
+def trio_of(models: Sequence[FakeModel]) -> Trio:
+    base, expert, anti_expert = models
+    return Trio(base, expert, anti_expert)
+
+
 def scored(speaker: Speaker[Any], text: Any, best: int = 0, **how: Any) -> list[TokenScore]:
     turn = speaker.complete(text, max_tokens=0, echo=best, **how)
     (piece,) = turn
@@ -199,10 +204,10 @@ def test_each_role_begins_with_its_own_beginning_of_text() -> None:
 def test_a_beginning_of_text_is_none_of_the_text() -> None:
     vocab = fake_vocab(add_bos=True)
     models = [random_model(seed, vocab=vocab) for seed in (1, 2, 3)]
-    found = scored(speaker_of(Trio(*models)), "abc")
+    found = scored(speaker_of(trio_of(models)), "abc")
     assert [each.token for each in found] == [97, 98, 99]
     assert found[0].logprob is None
-    turn = speaker_of(Trio(*models)).complete("abc", max_tokens=0, echo=0)
+    turn = speaker_of(trio_of(models)).complete("abc", max_tokens=0, echo=0)
     list(turn)
     assert turn.usage.prompt == 4
 
@@ -243,7 +248,7 @@ def test_the_expert_alone_answers_for_a_trio() -> None:
 
 def test_models_that_cannot_rewind() -> None:
     models = [FakeModel(can_rewind=False) for _ in range(3)]
-    speaker = speaker_of(Trio(*models))
+    speaker = speaker_of(trio_of(models))
     first = scored(speaker, TEXT)
     assert scored(speaker, TEXT) == first
     turn = speaker.complete(TEXT, max_tokens=3, echo=0)
@@ -305,13 +310,13 @@ def test_ids_are_read_as_the_text_that_they_are() -> None:
 def test_a_special_token_they_begin_with_is_the_beginning_of_text() -> None:
     vocab = fake_vocab(add_bos=True)
     models = [random_model(seed, vocab=vocab) for seed in (1, 2, 3)]
-    found = scored(speaker_of(Trio(*models)), [BOS, 97, 98, 99])
+    found = scored(speaker_of(trio_of(models)), [BOS, 97, 98, 99])
     assert [each.token for each in found] == [BOS, 97, 98, 99]
     assert (found[0].data, found[0].logprob) == (b"", None)
     assert found[1].logprob is not None
     assert all(model.history == [BOS, 97, 98] for model in models)
     again = [random_model(seed, vocab=vocab) for seed in (1, 2, 3)]
-    assert found[2:] == scored(speaker_of(Trio(*again)), "abc")[1:]
+    assert found[2:] == scored(speaker_of(trio_of(again)), "abc")[1:]
 
 
 @pytest.mark.parametrize(
@@ -477,7 +482,7 @@ def test_conversations_on_the_shelf_stay_and_scored_texts_do_not_crowd_them_out(
 
 
 def test_what_was_drafted_before_counts_for_no_text() -> None:
-    trio = Trio(*(saying({"ab": "abababab"}) for _ in range(3)))
+    trio = trio_of([saying({"ab": "abababab"}) for _ in range(3)])
     speaker = TrioSpeaker(
         trio, (PLAIN,) * 3, (trio.vocab,) * 3, frozenset((END,)), drafter=Drafter(trio, "expert")
     )
