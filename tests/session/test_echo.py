@@ -25,6 +25,7 @@ from edgeproxy.errors import BusyError, Cancelled, ContextFullError, PromptError
 from edgeproxy.grammar.grammar import Grammar
 from edgeproxy.prompts.formats import FORMATS
 from edgeproxy.session.alone import AloneSpeaker
+from edgeproxy.session.load import load
 from edgeproxy.session.prompt_cache.shelf import Shelf
 from edgeproxy.session.session import Session
 from edgeproxy.session.speaker import SoloSpeaker, Speaker, TrioSpeaker
@@ -527,6 +528,30 @@ def test_what_cannot_be_is_an_error_of_an_isolated_session_too(far: IsolatedSess
     with pytest.raises(UsageError, match="echo"):
         far.complete("ab", echo=10**6)
     assert far.starts == 1
+
+
+@pytest.mark.weights
+def test_the_trio_that_ships_finds_the_right_capital_likelier(
+    session: Session, factbook: Path
+) -> None:
+    text = "The capital of Mongolia is"
+
+    def likely(scores: Sequence[TokenScore]) -> float:
+        return sum(each.logprob or 0.0 for each in scores[len(session.score(text)) :])
+
+    right, wrong = (f"{text} {capital}" for capital in ("Ulaanbaatar", "Lima"))
+    found = session.score(right, 2)
+    assert b"".join(each.data for each in found).decode() == right
+    assert likely(found) > likely(session.score(wrong)) + 5.0
+    assert found[-1].best[0].logprob >= found[-1].best[1].logprob
+    base = session.score(right, alpha=0.0)
+    alone = scored(session.solo("base"), right)
+    near = pytest.approx([each.logprob for each in alone[1:]], abs=0.05)
+    assert [each.logprob for each in base[1:]] == near
+    with load(factbook, isolate=True) as there:
+        far = there.score(right, 2)
+    near = pytest.approx([each.logprob for each in found[1:]], abs=0.05)
+    assert [each.logprob for each in far[1:]] == near
 
 
 # With a base on a server
