@@ -6,7 +6,7 @@ whatever its tokenizer, after its own beginning-of-text token.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from edgeproxy.core.cancel import Cancel
 from edgeproxy.core.vocab import Kind, Vocab
@@ -101,22 +101,23 @@ def read_by(tokens: Sequence[int], vocab: Vocab) -> list[int]:
 
 
 def read_by_other(
-    tokens: Sequence[int], vocab: Vocab, own: Vocab
+    tokens: Sequence[int], vocab: Vocab, own: Vocab, reads: Callable[[int], bool]
 ) -> tuple[list[int], Sequence[int]]:
     """What a model with a vocabulary of its `own` reads: own tokens, and then those of `tokens`.
 
-    One without text that they begin with is left out, and a beginning of text read in its place.
-    Raises `PromptError` where such a model knows no such token.
+    Where it `reads` nothing for the first of these, as for a special one, its own beginning or end
+    of a text stands before them. Raises `PromptError` where it has neither.
     """
-    if vocab.texts[tokens[0]]:
+    has_text = bool(vocab.texts[tokens[0]])
+    if has_text and reads(tokens[0]):
         return _beginning(own), tokens
     opening = [own.bos] if own.bos is not None else sorted(own.end_of_generation)[:1]
     if not opening:
         raise PromptError(
             f"token {tokens[0]}, which the prompt begins with, is nothing that the smaller models "
-            "can read; leave it out"
+            "can read; begin with another one"
         )
-    return opening, tokens[1:]
+    return opening, tokens if has_text else tokens[1:]
 
 
 def data_of(tokens: Sequence[int], vocab: Vocab, messages: Sequence[Message]) -> list[bytes]:

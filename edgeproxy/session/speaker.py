@@ -6,9 +6,10 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic
 
-from edgeproxy.align import Cost, ProjectedModel, own_tokens, own_vocab
+from edgeproxy.align import Cost, ProjectedModel, own_tokens, own_vocab, reads
 from edgeproxy.core.cancel import Cancel
 from edgeproxy.core.model import Logits, Model
 from edgeproxy.core.vocab import Vocab
@@ -354,7 +355,7 @@ class TrioSpeaker(Speaker[RoleTokens]):
             if own_vocab(model) is model.vocab:
                 shares.append(given.read_by(tokens, own))
                 continue
-            opening, rest = given.read_by_other(tokens, self._vocab, own)
+            opening, rest = given.read_by_other(tokens, self._vocab, own, partial(reads, model))
             shares.append([*own_tokens(model, opening), *rest])
         return RoleTokens(*shares)
 

@@ -40,9 +40,10 @@ from tests.helpers.fakes import (
     random_model,
     random_trio,
     saying,
+    shuffled,
 )
 from tests.helpers.served_trios import elsewhere, served_file, write_trio
-from tests.helpers.tokenizing import LARGE, PIECES
+from tests.helpers.tokenizing import LARGE, PIECES, unigram_vocab
 
 PLAIN, CHATML = FORMATS["plain"], FORMATS["chatml"]
 TEXT = "The capital of Peru is Lima, and that of Chad is N'Djamena."
@@ -291,8 +292,35 @@ def test_such_a_pair_reads_ids_of_the_bases_tokens() -> None:
     own = replace(PIECES, bos=None, end_of_generation=frozenset())
     special = next(t for t, kind in enumerate(LARGE.kinds) if kind == Kind.CONTROL)
     assert len(scored(pair_of_pieces(), [special, *tokens])) == len(tokens) + 1
-    with pytest.raises(PromptError, match="leave it out"):
+    with pytest.raises(PromptError, match="begin with another"):
         list(pair_of_pieces(own).complete([special, *tokens], max_tokens=0, echo=0))
+
+
+@pytest.mark.parametrize("text", ["öab hello", "a ö", "éé", "ö", "hello ö a"])
+def test_what_such_a_pair_cannot_spell(text: str) -> None:
+    own = unigram_vocab({"a": -1.0, " a": -1.0, "hello": -1.0, " ": -3.0}, with_bytes=False)
+    tokens = LARGE.encode(text, first=True)
+    found = scored(pair_of_pieces(own), text)
+    assert [each.token for each in found] == tokens
+    assert all(each.logprob is not None and each.logprob <= 0.0 for each in found[1:])
+    endless = replace(own, end_of_generation=frozenset())
+    if text[0] in "öé":
+        with pytest.raises(PromptError, match="begin with another"):
+            list(pair_of_pieces(endless).complete(text, max_tokens=0, echo=0))
+
+
+def test_a_pair_with_other_ids() -> None:
+    vocab = fake_vocab(add_bos=True)
+    own, _ = shuffled(vocab)
+    pair = align(random_model(2, vocab=own), random_model(3, vocab=own), vocab)
+    trio = Trio(random_model(1, vocab=vocab), pair.expert, pair.anti_expert)
+    speaker = speaker_of(trio, (vocab, own, own))
+    found = scored(speaker, TEXT)
+    assert [each.token for each in found] == list(TEXT.encode())
+    assert found == scored(speaker, list(TEXT.encode()))
+    assert [each.logprob for each in scored(speaker, [BOS, *TEXT.encode()])[2:]] == [
+        each.logprob for each in found[1:]
+    ]
 
 
 # Ids of tokens
