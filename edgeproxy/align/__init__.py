@@ -57,6 +57,7 @@ __all__ = [
     "own_rows",
     "own_tokens",
     "own_vocab",
+    "reads",
 ]
 
 ALIGNING = "aligning vocabularies"
@@ -204,6 +205,14 @@ def doubts(base: Vocab, matches: Matches) -> list[str]:
 def own_tokens(model: Model, tokens: Sequence[int]) -> Sequence[int]:
     """The ids under which an aligned model's `eval` takes tokens of its own vocabulary."""
     return model.own(tokens) if isinstance(model, MappedModel | ProjectedModel) else tokens
+
+
+def reads(model: Model, token: int) -> bool:
+    """Whether a model that speaks the base's vocabulary has anything to read for one of its tokens.
+
+    An aligned one has nothing for a token that its own ones cannot spell.
+    """
+    return not isinstance(model, MappedModel | ProjectedModel) or model.reads(token)
 
 
 def own_vocab(model: Model) -> Vocab:

@@ -92,6 +92,10 @@ class MappedModel:
         """The ids under which `eval` takes tokens of the model's own vocabulary."""
         return [len(self._base) + token for token in tokens]
 
+    def reads(self, token: int) -> bool:
+        """Whether it has anything to read for a base token that a text begins with."""
+        return bool(self._own_tokens(token))
+
     def eval(self, tokens: Sequence[int], rows: int = 1) -> Logits:
         """As `Model.eval`."""
         before = len(self._lengths)

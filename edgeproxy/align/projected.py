@@ -48,6 +48,7 @@ class ProjectedModel:
         self._base = base
         self._projection = projection
         self._reader = Reader(model)
+        self._spelling = spelling
         self._transcript = Transcript(base, model.vocab, spelling, self._reader)
         self._rows: dict[int, LogProbabilities] = {}  # by the number of own tokens before them
         self._nodes: list[Node] = []
@@ -109,6 +110,10 @@ class ProjectedModel:
     def own(self, tokens: Sequence[int]) -> list[int]:
         """The ids under which `eval` takes tokens of the model's own vocabulary."""
         return [len(self._base) + token for token in tokens]
+
+    def reads(self, token: int) -> bool:
+        """Whether it has anything to read for a base token that a text begins with."""
+        return bool(self._spelling(self._base.texts[token]))
 
     def eval(self, tokens: Sequence[int], rows: int = 1) -> Logits:
         """As `Model.eval`. More than one row costs an evaluation each."""

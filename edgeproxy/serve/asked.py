@@ -8,9 +8,10 @@ from typing import Any
 
 from edgeproxy.core.cancel import Flag
 from edgeproxy.decode.pieces import FinishReason, Piece
+from edgeproxy.decode.scoring import TokenScore
 from edgeproxy.decode.steering import Change, Steering
 from edgeproxy.errors import TooSlowError, UsageError
-from edgeproxy.serve.events import Ended, Reading, Said
+from edgeproxy.serve.events import Echo, Ended, Reading, Said
 from edgeproxy.serve.mailbox import Mailbox
 from edgeproxy.serve.settings import Settings
 from edgeproxy.serve.wanted import Wanted
@@ -72,12 +73,15 @@ class Asked:
             return self._pass_on(turn, session)
 
     def _pass_on(self, turn: Turn, session: Session) -> FinishReason | None:
-        tokens = 0
+        tokens, has_begun = 0, False
         for made in turn:
             piece = self._ended_as_said(made, tokens)
             if tokens == 0 and turn.usage.kept:
                 self.mailbox.put(_read_all(turn))
-            self.mailbox.put(Said(piece, _step_of(turn, piece, tokens)))
+            if not has_begun and turn.asked.echo is not None:
+                self.mailbox.put(Echo(turn.echo))
+            has_begun = True
+            self.mailbox.put(Said(piece, *_told_of(turn, piece, tokens)))
             tokens += piece.token is not None
             if piece.finish_reason is not None:
                 self.mailbox.put(Ended(piece.finish_reason, turn, session))
@@ -113,11 +117,16 @@ def _read_all(turn: Turn) -> Reading:
     return Reading(unread, unread, turn.usage.kept)
 
 
-def _step_of(turn: Turn, piece: Piece, place: int) -> Step | None:
-    if not turn.asked.record or piece.token is None:
-        return None
-    steps = turn.steps
-    return steps[place] if place < len(steps) else None
+def _told_of(turn: Turn, piece: Piece, place: int) -> tuple[Step | None, TokenScore | None]:
+    """What was asked for of a token of the reply, the first one's place being 0."""
+    if piece.token is None:
+        return None, None
+    steps = turn.steps if turn.asked.record else ()
+    scores = turn.scores if turn.asked.echo is not None else ()
+    return (
+        steps[place] if place < len(steps) else None,
+        scores[place] if place < len(scores) else None,
+    )
 
 
 def turn_of(
@@ -141,7 +150,7 @@ def turn_of(
         return speaker.reply(wanted.messages, docs_to=wanted.docs_to, **options)
     if wanted.docs_to not in (None, "nobody"):
         raise UsageError(f"a text that is gone on with reads no documents: {wanted.docs_to!r}")
-    return speaker.complete(raw_text(wanted), **options)
+    return speaker.complete(wanted.tokens or raw_text(wanted), echo=wanted.echo, **options)
 
 
 def raw_text(wanted: Wanted) -> str:

@@ -192,6 +192,13 @@ class SharedEngine:
 
         return await self._visit(wanted.answers, work)
 
+    async def tokenize(self, text: str, answers: Answers = "trio") -> list[int]:
+        """The tokens of a text as whoever answers reads it, without one for its beginning.
+
+        It waits for no reply. Raises as `ask` does.
+        """
+        return await self._visit(answers, lambda who: who.tokenize(text))
+
     async def vocab(self, answers: Answers = "trio") -> Vocab:
         """The vocabulary of the tokens in `Said`, of whoever answers. Raises as `ask` does.
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from edgeproxy.core.vocab import Vocab
 from edgeproxy.decode.pieces import FinishReason, Piece
+from edgeproxy.decode.scoring import TokenScore
 from edgeproxy.serve.wanted import Answers, Wanted
 from edgeproxy.session.session import Session
 from edgeproxy.session.turn import Step, Turn
@@ -41,11 +42,25 @@ class Reading:
 
 
 @dataclass(frozen=True)
+class Echo:
+    """How likely each token of the text is that is gone on with, where that was asked for.
+
+    It comes before the first piece.
+    """
+
+    scores: Sequence[TokenScore]
+
+
+@dataclass(frozen=True)
 class Said:
-    """One piece of the reply, and what each model said for its token where that was asked for."""
+    """One piece of the reply, and what was asked for of its token.
+
+    That is what each model said of it, or how likely it was where there was an `Echo`.
+    """
 
     piece: Piece
     step: Step | None = None
+    score: TokenScore | None = None
 
 
 @dataclass(frozen=True)
@@ -60,7 +75,7 @@ class Ended:
     session: Session
 
 
-Event = Queued | Loading | Reading | Said | Ended
+Event = Queued | Loading | Reading | Echo | Said | Ended
 
 
 class Engine(Protocol):

@@ -19,7 +19,7 @@ class Wanted:
     """A reply that somebody wants.
 
     - `messages`: the conversation that is answered; with `is_raw` one message, whose text is gone
-      on with as it stands, by no prompt format.
+      on with as it stands, by no prompt format, or none, and `tokens` are gone on with.
     - `answers`: who answers.
     - `sampling`: how tokens are drawn; None is as the trio's manifest says.
     - `max_tokens`: None is what the context has room for, within the engine's own limit.
@@ -27,6 +27,8 @@ class Wanted:
     - `alpha`, `base_weight`, `plausibility`: None leaves the trio's; they are for the trio alone.
     - `docs_to`: who reads the documents that the engine was loaded with; None leaves the default.
     - `grammar`: what the reply keeps to.
+    - `echo`: it is told how likely the tokens are that are gone on with, and those of the reply,
+      with so many of the likeliest at each place (see `Turn.echo`); `max_tokens` may be 0 then.
     - `record`: so many of each model's best tokens are kept for each token (see `Turn.steps`).
     - `id`: what the reply is called, for `Engine.cancel`; "" is one that nobody can name.
     - `who`: whom requests are counted for, so that none of many clients waits for another's heap.
@@ -44,5 +46,7 @@ class Wanted:
     docs_to: Readers | None = None
     grammar: Grammar | None = None
     record: int = 0
+    tokens: tuple[int, ...] = ()
+    echo: int | None = None
     id: str = field(default="", compare=False)
     who: str = ""

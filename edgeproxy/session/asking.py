@@ -13,7 +13,7 @@ from edgeproxy.errors import UsageError
 from edgeproxy.grammar.grammar import Grammar
 from edgeproxy.prompts.formats import Message
 from edgeproxy.remote.model import RemoteModel
-from edgeproxy.session.messages import Messages, as_messages, as_stops, as_text
+from edgeproxy.session.messages import Messages, as_given, as_messages, as_stops
 from edgeproxy.session.prompt_progress import PromptProgress
 from edgeproxy.session.reading import Reading, chosen_readers
 from edgeproxy.session.servers import check_asked
@@ -70,7 +70,7 @@ class Asks(ABC):
 
     def complete(
         self,
-        text: str,
+        text: str | Sequence[int],
         sampling: Sampling | None = None,
         max_tokens: int = DEFAULT_MAX_TOKENS,
         stops: str | Sequence[str] = (),
@@ -80,13 +80,17 @@ class Asks(ABC):
         plausibility: float | None = None,
         grammar: Grammar | None = None,
         record: int = 0,
+        echo: int | None = None,
         wait: bool = False,
         progress: PromptProgress | None = None,
         ended: Ended | None = None,
     ) -> Turn:
         """The turn that goes on with `text`; see `Session.complete`, and `reply`."""
+        messages, tokens = as_given(text)
+        if echo is not None:
+            echo = whole("echo", echo, 0, self.n_vocab)
         asked = self._asked(
-            as_text(text),
+            messages,
             sampling,
             max_tokens,
             stops,
@@ -94,8 +98,10 @@ class Asks(ABC):
             record,
             "nobody",
             grammar,
+            least=1 if echo is None else 0,
         )
-        return self.turn(asked._replace(is_raw=True), wait, ended, progress)
+        asked = asked._replace(is_raw=True, tokens=tokens, echo=echo)
+        return self.turn(asked, wait, ended, progress)
 
     def turn(
         self,
@@ -121,10 +127,11 @@ class Asks(ABC):
         record: int,
         readers: Readers,
         grammar: Grammar | None,
+        least: int = 1,
     ) -> Asked:
         """The arguments of a reply, checked. Raises `UsageError`."""
         sampling = self.sampling if sampling is None else sampling
-        max_tokens = whole("max_tokens", max_tokens, 1)
+        max_tokens = whole("max_tokens", max_tokens, least)
         record = whole("record", record, 0, self.n_vocab)
         if not isinstance(sampling, Sampling):
             raise UsageError(f"sampling must be a Sampling, not {sampling!r}")

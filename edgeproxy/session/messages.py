@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 
 from edgeproxy.errors import PromptError, UsageError
 from edgeproxy.prompts.formats import Message
@@ -31,6 +32,28 @@ def as_text(text: str) -> tuple[Message, ...]:
     if not text:
         raise PromptError("the text to go on with is empty; write something")
     return (Message("assistant", text),)  # a user's could not be of white space alone
+
+
+def as_given(given: str | Sequence[int]) -> tuple[tuple[Message, ...], tuple[int, ...]]:
+    """What is gone on with as it stands: a text as a `Message`, or the ids of tokens.
+
+    Raises `PromptError` for anything else.
+    """
+    if isinstance(given, str):
+        return as_text(given), ()
+    if isinstance(given, bytes) or not isinstance(given, Sequence):
+        raise PromptError(
+            f"what is to be gone on with must be text or ids of tokens, not {type(given).__name__}"
+        )
+    if not given:
+        raise PromptError("there are no tokens to go on with")
+    for token in given:
+        if not isinstance(token, Integral) or isinstance(token, bool) or token < 0:
+            raise PromptError(
+                "what is to be gone on with must be text, or whole numbers from 0 on that are "
+                f"tokens' ids, not {token!r}"
+            )
+    return (), tuple(map(int, given))
 
 
 def as_asked(asked: Messages, is_raw: bool) -> tuple[Message, ...]:

@@ -30,6 +30,13 @@ if TYPE_CHECKING:
     from edgeproxy.session.turn import Asked
 
 
+UNTOLD = (
+    "a base that draws its own tokens (the way bias) does not say how likely they are; choose the "
+    "way rows"
+)
+"""Why a text cannot be scored."""
+
+
 def check_named(endpoint: Endpoint) -> Key | None:
     """The key of a server, where it has one; nothing is sent.
 
@@ -134,6 +141,8 @@ def check_asked(base: RemoteModel, asked: Asked) -> None:
             "a base that draws its own tokens (the way bias) cannot be held to a JSON schema or a "
             "grammar; choose the way rows"
         )
+    if asked.echo is not None:
+        raise UsageError(UNTOLD)
     if asked.record:
         raise UsageError(
             "record is of three models' rows, and a base that draws its own tokens (the way bias) "

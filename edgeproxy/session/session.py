@@ -15,9 +15,10 @@ from edgeproxy.core.threads import Crew
 from edgeproxy.core.vocab import Vocab
 from edgeproxy.decode.drafted import Drafter
 from edgeproxy.decode.sample import Sampling
+from edgeproxy.decode.scoring import TokenScore
 from edgeproxy.decode.steering import Alone, Steering
 from edgeproxy.decode.trio import Trio
-from edgeproxy.errors import UsageError
+from edgeproxy.errors import Cancelled, UsageError
 from edgeproxy.grammar.grammar import Grammar
 from edgeproxy.prompts.formats import Message
 from edgeproxy.remote.spent import Spent
@@ -237,7 +238,7 @@ class Session:
 
     def complete(
         self,
-        text: str,
+        text: str | Sequence[int],
         *,
         sampling: Sampling | None = None,
         steering: Steering | None = None,
@@ -247,14 +248,20 @@ class Session:
         max_tokens: int = DEFAULT_MAX_TOKENS,
         stops: str | Sequence[str] = (),
         record: int = 0,
+        echo: int | None = None,
         wait: bool = False,
         progress: PromptProgress | None = None,
     ) -> Turn:
         """The turn that goes on with `text` as it stands, by no prompt format.
 
         Every model reads the text itself, after its beginning-of-text token where it has one. As in
-        messages, nothing in the text becomes a marker. No documents are read for it. All else is as
-        in `reply`.
+        messages, nothing in the text becomes a marker. In its place there may be ids of `vocab`'s
+        tokens, of which only the first may be a special one: it stands for the beginning of text.
+        No documents are read for it.
+
+        With `echo`, `Turn.echo` has how likely each token of the text was, and `Turn.scores` the
+        same of the reply, with so many of the likeliest tokens at each place; then all of the text
+        is read again, and `max_tokens` may be 0. All else is as in `reply`.
         """
         return self.speaker.complete(
             text,
@@ -266,9 +273,43 @@ class Session:
             plausibility=plausibility,
             grammar=grammar,
             record=record,
+            echo=echo,
             wait=wait,
             progress=progress,
         )
+
+    def score(
+        self,
+        text: str | Sequence[int],
+        best: int = 0,
+        *,
+        steering: Steering | None = None,
+        alpha: float | None = None,
+        wait: bool = False,
+        progress: PromptProgress | None = None,
+    ) -> list[TokenScore]:
+        """How likely each token of a text is after those before it, as the models are steered.
+
+        In the fused distribution at temperature 1, without the mask of `plausibility`, which is
+        about what is drawn. `best` likeliest tokens are told of each place. The first token has
+        neither. It is `complete` with `max_tokens` 0, read to its end; raises as that does,
+        `ContextFullError` before anything is read where the text is too long, `UsageError` where a
+        server draws the tokens, and `Cancelled`.
+        """
+        turn = self.complete(
+            text,
+            steering=steering,
+            alpha=alpha,
+            max_tokens=0,
+            echo=best,
+            wait=wait,
+            progress=progress,
+        )
+        for _ in turn:
+            pass
+        if turn.finish_reason == "cancelled":
+            raise Cancelled("the text was not scored to its end: it was cancelled")
+        return list(turn.echo)
 
     def conversation(self, system: str | None = None) -> Conversation:
         """A conversation that remembers its turns."""

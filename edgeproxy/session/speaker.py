@@ -6,9 +6,10 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic
 
-from edgeproxy.align import Cost, ProjectedModel, own_tokens
+from edgeproxy.align import Cost, ProjectedModel, own_tokens, own_vocab, reads
 from edgeproxy.core.cancel import Cancel
 from edgeproxy.core.model import Logits, Model
 from edgeproxy.core.vocab import Vocab
@@ -28,12 +29,20 @@ from edgeproxy.llama import Weights
 from edgeproxy.prompts.formats import Format, Message, as_it_stands, encode
 from edgeproxy.remote.model import RemoteModel
 from edgeproxy.remote.spent import Spent
+from edgeproxy.session import given
 from edgeproxy.session.asking import Asks
+from edgeproxy.session.checks import (
+    check_three_speak,
+    check_unrecorded,
+    check_unsteered,
+    is_expert_alone,
+    unmasked,
+)
 from edgeproxy.session.floor import Floor
 from edgeproxy.session.messages import Messages, as_asked
 from edgeproxy.session.prompt_progress import PromptProgress, listening, work_of
 from edgeproxy.session.reading import NOTHING, Read, Reading, chosen_readers
-from edgeproxy.session.servers import draws_of
+from edgeproxy.session.servers import UNTOLD, draws_of
 from edgeproxy.session.turn import Asked, Recorder
 from edgeproxy.trios.manifest import Readers
 
@@ -80,6 +89,7 @@ class Speaker(Asks, Generic[Prompt]):
         self.remote: RemoteModel | None = None
         """The model among its own that is on a server."""
         self._tokens: Tokens | None = None
+        self._has_scored = False
 
     @property
     def floors(self) -> list[Floor]:
@@ -109,17 +119,33 @@ class Speaker(Asks, Generic[Prompt]):
             self.remote.draws = draws_of(asked.sampling)
         if self.reading is not None:
             record.read = self.reading.read(asked.messages, asked.readers)
-        prompt = self.encode(asked.messages, record.read, asked.is_raw)
-        self._fetch(prompt, cancel)
-        rest = self._resume(prompt)
-        unread = self._size(rest)
+        tokens = given.tokens_of(asked, self._vocab)
+        prompt = first = self._prompt(asked, record.read, tokens)
+        if asked.echo is not None:
+            given.check_room(self._longest(prompt), self.n_ctx, asked.max_tokens)
+            first = self._of_tokens(tokens[:1])
+        if asked.echo is None or not self._has_scored:  # nobody goes on with what was scored
+            self._fetch(first, cancel)
+        self._has_scored = asked.echo is not None
+        rest = self._resume(first)
+        unread = self._size(prompt) - self._size(first) + self._size(rest)
+        work = self._work(rest if asked.echo is None else prompt)
         record.prompt(self._size(prompt), unread)
         with (
-            listening(self.floor, progress, unread, self._work(rest), cancel),
+            listening(self.floor, progress, unread, work, cancel),
             closing(Sampler(self._vocab, asked.sampling, self._weights)) as sampler,
         ):
             held = self._held(sampler, asked.grammar)
-            draw = held or sampler
+            draw: Draw = held or sampler
+            if asked.echo is not None:
+                self._prepare(unmasked(asked))
+                over = given.note(asked, tokens, rest, self._model, self._vocab, record, cancel)
+                if over is not None:
+                    yield Piece("", None, None, over)
+                    return
+                self._prepare(asked)
+                rest = self._go_on(prompt)
+                draw = record.scored(draw, self._vocab, asked.echo)
             yield from complete(
                 rest,
                 self._model,
@@ -134,6 +160,11 @@ class Speaker(Asks, Generic[Prompt]):
                 is_over=held.is_over if held else lambda: False,
             )
 
+    def _prompt(self, asked: Asked, read: Read, tokens: Sequence[int]) -> Prompt:
+        if tokens:
+            return self._of_tokens(tokens)
+        return self.encode(asked.messages, read, asked.is_raw)
+
     def score(
         self, asked: Asked, read: Read, said: Sequence[int], cancel: Cancel | None = None
     ) -> list[float]:
@@ -143,14 +174,8 @@ class Speaker(Asks, Generic[Prompt]):
         nor the sampler drops a token. The models must be its own. Raises as `Model.eval` does.
         """
         if self.remote is not None and self.remote.way == "bias":
-            raise UsageError(
-                "a base that draws its own tokens (the way bias) does not say how likely they are; "
-                "choose the way rows"
-            )
-        steering = asked.steering
-        if steering is not None:
-            asked = asked._replace(steering=replace(steering, plausibility=0.0))
-        self._prepare(asked)
+            raise UsageError(UNTOLD)
+        self._prepare(unmasked(asked))
         rest = self._resume(self.encode(asked.messages, read, asked.is_raw))
         return log_probabilities(rest, said, self._model, cancel)
 
@@ -181,6 +206,14 @@ class Speaker(Asks, Generic[Prompt]):
 
         Where it `is_raw`, that of the texts of `messages` as they stand.
         """
+
+    @abstractmethod
+    def _of_tokens(self, tokens: Sequence[int]) -> Prompt:
+        """The prompt of tokens that are gone on with as they stand. Raises `PromptError`."""
+
+    def tokenize(self, text: str) -> list[int]:
+        """A text's tokens, without the one for its beginning. Raises `PromptError`."""
+        return given.text_tokens(as_asked(text, is_raw=True), self._vocab)
 
     @property
     def drafted(self) -> Drafted | None:
@@ -222,6 +255,10 @@ class Speaker(Asks, Generic[Prompt]):
     @abstractmethod
     def _resume(self, prompt: Prompt) -> Prompt:
         """Bring the model to where only the returned part of `prompt` is still to be read."""
+
+    def _go_on(self, prompt: Prompt) -> Prompt:
+        """As `_resume`, where all but the end of `prompt` has just been read."""
+        return self._resume(prompt)
 
     def _fetch(self, prompt: Prompt, cancel: Cancel) -> None:
         """Have the model hold what spares it most of reading `prompt`, where that is kept."""
@@ -312,6 +349,16 @@ class TrioSpeaker(Speaker[RoleTokens]):
             )
         )
 
+    def _of_tokens(self, tokens: Sequence[int]) -> RoleTokens:
+        shares = []
+        for model, own in zip(self.trio.models, self._vocabs, strict=True):
+            if own_vocab(model) is model.vocab:
+                shares.append(given.read_by(tokens, own))
+                continue
+            opening, rest = given.read_by_other(tokens, self._vocab, own, partial(reads, model))
+            shares.append([*own_tokens(model, opening), *rest])
+        return RoleTokens(*shares)
+
     @property
     def drafted(self) -> Drafted | None:
         """As `Speaker.drafted`."""
@@ -348,8 +395,13 @@ class TrioSpeaker(Speaker[RoleTokens]):
         return (steering or self.steering).changed(change)
 
     def _who(self, asked: Asked) -> Speaker[Any]:
-        if not _is_expert_alone(asked):
+        if not is_expert_alone(asked):
             return self
+        if asked.tokens:
+            raise UsageError(
+                "tokens' ids are the base's, and with base_weight 0 the expert alone answers: give "
+                "the text itself"
+            )
         if self._expert_alone is None:
             if self._make_expert_alone is None:
                 raise UsageError("this trio has no expert that answers alone; give base_weight > 0")
@@ -367,6 +419,7 @@ class TrioSpeaker(Speaker[RoleTokens]):
         return record.watched(counted, self.trio, self.drafter) if is_recorded else counted
 
     def _held(self, draw: Draw, grammar: Grammar | None) -> Constrained | None:
+        self.drafter.done = Drafted()  # of no reply before this one, should nothing be drawn
         held = super()._held(draw, grammar)
         self.drafter.ahead = held.ahead if held else None
         return held
@@ -378,30 +431,6 @@ class TrioSpeaker(Speaker[RoleTokens]):
         # What the expert drafts, or finds plausible, would go to the base's server, whether the
         # trio says it or not.
         self.trio.keeps_secrets = self.remote is not None and asked.readers == "expert"
-
-
-def _is_expert_alone(asked: Asked) -> bool:
-    return asked.steering is not None and asked.steering.alone == "expert"
-
-
-def check_three_speak(asked: Asked) -> None:
-    """Raise `UsageError` where three models are to be recorded, and one of them answers."""
-    if asked.record and _is_expert_alone(asked):
-        raise UsageError(
-            "record is of three models, and with base_weight 0 the expert alone answers"
-        )
-
-
-def check_unrecorded(asked: Asked) -> None:
-    """Raise `UsageError` where one model alone is to be recorded."""
-    if asked.record:
-        raise UsageError("record is for a trio, not one model alone")
-
-
-def check_unsteered(steering: Steering | None, change: Change) -> None:
-    """Raise `UsageError` where one model alone is to be steered."""
-    if steering is not None or any(value is not None for value in change.values()):
-        raise UsageError("steering is for a trio, not one model alone")
 
 
 class SoloSpeaker(Speaker[Sequence[int]]):
@@ -441,9 +470,15 @@ class SoloSpeaker(Speaker[Sequence[int]]):
         layout = as_it_stands if is_raw else self._layout
         return encode(layout(read.messages(self.role, messages)), self._vocab)
 
+    def _of_tokens(self, tokens: Sequence[int]) -> Sequence[int]:
+        return given.read_by(tokens, self._vocab)
+
     def _resume(self, prompt: Sequence[int]) -> Sequence[int]:
         self._solo.rewind(self._solo.n_past)
         return prompt
+
+    def _go_on(self, prompt: Sequence[int]) -> Sequence[int]:
+        return prompt[self._solo.n_past :]
 
     def _longest(self, prompt: Sequence[int]) -> int:
         return len(prompt)

@@ -17,6 +17,7 @@ import numpy as np
 from edgeproxy.align import Cost, ProjectedModel
 from edgeproxy.core.cancel import Cancel
 from edgeproxy.core.model import Logits, Model
+from edgeproxy.core.vocab import Vocab
 from edgeproxy.decode.compared import (
     Compared,
     Ending,
@@ -30,6 +31,7 @@ from edgeproxy.decode.compared import (
 from edgeproxy.decode.drafted import Drafted, Drafter
 from edgeproxy.decode.pieces import FinishReason, Piece
 from edgeproxy.decode.sample import Sampling
+from edgeproxy.decode.scoring import TokenScore, score_of
 from edgeproxy.decode.steering import Steering
 from edgeproxy.decode.trio import Trio
 from edgeproxy.errors import Cancelled, UsageError
@@ -54,7 +56,9 @@ class Asked(NamedTuple):
 
     `record` is how many of each row's best tokens are kept (see `Turn.steps`), `readers` are those
     that read passages of documents, and `grammar` is what the reply keeps to. Where it `is_raw`,
-    the text of `messages` is gone on with as it stands, by no prompt format.
+    the text of `messages` is gone on with as it stands, by no prompt format, or `tokens` are where
+    there are some. With `echo` it is told how likely these tokens were and those of the reply, with
+    so many of the likeliest at each place.
     """
 
     messages: tuple[Message, ...]
@@ -66,6 +70,8 @@ class Asked(NamedTuple):
     readers: Readers = "nobody"
     grammar: Grammar | None = None
     is_raw: bool = False
+    tokens: tuple[int, ...] = ()
+    echo: int | None = None
 
 
 class Usage(NamedTuple):
@@ -199,6 +205,8 @@ class Recorder:
         self.read = NOTHING
         self.usage = Usage()
         self.steps: list[Step] = []
+        self.echo: list[TokenScore] = []
+        self.scores: list[TokenScore] = []
         self.changed: Changed | None = None
         """As `Stats.changed`."""
         self.took: tuple[float, float] | None = None
@@ -219,6 +227,18 @@ class Recorder:
             if is_changed is not None:
                 before = self.changed or Changed(0, 0)
                 self.changed = Changed(before.tokens + is_changed, before.of + 1)
+            return token
+
+        return noted
+
+    def scored(
+        self, sample: Callable[[Logits], int], vocab: Vocab, best: int
+    ) -> Callable[[Logits], int]:
+        """`sample`, of each of its tokens noted how likely it was."""
+
+        def noted(row: Logits) -> int:
+            token = sample(row)
+            self.scores.append(score_of(token, vocab.piece(token), row, vocab, best))
             return token
 
         return noted
@@ -348,6 +368,19 @@ class Turn(Holder):
     def steps(self) -> Sequence[Step]:
         """What each model said at each token; empty unless it was asked to `record`."""
         return tuple(self._record.steps)
+
+    @property
+    def echo(self) -> Sequence[TokenScore]:
+        """How likely each token of the text was that it goes on with; empty unless asked for.
+
+        There from the first piece on. The mask of `plausibility` is left out.
+        """
+        return tuple(self._record.echo)
+
+    @property
+    def scores(self) -> Sequence[TokenScore]:
+        """The same of each token of the reply, the mask included; empty unless asked for."""
+        return tuple(self._record.scores)
 
     def cite(
         self, *, progress: Progress | None = None, cancel: Cancel | None = None

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from edgeproxy.core.cancel import Flag
+from edgeproxy.decode.scoring import TokenScore
 from edgeproxy.errors import UsageError
 from edgeproxy.session.session import Session
 from edgeproxy.session.speaker import Speaker
@@ -29,6 +30,9 @@ _ON_MODELS = ("reply", "score", "cache_prompt", "keep_read", "put_back")
 
 VOCAB_PART = 10_000
 """Tokens of a vocabulary in one message: reading a long one holds all threads of the host up."""
+
+SCORES_PART = 200
+"""Tokens of a text, and how likely they were, in one message: each may have twenty rivals."""
 
 Send = Callable[[Any], None]
 
@@ -187,15 +191,20 @@ class Serving:
 
         turn = who.turn(asked, wait=True, progress=progress if told else None)
         job.stops_by(turn.cancel)
-        has_begun, noted = False, 0
+        has_begun, noted, scored = False, 0, 0
         for piece in turn:
             more: dict[str, Any] | None = None
             if not has_begun:
                 has_begun, more = True, {"usage": turn.usage, "read": turn.read}
+                self._send_scores(job, turn.echo)
             if asked.record:
                 steps = turn.steps[noted:]
                 noted += len(steps)
                 more = {**(more or {}), "steps": steps}
+            if asked.echo is not None:
+                scores = turn.scores[scored:]
+                scored += len(scores)
+                more = {**(more or {}), "scores": scores}
             self._send(
                 [
                     *("piece", job.number, piece.text, piece.token, piece.logprob),
@@ -208,6 +217,11 @@ class Serving:
         took = stats.first_seconds, stats.seconds
         return (stats.drafted, stats.pair, who.spent), stats.changed, took
 
+    def _send_scores(self, job: Job, scores: Sequence[TokenScore]) -> None:
+        for start in range(0, len(scores), SCORES_PART):
+            part = tuple(scores[start : start + SCORES_PART])
+            self._send(["told", job.number, encoded(part)])
+
     def _do_score(
         self, job: Job, speaker: Key, asked: Asked, read: Any, said: Sequence[int]
     ) -> tuple[float, ...]:
@@ -215,6 +229,9 @@ class Serving:
 
     def _do_spans(self, job: Job, speaker: Key, said: Sequence[int]) -> tuple[Any, ...]:
         return tuple(self._speaker(speaker).spans(said))
+
+    def _do_tokenize(self, job: Job, speaker: Key, text: str) -> tuple[int, ...]:
+        return tuple(self._speaker(speaker).tokenize(text))
 
     def _do_count(self, job: Job, speaker: Key, messages: Any, is_raw: bool, docs_to: Any) -> int:
         return self._speaker(speaker).count(messages, is_raw, docs_to)

@@ -17,21 +17,18 @@ from edgeproxy.core.vocab import Vocab
 from edgeproxy.decode.drafted import Drafted
 from edgeproxy.decode.pieces import Piece
 from edgeproxy.decode.sample import Sampling
+from edgeproxy.decode.scoring import TokenScore
 from edgeproxy.decode.steering import Alone, Change, Steering
 from edgeproxy.errors import UsageError
 from edgeproxy.prompts.formats import Message
 from edgeproxy.remote.spent import Spent
 from edgeproxy.session.alone import check_alone
+from edgeproxy.session.checks import check_three_speak, check_unrecorded, check_unsteered
 from edgeproxy.session.floor import Floor
 from edgeproxy.session.messages import Messages, as_asked
 from edgeproxy.session.prompt_progress import PromptProgress
 from edgeproxy.session.reading import NOTHING, Read, Reading, chosen_readers
-from edgeproxy.session.speaker import (
-    Speaker,
-    check_three_speak,
-    check_unrecorded,
-    check_unsteered,
-)
+from edgeproxy.session.speaker import Speaker
 from edgeproxy.session.turn import Asked, Recorder
 from edgeproxy.trios.manifest import Readers
 from edgeproxy.worker.calls import Call
@@ -173,6 +170,9 @@ class FarSpeaker(Speaker[Any]):
                     if progress is not None:
                         progress(done, total)
                     continue
+                case ["told", tuple(scores)] if all(isinstance(s, TokenScore) for s in scores):
+                    record.echo.extend(scores)
+                    continue
                 case ["piece", str(text), token, logprob, finish_reason, more]:
                     piece = Piece(text, token, logprob, finish_reason)
                 case _:
@@ -186,6 +186,8 @@ class FarSpeaker(Speaker[Any]):
                     continue
             if more and "steps" in more and not has_hole:
                 record.steps.extend(more["steps"])
+            if more and "scores" in more and not has_hole:
+                record.scores.extend(more["scores"])
             if piece.finish_reason is not None:
                 of_turn, record.changed, record.took = call.result()
                 self._drafted, self._cost, self._spent = of_turn
@@ -202,6 +204,10 @@ class FarSpeaker(Speaker[Any]):
         """As `Speaker.score`."""
         arguments = {"asked": asked, "read": read, "said": tuple(said)}
         return [*self.ask("score", arguments, "evaluated a reply again", cancel)]
+
+    def tokenize(self, text: str) -> list[int]:
+        """As `Speaker.tokenize`."""
+        return [*self.ask("tokenize", {"text": text}, "cut a text into tokens")]
 
     def spans(self, said: Sequence[int]) -> list[tuple[int, int]]:
         """As `Speaker.spans`."""
@@ -246,6 +252,9 @@ class FarSpeaker(Speaker[Any]):
         self, messages: Sequence[Message], read: Read = NOTHING, is_raw: bool = False
     ) -> Any:
         """Raise `UsageError`: the worker alone has tokenizers."""
+        raise UsageError(_NO_MODELS)
+
+    def _of_tokens(self, tokens: Sequence[int]) -> Any:
         raise UsageError(_NO_MODELS)
 
     def _resume(self, prompt: Any) -> Any:

@@ -23,6 +23,7 @@ TYPES: dict[str, tuple[str, ...]] = {
     "edgeproxy.decode.drafted": ("Drafted",),
     "edgeproxy.decode.pieces": ("Piece",),
     "edgeproxy.decode.sample": ("Sampling",),
+    "edgeproxy.decode.scoring": ("Likely", "TokenScore"),
     "edgeproxy.decode.steering": ("Steering",),
     "edgeproxy.documents.left_out": ("Reliance",),
     "edgeproxy.documents.passage": ("Passage",),

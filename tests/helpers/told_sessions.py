@@ -14,13 +14,14 @@ from edgeproxy.core.threads import Crew
 from edgeproxy.decode.pieces import FinishReason, Piece
 from edgeproxy.decode.steering import Change, Steering
 from edgeproxy.errors import Cancelled
+from edgeproxy.session.checks import check_unsteered
 from edgeproxy.session.floor import Floor
 from edgeproxy.session.memory_plan import Estimate
 from edgeproxy.session.messages import Messages
 from edgeproxy.session.model_files import Progress
 from edgeproxy.session.prompt_progress import PromptProgress
 from edgeproxy.session.session import Session
-from edgeproxy.session.speaker import Speaker, check_unsteered
+from edgeproxy.session.speaker import Speaker
 from edgeproxy.session.turn import Asked, Recorder
 from edgeproxy.trios.find import Recipe, Role
 from edgeproxy.trios.manifest import Readers
@@ -142,6 +143,9 @@ class ToldSpeaker(Speaker[Any]):
         raise AssertionError
 
     _work = _size = _resume = _longest
+
+    def _of_tokens(self, tokens: Sequence[int]) -> Any:
+        raise AssertionError
 
 
 class Files:

@@ -27,6 +27,8 @@ BODIES: dict[str, tuple[Fields, dict[str, Any]]] = {
     routes.CHAT: (fields.CHAT, {"messages": MESSAGES, "max_tokens": 1}),
     routes.COMPLETIONS: (fields.COMPLETIONS, {"prompt": QUESTION, "max_tokens": 1}),
     routes.RESPONSES: (fields.RESPONSES, {"input": QUESTION, "max_output_tokens": 1}),
+    routes.TOKENIZE: (fields.TOKENIZED, {"prompt": QUESTION}),
+    routes.DETOKENIZE: (fields.DETOKENIZED, {"tokens": [1, 2]}),
     routes.EXPLAIN: (fields.EXPLAINED, {"messages": MESSAGES, "max_tokens": 1}),
 }
 """By path the fields that it has, and a body that is answered."""

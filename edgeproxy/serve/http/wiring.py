@@ -11,7 +11,15 @@ from edgeproxy.serve.http.app import Health, Parts
 from edgeproxy.serve.http.calls import Call
 from edgeproxy.serve.http.figures import Figure, figure, figure_by
 from edgeproxy.serve.kept.sessions import Sessions, not_kept
-from edgeproxy.serve.openai import cancelling, counting, document, errors, models, routes
+from edgeproxy.serve.openai import (
+    cancelling,
+    counting,
+    document,
+    errors,
+    models,
+    routes,
+    tokenizing,
+)
 from edgeproxy.serve.page.about import about
 from edgeproxy.serve.page.files import page_files
 from edgeproxy.serve.told import memory_of
@@ -39,6 +47,9 @@ def parts_of(engine: SharedEngine, sessions: Sessions | None = None) -> Parts:
         files=page_files(),
         calls={
             routes.CANCEL: {"POST": lambda body, _: cancelling.cancel(engine, body)},
+            routes.TOKENIZE: {"POST": lambda body, _: tokenizing.tokenize(engine, body)},
+            routes.DETOKENIZE: {"POST": lambda body, _: tokenizing.detokenize(engine, body)},
+            routes.TOKENIZER: {"GET": lambda _, __: tokenizing.about(engine)},
             **_kept(sessions),
         },
     )

@@ -11,6 +11,7 @@ chunks       what the writers of chat and completions have in common
 tokens       log-probabilities of tokens
 figures      usage, and what edgeproxy tells besides
 counting     the tokens of a prompt
+tokenizing   texts and tokens' ids
 cancelling   a reply is ended
 models       who can answer
 errors       an error -> status, body, headers

@@ -44,13 +44,16 @@ def wanted(
     best: int | None = None,
     best_name: str = "top_logprobs",
     explains: bool = False,
+    tokens: Sequence[int] = (),
+    echoes: bool = False,
     called: str = "",
 ) -> Wanted:
     """The reply that a request asks for.
 
     `format_of` is its format for answers, called `format_name`; `best` how many of each token's
     likeliest rivals are told, and `best_name` the field that says so; None where log-probabilities
-    are not told. `called` is `Wanted.id`. Raises `RefusedError`.
+    are not told. `tokens` are gone on with in place of `messages`; with `echoes` the answer begins
+    with the prompt. `called` is `Wanted.id`. Raises `RefusedError`.
     """
     answers = answers_of(given.get("model"), known)
     for name in _STEERED:
@@ -62,7 +65,11 @@ def wanted(
     weight = given.get("base_weight")
     _check_steering(given)
     tells = answers == "trio" and known.can_record and weight != 0.0
-    if (best or explains) and not tells:
+    scores = echoes and (best is not None or max_tokens == 0)
+    if scores and answers == "trio" and weight == 0.0:
+        what = f"echo: with base_weight 0 the expert alone answers; ask {known.name}:expert for it"
+        raise RefusedError(what, "base_weight", "unsupported_value")
+    if (explains or (best and not scores)) and not tells:
         raise _untold(best_name if best else None, answers, weight)
     record = max(0 if best is None else max(best, 1), RECORD if explains else 0)
     return Wanted(
@@ -77,7 +84,9 @@ def wanted(
         plausibility=given.get("plausibility"),
         docs_to=docs_to,
         grammar=_grammar(given, format_of, format_name),
-        record=record if tells else 0,
+        record=record if tells and not scores else 0,
+        tokens=tuple(tokens),
+        echo=(best or 0) if scores else None,
         id=called,
         who=who,
     )

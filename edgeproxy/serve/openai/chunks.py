@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 from edgeproxy.core.vocab import Vocab
 from edgeproxy.errors import UsageError
 from edgeproxy.explain import as_json, explain
-from edgeproxy.serve.events import Ended, Event, Loading, Queued, Reading, Said
+from edgeproxy.serve.events import Echo, Ended, Event, Loading, Queued, Reading, Said
 from edgeproxy.serve.openai import stamps
 from edgeproxy.serve.openai.errors import answer
 from edgeproxy.serve.openai.figures import FINISHED, extension, usage
@@ -54,6 +54,7 @@ class ChunkWriter(ABC):
         self._created = stamps.now()
         self._words = Words(vocab, told.best or 0)
         self._said: list[Word] = []
+        self._echoed: list[Word] = []
         self._texts: list[str] = []
         self._ended: Ended | None = None
         self._explanation: dict[str, Any] | None = None
@@ -70,6 +71,9 @@ class ChunkWriter(ABC):
                 return self._progress({"edgeproxy": {"loading": loading}})
             case Reading():
                 return self._progress({"prompt_progress": self._read(event)})
+            case Echo():
+                self._echoed = [self._words.scored(score) for score in event.scores]
+                return []
             case Said():
                 return [*self._opening(), *self._piece(event)]
             case Ended():

@@ -84,7 +84,13 @@ _STATUSES = {
 def document(version: str, names: Sequence[str] = ()) -> dict[str, Any]:
     """The document, for a server of edgeproxy's `version`; `names` are the models that it has."""
     posts = {path: {"post": _post(path)} for path in _REQUESTS}
-    tables = {**dict(_REQUESTS.values()), "Cancel": fields.CANCEL, "SaveSession": bodies.SAVE}
+    tables = {
+        **dict(_REQUESTS.values()),
+        "Cancel": fields.CANCEL,
+        "SaveSession": bodies.SAVE,
+        "Tokenize": fields.TOKENIZED,
+        "Detokenize": fields.DETOKENIZED,
+    }
     requests = {
         f"{name}Request": _of_models(Object(table).schema(), names)
         for name, table in tables.items()
@@ -143,7 +149,7 @@ def _answer_of(path: str) -> str:
 
 
 def _calls() -> dict[str, Any]:
-    """What is answered at once: replies that are cancelled, and sessions that are kept."""
+    """What is answered at once: replies that are cancelled, tokens, sessions that are kept."""
     one = [{"name": "id", "in": "path", "required": True, "schema": _TEXT}]
     kept = "; 404 unless the server was started with --keep-sessions."
     listed = _get("listSessions", f"The latest sessions{kept}", _ref("Sessions"), "404")
@@ -151,7 +157,13 @@ def _calls() -> dict[str, Any]:
     removed = _get("removeSession", f"Remove a session{kept}", _GONE, "404", parameters=one)
     saved = _call("saveSession", f"Keep messages of a session{kept}", "SaveSession", _ref("Saved"))
     cancelled = _call("cancel", "End a reply with what was said until now.", "Cancel", _GONE)
+    cut = _call("tokenize", "The tokens of a text.", "Tokenize", _TOKENS)
+    joined = _call("detokenize", "The text of tokens.", "Detokenize", _object(prompt=_TEXT))
+    about = _get("tokenizer", "What the tokenizer names its special tokens.", _TOKENIZER, "503")
     return {
+        routes.TOKENIZE: {"post": cut},
+        routes.DETOKENIZE: {"post": joined},
+        routes.TOKENIZER: {"get": about},
         routes.CANCEL: {"post": cancelled},
         routes.SESSIONS: {"get": listed, "post": saved},
         routes.SESSION: {"get": tree, "delete": removed},
@@ -222,6 +234,15 @@ def _object(**properties: Schema) -> Schema:
 
 _GONE = _object(id=_TEXT, object=_TEXT)
 """What is answered where something was ended or removed."""
+
+
+_TOKENS = _object(tokens={"type": "array", "items": _COUNT}, count=_COUNT, max_model_len=_COUNT)
+_TOKENIZER = _object(
+    tokenizer_class=_TEXT,
+    bos_token=_NULLABLE_TEXT,
+    eos_token=_NULLABLE_TEXT,
+    chat_template={"type": "null"},
+)
 
 
 def _answers() -> dict[str, Schema]:

@@ -17,6 +17,7 @@ from edgeproxy.serve.openai.shapes import (
     Object,
     Tagged,
     TextOr,
+    TextOrTokens,
 )
 from edgeproxy.trios.manifest.recipe import READERS
 
@@ -24,6 +25,7 @@ MOST_MESSAGES = 4096
 MOST_CHARACTERS = 1 << 21
 """Of one text, and of all the messages of a request together: 2,097,152."""
 MOST_PARTS = 256
+MOST_TOKENS = 1 << 20
 MOST_STOPS, LONGEST_STOP = 16, 1000
 """OpenAI itself takes four stop texts."""
 MOST_BIASED, LARGEST_BIAS = 300, 100.0
@@ -225,27 +227,49 @@ CHAT: Fields = {
 
 EXPLAINED: Fields = {name: field for name, field in CHAT.items() if name != "explain"}
 
-_NO_TOKENS = "one text, and no tokens' ids"
-
 COMPLETIONS: Fields = {
     **MODEL,
     "prompt": Field(
-        TextOr(Text(MOST_CHARACTERS, 1), Listed(Text(MOST_CHARACTERS, 1), 1, 1)),
-        f"What the reply goes on with, as it stands, by no prompt format: {_NO_TOKENS}.",
+        TextOrTokens(Text(MOST_CHARACTERS, 1), MOST_TOKENS, LARGEST),
+        "What the reply goes on with, as it stands, by no prompt format: one text, or the ids of "
+        "its tokens, of which only the first may be a special one.",
         True,
     ),
     **_GENERATING,
-    "max_tokens": Field(Whole(1, LARGEST), "The longest reply; 16 where it is not given."),
+    "max_tokens": Field(
+        Whole(0, LARGEST), "The longest reply; 16 where it is not given, and 0 with echo alone."
+    ),
     "logprobs": Field(
-        Whole(0, MOST_BEST), "So many of the likeliest tokens are told, and the one drawn."
+        Whole(0, MOST_BEST),
+        "So many of the likeliest tokens are told, and the one drawn; with echo those of the "
+        "prompt too, where the mask of plausibility is left out.",
     ),
     "best_of": Field(Only([1], _ONE)),
-    "echo": Field(Only([False], "the prompt is not repeated")),
+    "echo": Field(Truth(), "Whether the answer begins with the prompt."),
     "suffix": Field(Only([""], "the models only go on with a text, and fill no gaps")),
     "response_format": Field(FORMAT, "What the reply keeps to.", False, True),
     **SAMPLING,
     **STEERING,
     "user": HINTS["user"],
+}
+
+TOKENIZED: Fields = {
+    **MODEL,
+    "prompt": Field(
+        Text(MOST_CHARACTERS, 1),
+        "A text; one that is no more than the name of a special token that /tokenizer_info has is "
+        "that token.",
+        True,
+    ),
+    "add_special_tokens": Field(
+        Truth(), "Whether a beginning-of-text token stands before it, where the model has one."
+    ),
+    "return_token_strs": Field(Only([False], "/detokenize says what tokens are")),
+}
+
+DETOKENIZED: Fields = {
+    **MODEL,
+    "tokens": Field(Listed(Whole(0, LARGEST), MOST_TOKENS), "The ids of tokens.", True),
 }
 
 CANCEL: Fields = {

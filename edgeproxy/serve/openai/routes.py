@@ -19,6 +19,7 @@ COUNT_CHAT, COUNT_RESPONSES = f"{CHAT}/input_tokens", f"{RESPONSES}/input_tokens
 CANCEL = "/v1/edgeproxy/cancel"
 SESSIONS, SESSION = "/v1/edgeproxy/sessions", "/v1/edgeproxy/sessions/{id}"
 MODELS, MODEL = "/v1/models", "/v1/models/{id}"
+TOKENIZE, DETOKENIZE, TOKENIZER = "/tokenize", "/detokenize", "/tokenizer_info"
 HEALTH, METRICS, OPENAPI = "/health", "/metrics", "/openapi.json"
 
 ReadCount = Callable[[Mapping[str, Any], Known, str], Wanted]

@@ -17,6 +17,7 @@ from edgeproxy.serve.openai.kinds import (
     Number,
     Schema,
     Text,
+    Whole,
     said,
     shown_name,
     wrong_kind,
@@ -86,6 +87,41 @@ class TextOr:
     def schema(self) -> Schema:
         """As `Kind.schema`."""
         return {"anyOf": [self.text.schema(), self.listed.schema()]}
+
+
+@dataclass(frozen=True)
+class TextOrTokens:
+    """Text, or the ids of at most so many tokens; or a list of one of these."""
+
+    text: Text
+    most: int
+    largest: int
+
+    @property
+    def _tokens(self) -> Listed:
+        return Listed(Whole(0, self.largest), self.most, 1)
+
+    def read(self, value: Any, where: str) -> str | list[int]:
+        """As `Kind.read`: what is in the list, where there is one."""
+        match value:
+            case [str() | list(), _, *_]:
+                what = f"{where} has {len(value):,} prompts; ask for each by itself"
+                raise RefusedError(what, where, "array_above_max_length")
+            case [str() | list() as one]:
+                return self._one(one, f"{where}[0]")
+        return self._one(value, where)
+
+    def _one(self, value: Any, where: str) -> str | list[int]:
+        found: str | list[int] = TextOr(self.text, self._tokens).read(value, where)
+        return found
+
+    def schema(self) -> Schema:
+        """As `Kind.schema`."""
+        text, tokens = self.text.schema(), self._tokens.schema()
+        lists = [
+            {"type": "array", "items": one, "minItems": 1, "maxItems": 1} for one in (text, tokens)
+        ]
+        return {"anyOf": [text, tokens, *lists]}
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from edgeproxy.core.vocab import Vocab
+from edgeproxy.decode.scoring import TokenScore
 from edgeproxy.serve.events import Said
 from edgeproxy.session.turn import Step
 
@@ -31,7 +32,7 @@ class Rated(NamedTuple):
 
 
 class Word(NamedTuple):
-    """A token of the reply, its likeliest rivals, the likeliest first, and what three models said.
+    """A token of a text, its likeliest rivals, the likeliest first, and what three models said.
 
     `step` is None where that was not asked for.
     """
@@ -49,8 +50,13 @@ class Words:
         self._most = most
 
     def word(self, said: Said) -> Word | None:
-        """The token of a piece; None where it has none, or only ends the reply."""
+        """The token of a piece; None where it has none, or only ends the reply.
+
+        After an echo the token that ends it is told too, as OpenAI does: clients count on it.
+        """
         piece, step = said.piece, said.step
+        if said.score is not None:
+            return self.scored(said.score)
         if piece.token is None or (piece.finish_reason == "stop" and self._ends(piece.token)):
             return None
         logprob = piece.logprob
@@ -60,6 +66,15 @@ class Words:
             tuple(self._rated(each.token, each.logprob) for each in best),
             step,
         )
+
+    def scored(self, score: TokenScore) -> Word:
+        """A token of which it is known how likely it was."""
+        token = self._rated(score.token, score.logprob)
+        if score.data:
+            # A space that a tokenizer puts before a text is none of it.
+            token = token._replace(text=score.data.decode("utf-8", "replace"), data=score.data)
+        best = score.best[: self._most]
+        return Word(token, tuple(self._rated(each.token, each.logprob) for each in best), None)
 
     def _ends(self, token: int) -> bool:
         return not self._vocab.texts[token]
@@ -104,6 +119,7 @@ def legacy(words: Sequence[Word], starts: Sequence[int], most: int) -> dict[str,
 
     `starts` are where the tokens begin in the text. The token that was drawn is always among the
     likeliest, so that there may be `most` and one more. Of tokens of one text the likelier counts.
+    Of the first token of a text nothing is known, and null is told.
     """
     return {
         "tokens": [word.token.text for word in words],
@@ -113,7 +129,9 @@ def legacy(words: Sequence[Word], starts: Sequence[int], most: int) -> dict[str,
     }
 
 
-def _by_text(word: Word) -> dict[str, float | None]:
+def _by_text(word: Word) -> dict[str, float | None] | None:
+    if not word.best and word.token.logprob is None:
+        return None
     found: dict[str, float | None] = {}
     for each in (*word.best, word.token):
         found.setdefault(each.text, each.logprob)

@@ -98,7 +98,9 @@ def test_a_count() -> None:
 def test_the_document_has_every_route() -> None:
     methods = {path: set(found) for path, found in DOCUMENT["paths"].items()}
     posts = {*READERS, *COUNTERS, routes.EMBEDDINGS, routes.CANCEL}
+    posts |= {routes.TOKENIZE, routes.DETOKENIZE}
     gets = {routes.MODELS, routes.MODEL, routes.HEALTH, routes.METRICS, routes.OPENAPI}
+    gets |= {routes.TOKENIZER}
     expected = {path: {"post" if path in posts else "get"} for path in posts | gets}
     kept = {routes.SESSIONS: {"get", "post"}, routes.SESSION: {"get", "delete"}}
     assert methods == expected | kept
@@ -181,6 +183,14 @@ def test_what_is_cancelled_and_kept_fits_the_document() -> None:
         assert not save.is_valid({"messages": [message], **bad})
 
 
+def test_what_tokens_are_asked_for_fits_the_document() -> None:
+    cut, joined = (validator(path, "request") for path in (routes.TOKENIZE, routes.DETOKENIZE))
+    assert cut.is_valid({"prompt": "Hi", "add_special_tokens": False, "model": "factbook"})
+    assert joined.is_valid({"tokens": [1, 2]})
+    assert not cut.is_valid({"prompt": ["Hi"]})
+    assert not joined.is_valid({"tokens": [-1]})
+
+
 TALK = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes?"}]
 SCHEMA = {"name": "one", "schema": {"type": "object"}, "strict": True}
 SHARED: dict[str, Any] = {
@@ -215,6 +225,8 @@ SHARED: dict[str, Any] = {
             },
         ),
         (routes.COMPLETIONS, {"prompt": ["Hi"], "stop": ["a", "b"], "logprobs": 20}),
+        (routes.COMPLETIONS, {"prompt": [1, 2], "echo": True, "logprobs": 1, "max_tokens": 0}),
+        (routes.COMPLETIONS, {"prompt": [[1, 2]], "echo": False}),
         (
             routes.RESPONSES,
             {

@@ -255,6 +255,34 @@ def test_what_is_recorded(wanted: Wanted, record: int) -> None:
     assert wanted.record == record
 
 
+@pytest.mark.parametrize(
+    ("more", "echo", "record"),
+    [
+        ({}, None, 0),
+        ({"echo": False, "logprobs": 2}, None, 2),
+        ({"echo": True}, None, 0),
+        ({"echo": True, "max_tokens": 0}, 0, 0),
+        ({"echo": True, "logprobs": 0}, 0, 0),
+        ({"echo": True, "logprobs": 5, "max_tokens": 1}, 5, 0),
+        ({"echo": True, "logprobs": 5, "model": "factbook:base"}, 5, 0),
+        ({"echo": True, "base_weight": 0}, None, 0),
+    ],
+)
+def test_what_is_told_of_a_prompt(more: dict[str, Any], echo: int | None, record: int) -> None:
+    wanted = of_completion(**more)
+    assert (wanted.echo, wanted.record) == (echo, record)
+
+
+@pytest.mark.parametrize("prompt", [[0, 1, 4], [[0, 1, 4]]])
+def test_ids_in_place_of_a_text(prompt: Any) -> None:
+    wanted = of_completion(prompt=prompt)
+    assert (wanted.messages, wanted.tokens, wanted.is_raw) == ((), (0, 1, 4), True)
+    assert of_completion(prompt=["a"]) == of_completion(prompt="a")
+    assert of_completion(prompt=[5, 0]).tokens == (5, 0)
+    # Another model's vocabulary is known to whoever loads it.
+    assert of_completion(prompt=[99], model="factbook:base").tokens == (99,)
+
+
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
 NAMED = {"name": "one", "schema": SCHEMA, "strict": True}
 
@@ -443,13 +471,27 @@ OF_CHAT: list[tuple[dict[str, Any], str, str]] = [
 ]
 
 OF_COMPLETION: list[tuple[dict[str, Any], str, str]] = [
-    ({"prompt": [1, 2]}, "prompt", "array_above_max_length"),
-    ({"prompt": [1]}, "prompt[0]", "invalid_type"),
     ({"prompt": ["a", "b"]}, "prompt", "array_above_max_length"),
+    ({"prompt": [[1], [2]]}, "prompt", "array_above_max_length"),
+    ({"prompt": ["a", 1]}, "prompt", "array_above_max_length"),
+    ({"prompt": [1, "a"]}, "prompt[1]", "invalid_type"),
+    ({"prompt": [True]}, "prompt[0]", "invalid_type"),
+    ({"prompt": [1.0]}, "prompt[0]", "invalid_type"),
+    ({"prompt": [[[1]]]}, "prompt[0][0]", "invalid_type"),
+    ({"prompt": [{}]}, "prompt[0]", "invalid_type"),
+    ({"prompt": [-1]}, "prompt[0]", "integer_below_min_value"),
+    ({"prompt": [2**31]}, "prompt[0]", "integer_above_max_value"),
+    ({"prompt": [6]}, "prompt", "invalid_value"),
+    ({"prompt": [0, 5]}, "prompt", "invalid_value"),
+    ({"prompt": [""]}, "prompt[0]", "empty_string"),
+    ({"prompt": [[]]}, "prompt[0]", "empty_array"),
     ({"prompt": ""}, "prompt", "empty_string"),
     ({"prompt": []}, "prompt", "empty_array"),
     ({"prompt": None}, "prompt", "missing_required_parameter"),
-    ({"echo": True}, "echo", "unsupported_value"),
+    ({"echo": 1}, "echo", "invalid_type"),
+    ({"max_tokens": 0}, "max_tokens", "integer_below_min_value"),
+    ({"max_tokens": 0, "echo": False}, "max_tokens", "integer_below_min_value"),
+    ({"echo": True, "logprobs": 1, "base_weight": 0}, "base_weight", "unsupported_value"),
     ({"suffix": "x"}, "suffix", "unsupported_value"),
     ({"best_of": 2}, "best_of", "unsupported_value"),
     ({"logprobs": True}, "logprobs", "invalid_type"),
