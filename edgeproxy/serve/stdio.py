@@ -215,7 +215,7 @@ class _Serving:
     async def _reply(self, name: str, do: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
         service = self._service
         request = service.readers[do](body, service.known(), WHO)
-        writer = request.make_writer(await service.engine.vocab(request.wanted.answers))
+        writer = request.make_writer(await service.engine.vocab(request.wanted.draws))
         async with aclosing(service.engine.ask(request.wanted)) as events:
             async for event in events:
                 for sent in writer.take(event):

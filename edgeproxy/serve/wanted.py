@@ -50,3 +50,8 @@ class Wanted:
     echo: int | None = None
     id: str = field(default="", compare=False)
     who: str = ""
+
+    @property
+    def draws(self) -> Answers:
+        """Whose tokens the reply has: of a trio whose base has no say, the expert's own."""
+        return "expert" if self.answers == "trio" and self.base_weight == 0.0 else self.answers

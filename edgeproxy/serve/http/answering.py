@@ -147,7 +147,7 @@ class Taking:
     async def take(self, event: Event) -> Sequence[Sent]:
         """What is sent for this event. Raises as `Engine.vocab` does."""
         is_early = self.made is None and isinstance(event, Queued | Loading)
-        is_known = self._request.wanted.answers == "trio" and self._known().vocab is not None
+        is_known = self._request.wanted.draws == "trio" and self._known().vocab is not None
         if is_early and not is_known:
             self._early[type(event)] = event
             return ()
@@ -160,7 +160,7 @@ class Taking:
     async def writer(self) -> Writer:
         """The writer. Raises as `Engine.vocab` does."""
         if self.made is None:
-            vocab = await self._engine.vocab(self._request.wanted.answers)
+            vocab = await self._engine.vocab(self._request.wanted.draws)
             self.made = self._request.make_writer(vocab)
         return self.made
 
