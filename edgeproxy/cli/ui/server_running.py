@@ -176,9 +176,7 @@ def _on_signals(stop: Callable[[], None], listening: Listening) -> Iterator[_Tol
     def heard(number: int, _frame: object) -> None:
         if number == signal.SIGINT:
             if told.is_interrupted:
-                with contextlib.suppress(OSError):
-                    if listening.path is not None:
-                        listening.path.unlink()
+                listening.remove()
                 os._exit(_INTERRUPTED)
             told.is_interrupted = True
         stop()
