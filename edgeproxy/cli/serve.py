@@ -205,6 +205,8 @@ def command(
     It says where it is once it answers: an address, and a key that goes with each request. The
     page's address holds the key. Nothing but this machine is let in unless you say so.
     """
+    # Before all else, for whoever started this may have ended meanwhile.
+    has_parent = _parent() if with_parent else None
     if named is not None and models.trio is not None:
         raise UsageError("a trio was named twice; leave --trio out")
     models = replace(models, trio=named or models.trio)
@@ -241,8 +243,14 @@ def command(
 
         History.open().close()  # what is wrong with it is told at once
     with _listening(host, PORT if port is None else port, socket) as listening:
-        plan = Plan(listening, allowed, limits, chosen, lazy, with_parent, as_json)
+        plan = Plan(listening, allowed, limits, chosen, lazy, has_parent, as_json)
         asyncio.run(run_server(partial(make_served, made, keep_sessions), plan))
+
+
+def _parent() -> Callable[[], bool]:
+    from edgeproxy.serve.http.parent import looks_for_parent
+
+    return looks_for_parent()
 
 
 def make_engine(models: Models, settings: dict[str, Any], shelf: int = 0) -> SharedEngine:
