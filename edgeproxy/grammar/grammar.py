@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from edgeproxy.core.stacks import on_stack
 from edgeproxy.core.utf8 import check_text, decode
-from edgeproxy.errors import GrammarError, PromptError
+from edgeproxy.errors import GrammarError, OutOfMemoryError, PromptError
 from edgeproxy.files import open_regular, reason
 
 INSTALL = "pip install 'edgeproxy[grammar]'"
 
 LONGEST = 1 << 18
 """A schema or grammar may have so many bytes; longer ones take seconds to read."""
+
+MOST_RULES = 2_000
+"""A grammar may have so many rules: where each leads to the next, twice as many take four times as
+long to read, and these about a second."""
+
+_RULE = re.compile(r"^[ \t]*[!?]*\w+(?=[^\n:\"/]*:)", re.MULTILINE)
+"""The name of a rule of Lark's, before its colon."""
+
+_STACK_BYTES = 256 << 20
+"""The engine recurses for rules, and for references of a schema, that lead to others: a thousand of
+them overflow a usual stack, which would end the process. This one holds what `LONGEST` allows."""
+
+Found = TypeVar("Found")
 
 _WHITESPACE = r"([ ]|\n[ ]{0,16})?"
 """What may stand between the parts of a JSON text: without a limit a model may never go on."""
@@ -34,9 +49,11 @@ class Grammar:
     name: str = "the grammar"
 
     def __post_init__(self) -> None:
-        matcher = engine().LLMatcher
+        check = engine().LLMatcher.validate_grammar_with_warnings
         try:
-            has_failed, said = matcher.validate_grammar_with_warnings(self.text)
+            has_failed, said = on_its_stack(lambda: check(self.text))
+        except OutOfMemoryError:
+            raise
         except Exception as error:  # noqa: BLE001 - of the engine's own kinds
             has_failed, said = True, [str(error)]
         if has_failed:
@@ -61,7 +78,7 @@ class Grammar:
             raise GrammarError(f"{name}: a JSON schema is an object")
         made = engine().LLMatcher.grammar_from_json_schema
         try:
-            found = made(text, {"whitespace_pattern": _WHITESPACE})
+            found = on_its_stack(lambda: made(text, {"whitespace_pattern": _WHITESPACE}))
         except ValueError as error:
             raise GrammarError(f"{name}: {in_words([str(error)])}") from None
         return cls(found, name)
@@ -81,7 +98,11 @@ class Grammar:
             raise GrammarError(f"{name}: its brackets are nested too deep") from None
         except Exception as error:  # noqa: BLE001 - the converter raises bare ones
             raise GrammarError(f"{name}: {in_words([str(error)])}") from None
-        return cls(engine().LLMatcher.grammar_from_lark(converted), name)
+        count = sum(1 for _ in _RULE.finditer(converted))
+        if count > MOST_RULES:
+            raise GrammarError(f"{name}: {count:,} rules; at most {MOST_RULES:,} are read")
+        made = engine().LLMatcher.grammar_from_lark
+        return cls(on_its_stack(lambda: made(converted)), name)
 
 
 def read_json_schema(path: Path) -> Grammar:
@@ -103,6 +124,14 @@ def engine(module: str = "") -> Any:
     except (ImportError, OSError) as error:
         there = f"cannot be loaded ({error})"
     raise GrammarError(f"JSON schemas and grammars need llguidance, which {there}: {INSTALL}")
+
+
+def on_its_stack(work: Callable[[], Found]) -> Found:
+    """What `work` of the engine returns or raises, on a stack that is large enough for it.
+
+    Raises `OutOfMemoryError` where there is no memory for that.
+    """
+    return on_stack(work, _STACK_BYTES, "edgeproxy grammar", "reads grammars")
 
 
 def in_words(said: list[str]) -> str:
