@@ -37,7 +37,7 @@ class Tokens:
     def begin(self, grammar: Grammar) -> Constraint:
         """What holds one reply to `grammar`. Raises `GrammarError`."""
         make = engine().LLMatcher
-        matcher = on_its_stack(lambda: make(self._known, grammar.text, log_level=0))
+        matcher = on_its_stack(lambda: make(self._known, grammar.text, log_level=0), grammar.text)
         return Constraint(matcher, self.count, grammar.name)
 
 

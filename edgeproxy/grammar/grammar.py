@@ -27,9 +27,10 @@ long to read, and these about a second."""
 _RULE = re.compile(r"^[ \t]*[!?]*\w+(?=[^\n:\"/]*:)", re.MULTILINE)
 """The name of a rule of Lark's, before its colon."""
 
-_STACK_BYTES = 256 << 20
+_LEAST_STACK_MB, _STACK_BYTES_EACH = 1, 2048
 """The engine recurses for rules, and for references of a schema, that lead to others: a thousand of
-them overflow a usual stack, which would end the process. This one holds what `LONGEST` allows."""
+them overflow a usual stack, which would end the process. So much for each byte of the text is more
+than three times what lists in lists were measured to take, which take the most."""
 
 Found = TypeVar("Found")
 
@@ -51,7 +52,7 @@ class Grammar:
     def __post_init__(self) -> None:
         check = engine().LLMatcher.validate_grammar_with_warnings
         try:
-            has_failed, said = on_its_stack(lambda: check(self.text))
+            has_failed, said = on_its_stack(lambda: check(self.text), self.text)
         except OutOfMemoryError:
             raise
         except Exception as error:  # noqa: BLE001 - of the engine's own kinds
@@ -78,7 +79,7 @@ class Grammar:
             raise GrammarError(f"{name}: a JSON schema is an object")
         made = engine().LLMatcher.grammar_from_json_schema
         try:
-            found = on_its_stack(lambda: made(text, {"whitespace_pattern": _WHITESPACE}))
+            found = on_its_stack(lambda: made(text, {"whitespace_pattern": _WHITESPACE}), text)
         except ValueError as error:
             raise GrammarError(f"{name}: {in_words([str(error)])}") from None
         return cls(found, name)
@@ -102,7 +103,7 @@ class Grammar:
         if count > MOST_RULES:
             raise GrammarError(f"{name}: {count:,} rules; at most {MOST_RULES:,} are read")
         made = engine().LLMatcher.grammar_from_lark
-        return cls(on_its_stack(lambda: made(converted)), name)
+        return cls(on_its_stack(lambda: made(converted), converted), name)
 
 
 def read_json_schema(path: Path) -> Grammar:
@@ -126,12 +127,13 @@ def engine(module: str = "") -> Any:
     raise GrammarError(f"JSON schemas and grammars need llguidance, which {there}: {INSTALL}")
 
 
-def on_its_stack(work: Callable[[], Found]) -> Found:
-    """What `work` of the engine returns or raises, on a stack that is large enough for it.
+def on_its_stack(work: Callable[[], Found], text: str) -> Found:
+    """What the engine's `work` on `text` returns or raises, on a stack that is large enough for it.
 
     Raises `OutOfMemoryError` where there is no memory for that.
     """
-    return on_stack(work, _STACK_BYTES, "edgeproxy grammar", "reads grammars")
+    megabytes = _LEAST_STACK_MB + (len(text) * _STACK_BYTES_EACH >> 20)
+    return on_stack(work, megabytes << 20, "edgeproxy grammar", "reads grammars")
 
 
 def in_words(said: list[str]) -> str:

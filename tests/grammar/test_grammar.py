@@ -77,6 +77,8 @@ CHAINS: dict[str, tuple[str, str]] = {
     "references": ("json_schema", references(6000, 0)),
     "references in lists": ("json_schema", references(4000, 1)),
     "references deep in lists": ("json_schema", references(100, 60)),
+    "few rules": ("grammar", rules(200)),
+    "few references": ("json_schema", references(20, 60)),
 }
 READS = """
 import sys, threading
