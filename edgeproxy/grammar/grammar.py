@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -23,6 +23,10 @@ LONGEST = 1 << 18
 MOST_RULES = 2_000
 """A grammar may have so many rules: where each leads to the next, twice as many take four times as
 long to read, and these about a second."""
+
+MOST_NAMES = 4_000
+"""An object in a JSON schema may have so many: of properties that may be left out, too, twice as
+many take four times as long, and these half a second."""
 
 _RULE = re.compile(r"^[ \t]*[!?]*\w+(?=[^\n:\"/]*:)", re.MULTILINE)
 """The name of a rule of Lark's, before its colon."""
@@ -70,9 +74,11 @@ class Grammar:
         text = schema if isinstance(schema, str) else _as_json(schema, name)
         _check_size(text, name)
         try:
-            kind = type(json.loads(text))
+            kind = type(json.loads(text, object_pairs_hook=_counted))
         except (ValueError, RecursionError) as error:
             raise GrammarError(f"{name}: this is not JSON ({error or 'too deep'})") from None
+        except _TooManyError as error:
+            raise GrammarError(f"{name}: {error}") from None
         if kind is bool:
             raise GrammarError(f"{name}: true asks for nothing, and no JSON text keeps to false")
         if kind is not dict:
@@ -161,6 +167,16 @@ def _as_json(schema: object, name: str) -> str:
         return json.dumps(schema, ensure_ascii=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise GrammarError(f"{name}: this is not JSON ({error})") from None
+
+
+def _counted(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    if len(pairs) > MOST_NAMES:
+        raise _TooManyError(f"{len(pairs):,} names in one object; at most {MOST_NAMES:,} are read")
+    return {}
+
+
+class _TooManyError(Exception):
+    """An object has more names than are read."""
 
 
 def _check_size(text: str, name: str) -> None:

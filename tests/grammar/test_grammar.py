@@ -44,6 +44,10 @@ HOSTILE_SCHEMAS: dict[str, tuple[str, str]] = {
         json.dumps({"allOf": [{"properties": {f"p{n}": {}}} for n in range(3000)]}),
         "too large",
     ),
+    "too many names": (
+        json.dumps({"properties": {f"p{n}": {} for n in range(4001)}}),
+        "4,001 names in one object; at most 4,000",
+    ),
     "too large a file": (json.dumps({"title": "x" * LONGEST}), "at most"),
 }
 
@@ -74,8 +78,8 @@ def references(count: int, depth: int) -> str:
 CHAINS: dict[str, tuple[str, str]] = {
     "rules": ("grammar", rules(MOST_RULES)),
     "terminals": ("grammar", terminals(MOST_RULES)),
-    "references": ("json_schema", references(6000, 0)),
-    "references in lists": ("json_schema", references(4000, 1)),
+    "references": ("json_schema", references(3900, 0)),
+    "references in lists": ("json_schema", references(3900, 1)),
     "references deep in lists": ("json_schema", references(100, 60)),
     "few rules": ("grammar", rules(200)),
     "few references": ("json_schema", references(20, 60)),
