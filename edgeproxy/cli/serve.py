@@ -1,7 +1,7 @@
 """`edgeproxy serve`: a trio for other programs, over HTTP or over standard input and output.
 
 May touch: the network, as far as listening; a UNIX socket where --socket says; this user's history
-with --keep-sessions.
+with --keep-sessions; the handler of SIGINT with --stdio.
 """
 
 from __future__ import annotations
@@ -305,7 +305,7 @@ def _shelf(megabytes: int | None) -> int:
 
 
 def _run_on_streams(make: Any) -> None:
-    from edgeproxy.cli.ui.interrupt import on_interrupt
+    from edgeproxy.cli.ui.interrupt import no_interrupt
     from edgeproxy.serve.pipes import take_standard_streams
     from edgeproxy.serve.stdio import serve
     from edgeproxy.serve.told import service_of
@@ -318,7 +318,7 @@ def _run_on_streams(make: Any) -> None:
         finally:
             await engine.close(0.0)
 
-    with on_interrupt(lambda: None):  # a terminal's Ctrl-C is for the host
+    with no_interrupt():  # a terminal's Ctrl-C is for the host
         asyncio.run(run())
 
 
