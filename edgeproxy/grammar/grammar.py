@@ -28,8 +28,11 @@ MOST_NAMES = 4_000
 """An object in a JSON schema may have so many: of properties that may be left out, too, twice as
 many take four times as long, and these half a second."""
 
-_RULE = re.compile(r"^[ \t]*[!?]*\w+(?=[^\n:\"/]*:)", re.MULTILINE)
-"""The name of a rule of Lark's, before its colon."""
+_LARK = re.compile(r"^[^\S\n]*(?:%llguidance\b|start\s*:)", re.MULTILINE)
+"""Where a grammar is Lark, as llguidance sees it, which takes quadratic time for empty lines."""
+
+_LINES, _NAME = re.compile(r"[\r\n]+"), re.compile(r"\s*[!?]*\w")
+"""What is between lines, and how one begins that defines a rule."""
 
 _LEAST_STACK_MB, _STACK_BYTES_EACH = 1, 2048
 """The engine recurses for rules, and for references of a schema, that lead to others: a thousand of
@@ -98,16 +101,16 @@ class Grammar:
         `GrammarError`.
         """
         _check_size(text, name)
-        lark = engine("gbnf_to_lark").any_to_lark
+        count = sum(map(_is_rule, _LINES.split(text)))
+        if count > MOST_RULES:
+            raise GrammarError(f"{name}: {count:,} rules; at most {MOST_RULES:,} are read")
+        convert = engine("gbnf_to_lark").gbnf_to_lark
         try:
-            converted = lark(text)
+            converted = text if _LARK.search(text) else convert(text)
         except RecursionError:
             raise GrammarError(f"{name}: its brackets are nested too deep") from None
         except Exception as error:  # noqa: BLE001 - the converter raises bare ones
             raise GrammarError(f"{name}: {in_words([str(error)])}") from None
-        count = sum(1 for _ in _RULE.finditer(converted))
-        if count > MOST_RULES:
-            raise GrammarError(f"{name}: {count:,} rules; at most {MOST_RULES:,} are read")
         made = engine().LLMatcher.grammar_from_lark
         return cls(on_its_stack(lambda: made(converted), converted), name)
 
@@ -167,6 +170,12 @@ def _as_json(schema: object, name: str) -> str:
         return json.dumps(schema, ensure_ascii=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise GrammarError(f"{name}: this is not JSON ({error})") from None
+
+
+def _is_rule(line: str) -> bool:
+    """Whether a rule of GBNF or Lark begins in a line, which has its name before a colon."""
+    head, colon, _ = line.partition(":")
+    return bool(colon and _NAME.match(head)) and '"' not in head and "/" not in head
 
 
 def _counted(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:

@@ -99,6 +99,34 @@ thread.join()
 """
 
 
+LONG: dict[str, str] = {
+    "empty lines": 'root ::= "a"' + "\n" * 250_000,
+    "empty lines of Lark": 'start: "a"' + "\n" * 250_000,
+    "empty lines before": "\n" * 250_000 + 'root ::= "a"',
+    "spaces": 'root ::= "a"' + " " * 250_000,
+    "spaces in lines": 'root ::= "a"' + ("\n" + " " * 500) * 500,
+    "a long name": f'root ::= {"a" * 120_000}\n{"a" * 120_000} ::= "a"',
+    "a long text": 'root ::= "' + "a" * 250_000 + '"',
+    "comments": 'root ::= "a"\n' + "# a\n" * 60_000,
+}
+TOO_LONG = 60
+"""Seconds; what took quadratic time took minutes, in which no other thread of Python went on."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LONG)
+def test_what_is_long_does_not_take_long(name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", READS, "grammar"],
+        input=LONG[name],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=TOO_LONG,
+    )
+    assert "read" in done.stdout or "GrammarError" in done.stderr, done.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CHAINS)
 def test_what_leads_far_ends_no_process(name: str) -> None:
@@ -121,6 +149,8 @@ HOSTILE_GRAMMARS: dict[str, tuple[str, str]] = {
     "looking ahead": ("start: /(?=a)b/", "look-around"),
     "too many rules": (rules(MOST_RULES + 1), "2,001 rules; at most 2,000 are read"),
     "too many terminals": (terminals(MOST_RULES + 1), "2,001 rules; at most"),
+    "far too many rules": (rules(8000), "8,000 rules; at most"),
+    "rules of an old Macintosh": (rules(8000).replace("\n", "\r"), "8,000 rules; at most"),
     "an import of a file": ('%import "/etc/passwd"\nstart: "a"', "Expected name"),
     "a NUL": ('root ::= "\0"', "NUL"),
     "half a character": ('root ::= "\ud800"', "surrogate"),
