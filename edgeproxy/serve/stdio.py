@@ -33,6 +33,7 @@ from edgeproxy.serve.pipes import (
 from edgeproxy.serve.protocol import Known, Read, RefusedError
 from edgeproxy.serve.threads import in_thread
 from edgeproxy.serve.wanted import Wanted
+from edgeproxy.serve.writing import taken
 
 Found = TypeVar("Found")
 
@@ -230,7 +231,7 @@ class _Serving:
         writer = request.make_writer(await service.engine.vocab(request.wanted.answers))
         async with aclosing(service.engine.ask(request.wanted)) as events:
             async for event in events:
-                for sent in writer.take(event):
+                for sent in await taken(writer, event, request.wanted):
                     # A bare word is the end of a stream of server-sent events.
                     if request.streams and not isinstance(sent.data, str):
                         kind = EXPLANATION if sent.event == EXPLANATION else "chunk"
