@@ -156,7 +156,6 @@ def test_a_prompt_on_a_terminal_has_only_a_pair_of_its_own(tmp_path: Path) -> No
 
     They have no address and reach no other process: they are the only ones, and are let through.
     """
-    pytest.importorskip("prompt_toolkit")
     import pty
 
     code = HOOK.replace(

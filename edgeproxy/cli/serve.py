@@ -1,7 +1,7 @@
 """`edgeproxy serve`: a trio for other programs, over HTTP or over standard input and output.
 
 May touch: the network, as far as listening; a UNIX socket where --socket says; this user's history
-with --keep-sessions.
+with --keep-sessions; the handler of SIGINT with --stdio.
 """
 
 from __future__ import annotations
@@ -210,6 +210,8 @@ def command(
     It says where it is once it answers: an address, and a key that goes with each request. The
     page's address holds the key. Nothing but this machine is let in unless you say so.
     """
+    # Before all else, for whoever started this may have ended meanwhile.
+    has_parent = _parent() if with_parent else None
     if named is not None and models.trio is not None:
         raise UsageError("a trio was named twice; leave --trio out")
     models = replace(models, trio=named or models.trio)
@@ -239,8 +241,14 @@ def command(
 
         History.open().close()  # what is wrong with it is told at once
     with _listening(host, PORT if port is None else port, socket) as listening:
-        plan = Plan(listening, allowed, limits, chosen, lazy, with_parent, as_json)
+        plan = Plan(listening, allowed, limits, chosen, lazy, has_parent, as_json)
         asyncio.run(run_server(partial(make_served, made, keep_sessions), plan))
+
+
+def _parent() -> Callable[[], bool]:
+    from edgeproxy.serve.http.parent import looks_for_parent
+
+    return looks_for_parent()
 
 
 def make_engine(models: Models, settings: Settings, shelf: int = 0) -> SharedEngine:
@@ -294,7 +302,7 @@ def _shelf(megabytes: int | None) -> int:
 
 
 def _run_on_streams(make: Any) -> None:
-    from edgeproxy.cli.ui.interrupt import on_interrupt
+    from edgeproxy.cli.ui.interrupt import no_interrupt
     from edgeproxy.serve.pipes import take_standard_streams
     from edgeproxy.serve.stdio import serve
     from edgeproxy.serve.told import service_of
@@ -307,7 +315,7 @@ def _run_on_streams(make: Any) -> None:
         finally:
             await engine.close(0.0)
 
-    with on_interrupt(lambda: None):  # a terminal's Ctrl-C is for the host
+    with no_interrupt():  # a terminal's Ctrl-C is for the host
         asyncio.run(run())
 
 

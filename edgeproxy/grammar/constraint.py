@@ -9,7 +9,7 @@ import numpy as np
 from edgeproxy.core.model import Logits
 from edgeproxy.core.vocab import Vocab
 from edgeproxy.errors import GrammarError
-from edgeproxy.grammar.grammar import Grammar, engine, in_words
+from edgeproxy.grammar.grammar import Grammar, engine, in_words, on_its_stack
 
 _SPECIAL = b"\xff"
 """With this in front the engine knows a token that is no text: no UTF-8 text has this byte."""
@@ -36,7 +36,8 @@ class Tokens:
 
     def begin(self, grammar: Grammar) -> Constraint:
         """What holds one reply to `grammar`. Raises `GrammarError`."""
-        matcher = engine().LLMatcher(self._known, grammar.text, log_level=0)
+        make = engine().LLMatcher
+        matcher = on_its_stack(lambda: make(self._known, grammar.text, log_level=0), grammar.text)
         return Constraint(matcher, self.count, grammar.name)
 
 

@@ -8,9 +8,10 @@ import queue
 import threading
 from collections.abc import Callable
 
+from edgeproxy.core import stacks
 from edgeproxy.core.utf8 import check_unicode
 from edgeproxy.core.vocab import Tokenize
-from edgeproxy.errors import EngineError, OutOfMemoryError, PromptError
+from edgeproxy.errors import EngineError, PromptError
 from edgeproxy.llama.library import lib
 from edgeproxy.llama.loaded import Loaded
 
@@ -25,7 +26,7 @@ _STACK_BYTES = 256 << 20
 # stack holds more of a text's bytes than the large one does.
 _MEDIUM_BYTES = 16_384
 _KEPT_STACK_BYTES = 16 << 20
-_stack_size_lock = threading.Lock()
+_NAME, _DOING = "edgeproxy-tokenize", "tokenises text"
 _turn = threading.Lock()
 _kept: _Worker | None = None
 
@@ -33,9 +34,9 @@ Work = Callable[[], list[int]]
 
 
 def _after_fork() -> None:
-    """The threads that may have held the locks are not in the child, nor is the kept one."""
-    global _stack_size_lock, _turn, _kept
-    _stack_size_lock, _turn, _kept = threading.Lock(), threading.Lock(), None
+    """The thread that may have held the lock is not in the child, nor is the kept one."""
+    global _turn, _kept
+    _turn, _kept = threading.Lock(), None
 
 
 if hasattr(os, "register_at_fork"):
@@ -96,7 +97,7 @@ class _Worker:
     def __init__(self) -> None:
         self._work: queue.SimpleQueue[Work] = queue.SimpleQueue()
         self._found: queue.SimpleQueue[list[int] | Exception] = queue.SimpleQueue()
-        _start(self._serve, _KEPT_STACK_BYTES)
+        stacks.start(self._serve, _KEPT_STACK_BYTES, _NAME, _DOING)
 
     def do(self, work: Work) -> list[int]:
         """What `work` gives, or raises. One caller at a time."""
@@ -136,42 +137,4 @@ def _run_on_kept_stack(work: Work) -> list[int]:
 
 
 def _run_on_big_stack(work: Work) -> list[int]:
-    results: list[list[int]] = []
-    errors: list[Exception] = []
-
-    def run() -> None:
-        try:
-            results.append(work())
-        except Exception as error:  # noqa: BLE001 - raised again in the caller's thread
-            errors.append(error)
-
-    thread = _start(run, _STACK_BYTES)
-    try:
-        thread.join()
-    except BaseException:
-        thread.join()  # Ctrl-C: the weights must not be freed while the thread still reads them
-        raise
-    try:
-        if errors:
-            raise errors[0]
-    finally:
-        errors.clear()  # it refers to this frame, which would keep the model until a collection
-    return results[0]
-
-
-def _start(run: Callable[[], None], stack: int) -> threading.Thread:
-    """Start a thread with so many bytes of stack. Raises `OutOfMemoryError`."""
-    # The size is a global of the interpreter that only threads started under the lock should see.
-    with _stack_size_lock:
-        before = threading.stack_size(stack)
-        try:
-            thread = threading.Thread(target=run, name="edgeproxy-tokenize", daemon=True)
-            thread.start()
-        except RuntimeError:
-            raise OutOfMemoryError(
-                f"there is no memory for a thread that tokenises text ({stack >> 20} MB of address "
-                "space): close other programs, or allow this one more"
-            ) from None
-        finally:
-            threading.stack_size(before)
-    return thread
+    return stacks.on_stack(work, _STACK_BYTES, _NAME, _DOING)

@@ -18,7 +18,7 @@ import os
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from edgeproxy import __version__
 from edgeproxy.serve.events import Engine
@@ -31,7 +31,11 @@ from edgeproxy.serve.pipes import (
     Pipes,
 )
 from edgeproxy.serve.protocol import Known, Read, RefusedError
+from edgeproxy.serve.threads import in_thread
 from edgeproxy.serve.wanted import Wanted
+from edgeproxy.serve.writing import taken
+
+Found = TypeVar("Found")
 
 TOO_MANY = 429
 """The status of a request beyond `MOST_UNDER_WAY`."""
@@ -88,6 +92,7 @@ class _Serving:
         self._coming = Coming(pipes.coming, self._at_end, longest_line)
         self._under_way: dict[str, asyncio.Task[Mapping[str, Any]]] = {}
         self._attending: set[asyncio.Task[None]] = set()
+        self._reading = asyncio.Lock()
         self._is_ready = asyncio.Event()
         self._is_closing = asyncio.Event()
 
@@ -208,17 +213,25 @@ class _Serving:
         if do in service.facts:
             return _answer(service.facts[do]())
         if do == COUNT:
-            wanted = service.count_reader(body, service.known(), WHO)
+            wanted = await self._read(service.count_reader, body)
             return _answer(service.counted(await service.engine.count(wanted)))
         return await self._reply(name, do, body)
 
+    async def _read(
+        self, read: Callable[[Mapping[str, Any], Known, str], Found], body: Mapping[str, Any]
+    ) -> Found:
+        """What a body asks for; in a thread, for a schema in it may take long, and in order."""
+        async with self._reading:
+            known = self._service.known()
+            return await in_thread(lambda: read(body, known, WHO), "edgeproxy reading")
+
     async def _reply(self, name: str, do: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
         service = self._service
-        request = service.readers[do](body, service.known(), WHO)
+        request = await self._read(service.readers[do], body)
         writer = request.make_writer(await service.engine.vocab(request.wanted.draws))
         async with aclosing(service.engine.ask(request.wanted)) as events:
             async for event in events:
-                for sent in writer.take(event):
+                for sent in await taken(writer, event, request.wanted):
                     # A bare word is the end of a stream of server-sent events.
                     if request.streams and not isinstance(sent.data, str):
                         kind = EXPLANATION if sent.event == EXPLANATION else "chunk"

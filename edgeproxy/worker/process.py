@@ -12,6 +12,7 @@ May touch: a child process, and pipes to it.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import queue
 import subprocess
@@ -108,8 +109,7 @@ class Process:
             threading.Thread(target=_keep_lines, args=(stderr, self._lines), daemon=True),
         ]
         self._listener = threading.Thread(target=self._listen, args=(stdout,), daemon=True)
-        for thread in (*self._threads, self._listener):
-            thread.start()
+        self._start()
 
     @property
     def pid(self) -> int:
@@ -144,6 +144,27 @@ class Process:
             with contextlib.suppress(OSError):
                 pipe.close()
 
+    def _start(self) -> None:
+        """Start the threads. Raises `OSError` where the system starts none, and leaves nothing."""
+        try:
+            for thread in (*self._threads, self._listener):
+                thread.start()
+        except RuntimeError:
+            self._process.kill()
+            self._process.wait()
+            self._clean_up([thread for thread in self._threads if thread.ident is not None])
+            raise OSError(errno.EAGAIN, "the system starts no more threads") from None
+
+    def _clean_up(self, threads: Sequence[threading.Thread]) -> None:
+        """Be done with the process, which has ended, and with these threads."""
+        self._to_send.put(None)
+        for thread in threads:
+            thread.join(_DRAIN_SECONDS)
+        _all.discard(self)
+        self.let_go()
+        if self._job is not None:
+            self._job.close()
+
     def _listen(self, stdout: IO[bytes]) -> None:
         # Damage, or a pipe that breaks, is no message: it is ended like one that fell silent.
         with contextlib.suppress(OSError, NoMessageError):
@@ -154,13 +175,7 @@ class Process:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self._to_send.put(None)
-        for thread in self._threads:
-            thread.join(_DRAIN_SECONDS)
-        _all.discard(self)
-        self.let_go()
-        if self._job is not None:
-            self._job.close()
+        self._clean_up(self._threads)
         lines = b"".join([*self._lines]).decode(errors="replace").splitlines()
         self._ended(Ending(self._process.returncode, tuple(lines[-_KEPT_LINES:])))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -17,11 +18,11 @@ from typing import Any
 import httpx
 import pytest
 
-from edgeproxy.cli import main
+from edgeproxy.cli import main, serve
 from edgeproxy.cli.ui.key_chosen import KEY_VARIABLE, chosen_key
 from edgeproxy.errors import UsageError
 from edgeproxy.history.database import default_path
-from tests.helpers.http_fakes import ASK
+from tests.helpers.http_fakes import ASK, FakeEngine
 
 GIVEN = "a-key-that-was-given"
 SECONDS = 240.0
@@ -101,6 +102,26 @@ def wait_for(path: Path) -> None:
     while not answers_at(path):
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+def test_over_standard_streams_ctrl_c_is_for_the_host_however_often(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    heard: list[int] = []
+
+    async def serve_interrupted(*_: object) -> None:
+        for _press in range(5):
+            signal.raise_signal(signal.SIGINT)
+            await asyncio.sleep(0)
+            heard.append(1)
+
+    monkeypatch.setattr("edgeproxy.serve.stdio.serve", serve_interrupted)
+    monkeypatch.setattr("edgeproxy.serve.pipes.take_standard_streams", lambda: None)
+    monkeypatch.setattr("edgeproxy.serve.told.service_of", lambda _engine: None)
+    before, engine = signal.getsignal(signal.SIGINT), FakeEngine()
+    serve._run_on_streams(lambda: engine)
+    assert (len(heard), engine.closed) == (5, [0.0])
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 # What is refused before anything is loaded

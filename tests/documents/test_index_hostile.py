@@ -23,7 +23,7 @@ from edgeproxy.documents.passage import Passage
 from edgeproxy.documents.removing import remove_index
 from edgeproxy.documents.schema import VERSION
 from edgeproxy.errors import DocumentError
-from tests.helpers.disks import small_disk
+from tests.helpers.disks import cannot, small_disk
 from tests.helpers.indexes import check, make_index, matching, write
 
 REPOSITORY = Path(__file__).parents[2]
@@ -216,7 +216,7 @@ def test_a_full_disk_is_told_and_what_was_done_is_kept(tmp_path: Path, folder: P
     disk = tmp_path / "disk"
     with small_disk(disk, 1_500_000) as is_mounted:
         if not is_mounted:
-            pytest.skip("no small disk can be mounted here")
+            cannot("no small disk can be mounted here")
         path = disk / "index.sqlite"
         with pytest.raises(DocumentError, match="free some space"):
             make_index(path, folder)
@@ -233,7 +233,7 @@ def test_a_folder_that_is_read_only_can_be_searched(tmp_path: Path, path: Path) 
     disk = tmp_path / "disk"
     with small_disk(disk, 4_000_000) as is_mounted:
         if not is_mounted:
-            pytest.skip("no small disk can be mounted here")
+            cannot("no small disk can be mounted here")
         shutil.copy(path, disk / "plain.sqlite")
         shutil.copy(path, disk / "logged.sqlite")
         connection = sqlite3.connect(disk / "logged.sqlite")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import builtins
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 
 from edgeproxy.errors import GrammarError
 from edgeproxy.grammar import grammar as module
-from edgeproxy.grammar.grammar import LONGEST, Grammar, read_grammar, read_json_schema
+from edgeproxy.grammar.grammar import LONGEST, MOST_RULES, Grammar, read_grammar, read_json_schema
 
 NESTED: Any = {"type": "string"}
 for _ in range(5000):
@@ -42,8 +44,99 @@ HOSTILE_SCHEMAS: dict[str, tuple[str, str]] = {
         json.dumps({"allOf": [{"properties": {f"p{n}": {}}} for n in range(3000)]}),
         "too large",
     ),
+    "too many names": (
+        json.dumps({"properties": {f"p{n}": {} for n in range(4001)}}),
+        "4,001 names in one object; at most 4,000",
+    ),
     "too large a file": (json.dumps({"title": "x" * LONGEST}), "at most"),
 }
+
+
+def rules(count: int) -> str:
+    """GBNF of so many rules, of which each leads to the next."""
+    links = (f'r{n} ::= "x" r{n + 1}' for n in range(1, count - 1))
+    return "\n".join(["root ::= r1", *links, f'r{count - 1} ::= "y"'])
+
+
+def terminals(count: int) -> str:
+    """The same of Lark's, which become one expression."""
+    links = (f'R{n}: "x" R{n + 1}' for n in range(1, count - 1))
+    return "\n".join(["start: R1", *links, f'R{count - 1}: "y"', ""])
+
+
+def references(count: int, depth: int) -> str:
+    """A schema in which each of so many references leads to the next, so deep inside of lists."""
+    found: dict[str, Any] = {str(count): {"type": "string"}}
+    for n in range(count):
+        inside: dict[str, Any] = {"$ref": f"#/$defs/{n + 1}"}
+        for _ in range(depth):
+            inside = {"items": inside}
+        found[str(n)] = inside
+    return json.dumps({"$ref": "#/$defs/0", "$defs": found}, separators=(",", ":"))
+
+
+CHAINS: dict[str, tuple[str, str]] = {
+    "rules": ("grammar", rules(MOST_RULES)),
+    "terminals": ("grammar", terminals(MOST_RULES)),
+    "references": ("json_schema", references(3900, 0)),
+    "references in lists": ("json_schema", references(3900, 1)),
+    "references deep in lists": ("json_schema", references(100, 60)),
+    "few rules": ("grammar", rules(200)),
+    "few references": ("json_schema", references(20, 60)),
+}
+READS = """
+import sys, threading
+from edgeproxy.grammar.grammar import Grammar
+
+def read():
+    getattr(Grammar, sys.argv[1])(sys.stdin.read())
+    print("read")
+
+threading.stack_size(512 << 10)  # as threads of macOS have
+thread = threading.Thread(target=read)
+thread.start()
+thread.join()
+"""
+
+
+LONG: dict[str, str] = {
+    "empty lines": 'root ::= "a"' + "\n" * 250_000,
+    "empty lines of Lark": 'start: "a"' + "\n" * 250_000,
+    "empty lines before": "\n" * 250_000 + 'root ::= "a"',
+    "spaces": 'root ::= "a"' + " " * 250_000,
+    "spaces in lines": 'root ::= "a"' + ("\n" + " " * 500) * 500,
+    "a long name": f'root ::= {"a" * 120_000}\n{"a" * 120_000} ::= "a"',
+    "a long text": 'root ::= "' + "a" * 250_000 + '"',
+    "comments": 'root ::= "a"\n' + "# a\n" * 60_000,
+}
+TOO_LONG = 60
+"""Seconds; what took quadratic time took minutes, in which no other thread of Python went on."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LONG)
+def test_what_is_long_does_not_take_long(name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", READS, "grammar"],
+        input=LONG[name],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=TOO_LONG,
+    )
+    assert "read" in done.stdout or "GrammarError" in done.stderr, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CHAINS)
+def test_what_leads_far_ends_no_process(name: str) -> None:
+    how, text = CHAINS[name]
+    assert len(text) <= LONGEST
+    done = subprocess.run(
+        [sys.executable, "-c", READS, how], input=text, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "read\n"), done.stderr
+
 
 HOSTILE_GRAMMARS: dict[str, tuple[str, str]] = {
     "nothing": ("", "root"),
@@ -54,6 +147,10 @@ HOSTILE_GRAMMARS: dict[str, tuple[str, str]] = {
     "no grammar": ("\u0001\u0002", "Expected name"),
     "longer": ("root ::= " + '"a" ' * 300_000, "at most"),
     "looking ahead": ("start: /(?=a)b/", "look-around"),
+    "too many rules": (rules(MOST_RULES + 1), "2,001 rules; at most 2,000 are read"),
+    "too many terminals": (terminals(MOST_RULES + 1), "2,001 rules; at most"),
+    "far too many rules": (rules(8000), "8,000 rules; at most"),
+    "rules of an old Macintosh": (rules(8000).replace("\n", "\r"), "8,000 rules; at most"),
     "an import of a file": ('%import "/etc/passwd"\nstart: "a"', "Expected name"),
     "a NUL": ('root ::= "\0"', "NUL"),
     "half a character": ('root ::= "\ud800"', "surrogate"),

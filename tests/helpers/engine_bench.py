@@ -65,9 +65,9 @@ async def bench(*errors: Exception, **settings: Any) -> AsyncIterator[Bench]:
 
 def run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Run a test, which leaves no thread."""
-    before = threading.active_count()
+    before = set(threading.enumerate())
     asyncio.run(work())
-    for thread in threading.enumerate():
+    for thread in set(threading.enumerate()) - before:
         if thread.name.startswith("edgeproxy"):
             thread.join(DEADLINE)
-    assert threading.active_count() <= before
+    assert not set(threading.enumerate()) - before

@@ -40,6 +40,8 @@ class FakeEngine:
     def __init__(self, *, loads: bool = True, fails: bool = False) -> None:
         self.began = threading.Event()
         self.withdrawn = threading.Event()
+        self.may_read = threading.Event()
+        """Until then a request with "slow" in its body is read."""
         self.pulled = 0
         """Pieces that were taken of it."""
         self.counts_who: list[str] = []
@@ -163,11 +165,17 @@ def failed(error: BaseException) -> tuple[int, Mapping[str, Any]]:
 def service(engine: FakeEngine) -> Service:
     """What a host can ask for."""
     known = Known("fake", ("base",), 100, 50, False)
+
+    def read_chat(body: Mapping[str, Any], known: Known, who: str) -> Request:
+        if "slow" in body:
+            engine.may_read.wait(GUARD_SECONDS)
+        return read(False, body, known, who)
+
     return Service(
         engine,
         lambda: known,
         {
-            "chat": partial(read, False),
+            "chat": read_chat,
             "completions": partial(read, False),
             "responses": partial(read, False),
             "explain": partial(read, True),

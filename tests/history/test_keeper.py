@@ -17,7 +17,7 @@ from edgeproxy.history.records import Said
 from edgeproxy.prompts.formats import plain
 from edgeproxy.session.conversation import Conversation
 from edgeproxy.session.speaker import TrioSpeaker
-from tests.helpers.disks import folder_to_lock, small_disk
+from tests.helpers.disks import cannot, folder_to_lock, small_disk
 from tests.helpers.fakes import fake_vocab, random_trio
 
 MODELS = {"base": "ab" * 32}
@@ -333,7 +333,7 @@ def test_a_full_disk(tmp_path: Path, told: list[str]) -> None:
     disk = tmp_path / "disk"
     with small_disk(disk, 400_000) as is_mounted:
         if not is_mounted:
-            pytest.skip("no small disk can be mounted here")
+            cannot("no small disk can be mounted here")
         path, filler = disk / "history" / "sessions.sqlite", disk / "filler"
 
         with Keeper("factbook", MODELS, told.append, path=path) as keeper:
@@ -352,7 +352,7 @@ def test_a_disk_that_is_full_from_the_start(tmp_path: Path, told: list[str]) -> 
     disk = tmp_path / "disk"
     with small_disk(disk, 400_000) as is_mounted:
         if not is_mounted:
-            pytest.skip("no small disk can be mounted here")
+            cannot("no small disk can be mounted here")
         path, filler = disk / "history" / "sessions.sqlite", disk / "filler"
         fill_disk(filler)
         with Keeper("factbook", MODELS, told.append, path=path) as keeper:
@@ -376,7 +376,7 @@ def test_a_folder_that_is_read_only(tmp_path: Path, told: list[str]) -> None:
             turn(keeper, 1)
             name = keeper.id
         if not lock():
-            pytest.skip("no folder can be made read-only here")
+            cannot("no folder can be made read-only here")
         assert told == []
         with Keeper("factbook", MODELS, told.append, path=path) as keeper:
             loaded = keeper.resume(name)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgeproxy.core import stacks
 from edgeproxy.errors import EngineError, OutOfMemoryError, PromptError
 from edgeproxy.gguf import read
 from edgeproxy.llama import Weights, tokenizer
@@ -64,14 +65,14 @@ def test_a_kept_thread_tokenises_middling_texts(
     tiny: Weights, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[int] = []
-    start = tokenizer._start
+    start = stacks.start
 
-    def counted(run: Callable[[], None], stack: int) -> threading.Thread:
+    def counted(run: Callable[[], None], stack: int, name: str, doing: str) -> threading.Thread:
         started.append(stack)
-        return start(run, stack)
+        return start(run, stack, name, doing)
 
     monkeypatch.setattr(tokenizer, "_kept", None)
-    monkeypatch.setattr(tokenizer, "_start", counted)
+    monkeypatch.setattr(stacks, "start", counted)
     for _ in range(5):
         assert len(tiny.vocab.encode("a" * 16_384)) == 16_384
     assert len(started) == 1

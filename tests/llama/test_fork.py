@@ -118,7 +118,7 @@ def test_a_child_may_be_forked_while_a_thread_evaluates(tiny_file: Path) -> None
     program = (
         BEGIN
         + """
-from edgeproxy.llama import tokenizer
+from edgeproxy.core import stacks
 weights = Weights(path)
 begun, forked = threading.Event(), threading.Event()
 
@@ -132,7 +132,7 @@ model = LlamaModel(weights, n_ctx=256, n_threads=2, cancel=Asked())
 thread = threading.Thread(target=lambda: model.eval([5] * 100))
 thread.start()
 begun.wait()
-tokenizer._stack_size_lock.acquire()
+stacks._lock.acquire()
 pid = os.fork()
 if not pid:
     refused("eval", lambda: model.eval([5]))
@@ -141,7 +141,7 @@ if not pid:
     with Weights(path) as own:
         assert len(own.vocab.encode("the" * 1000)) > 300
     sys.exit()
-tokenizer._stack_size_lock.release()
+stacks._lock.release()
 code = ended(pid)
 forked.set()
 thread.join()

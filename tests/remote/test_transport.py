@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -371,7 +370,7 @@ def test_a_loopback_name_that_leads_elsewhere_is_refused(monkeypatch: pytest.Mon
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
-@pytest.mark.skipif(sys.version_info >= (3, 12), reason="forks with threads are warned of")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_the_child_of_a_fork_has_connections_of_its_own(server: Server, fake: FakeServer) -> None:
     server.get("/parent")
     read, write = os.pipe()

@@ -101,6 +101,26 @@ def test_several_are_under_way_and_one_is_cancelled(host: Host) -> None:
     assert host.engine.withdrawn.is_set()
 
 
+def test_one_that_takes_long_to_read_holds_nothing_up_and_can_be_cancelled(host: Host) -> None:
+    host.ask("slow", slow=True)
+    host.say({"id": "well", "do": "health"})
+    assert host.hear() == {"id": "well", "event": "answer", "data": {"status": "ok"}}
+    host.say({"do": "cancel", "id": "slow"})
+    assert host.hear() == {"id": "slow", "event": "cancelled"}
+    host.engine.may_read.set()
+
+
+def test_requests_are_asked_in_the_order_they_came_in(host: Host) -> None:
+    names = [f"{n}" for n in range(40)]
+    host.ask("slow", slow=True)
+    for name in names:
+        host.ask(name)
+    host.say({"id": "well", "do": "health"})
+    assert host.hear()["id"] == "well"
+    host.engine.may_read.set()
+    assert [host.hear()["id"] for _ in ("slow", *names)] == ["slow", *names]
+
+
 def test_a_reply_under_way_is_cancelled(host: Host) -> None:
     host.ask("1", "Long", stream=True)
     assert host.hear()["event"] == "chunk"

@@ -17,7 +17,7 @@ import pytest
 from edgeproxy.errors import TuningError
 from edgeproxy.tune.checkpoint import Checkpoint, Origin, Position, Way
 from edgeproxy.tune.settings import Settings
-from tests.helpers.disks import small_disk
+from tests.helpers.disks import cannot, small_disk
 from tests.helpers.tuning import example, toy
 
 KILLS = 10
@@ -164,7 +164,7 @@ def test_on_a_full_disk_the_earlier_one_stays(tmp_path: Path) -> None:
     folder = tmp_path / "disk"
     with small_disk(folder, 400_000) as is_mounted:
         if not is_mounted:
-            pytest.skip("no disk can be mounted here")
+            cannot("no disk can be mounted here")
         path = folder / "tuning.npz"
         made().write(path)
         with pytest.raises(TuningError, match=r"tuning\.npz: No space left.*--resume"):

@@ -267,6 +267,30 @@ def test_nothing_is_left_of_many(end: str) -> None:
     assert resident() - memory < 10_000_000
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="looks into /proc")
+@pytest.mark.parametrize("started", [0, 1, 2])
+def test_where_the_system_starts_no_thread_nothing_is_left(
+    started: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    isolated().close()
+    gc.collect()
+    before, left = (descriptors(), children(), threading.active_count()), [started]
+    start = threading.Thread.start
+
+    def start_some(thread: threading.Thread) -> None:
+        if not left[0]:
+            raise RuntimeError("can't start new thread")
+        left[0] -= 1
+        start(thread)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start_some)
+        with pytest.raises(WorkerError, match="the system starts no more threads"):
+            isolated()
+    assert (descriptors(), children(), threading.active_count()) == before
+    isolated().close()
+
+
 def test_a_cancel_is_heard_from_another_thread_at_once() -> None:
     """The bar is 100 ms on a quiet machine; a busy one may take longer, not as long as a reply."""
     with isolated(slow=0.02) as session:

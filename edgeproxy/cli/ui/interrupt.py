@@ -1,6 +1,6 @@
 """Ctrl-C while a model works: the work is asked to stop, nothing is torn out of llama.cpp.
 
-May touch: the handler of SIGINT, for as long as `on_interrupt` lasts.
+May touch: the handler of SIGINT, for as long as `on_interrupt` or `no_interrupt` lasts.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import contextlib
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from types import FrameType
 
 
 class Presses:
@@ -31,13 +32,28 @@ def on_interrupt(stop: Callable[[], None]) -> Iterator[Presses]:
         if presses.count > 2:
             raise KeyboardInterrupt
 
+    with _handling(pressed):
+        yield presses
+
+
+@contextlib.contextmanager
+def no_interrupt() -> Iterator[None]:
+    """Ctrl-C does nothing at all, however often it is pressed."""
+    with _handling(signal.SIG_IGN):
+        yield
+
+
+@contextlib.contextmanager
+def _handling(
+    handler: Callable[[int, FrameType | None], object] | signal.Handlers,
+) -> Iterator[None]:
     previous = signal.getsignal(signal.SIGINT)
     in_main_thread = threading.current_thread() is threading.main_thread()
     if previous in (signal.SIG_IGN, None) or not in_main_thread:
-        yield presses
+        yield
         return
-    signal.signal(signal.SIGINT, pressed)
+    signal.signal(signal.SIGINT, handler)
     try:
-        yield presses
+        yield
     finally:
         signal.signal(signal.SIGINT, previous)

@@ -64,14 +64,17 @@ class Closes(Protocol):
 
 @dataclass(frozen=True)
 class Plan:
-    """How a server is run: where, for whom, and what it does when it begins and ends."""
+    """How a server is run: where, for whom, and what it does when it begins and ends.
+
+    `has_parent` is what `looks_for_parent` gave where it is to end with its parent.
+    """
 
     listening: Listening
     allowed: Guards
     limits: Limits
     key: Key
     is_lazy: bool = False
-    with_parent: bool = False
+    has_parent: Callable[[], bool] | None = None
     as_json: bool = False
 
 
@@ -83,8 +86,8 @@ async def run_server(make: Callable[[], tuple[Closes, Parts]], plan: Plan) -> No
     engine, parts = make()
     running = Running(make_app(parts, plan.allowed, plan.limits), engine.close, plan.limits)
     with _on_signals(running.stop, plan.listening) as told:
-        if plan.with_parent:
-            when_parent_ends(running.stop)
+        if plan.has_parent is not None:
+            when_parent_ends(running.stop, plan.has_parent)
         serving = asyncio.ensure_future(running.run_on(plan.listening.socket))
         serving.add_done_callback(lambda _: running.stop())
         try:
@@ -176,9 +179,7 @@ def _on_signals(stop: Callable[[], None], listening: Listening) -> Iterator[_Tol
     def heard(number: int, _frame: object) -> None:
         if number == signal.SIGINT:
             if told.is_interrupted:
-                with contextlib.suppress(OSError):
-                    if listening.path is not None:
-                        listening.path.unlink()
+                listening.remove()
                 os._exit(_INTERRUPTED)
             told.is_interrupted = True
         stop()

@@ -21,6 +21,7 @@ from edgeproxy.serve.http.faults import REQUEST, Answer, note
 from edgeproxy.serve.http.limits import Limits
 from edgeproxy.serve.protocol import Known, Read, Request, Sent, Writer
 from edgeproxy.serve.wanted import Wanted
+from edgeproxy.serve.writing import taken
 
 ReadCount = Callable[[Mapping[str, Any], Known, str], Wanted]
 """Reads a body whose tokens are to be counted; see `protocol.Read`."""
@@ -152,10 +153,10 @@ class Taking:
             self._early[type(event)] = event
             return ()
         if self.made is not None:
-            return self.made.take(event)
+            return await taken(self.made, event, self._request.wanted)
         writer = await self.writer()
         early = [sent for each in self._early.values() for sent in writer.take(each)]
-        return [*early, *writer.take(event)]
+        return [*early, *await taken(writer, event, self._request.wanted)]
 
     async def writer(self) -> Writer:
         """The writer. Raises as `Engine.vocab` does."""

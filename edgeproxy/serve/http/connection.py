@@ -1,7 +1,8 @@
 """A connection of uvicorn's, with time for heads, room for connections, and no end of patience.
 
-uvicorn has no limit on the time in which a head comes, nor on that in which an answer is taken, and
-reports a damaged request in words of its own.
+uvicorn has no limit on the time in which a head comes, nor on that in which an answer is taken,
+does not hear of a client that leaves after it has sent a next request, and reports a damaged
+request in words of its own.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from uvicorn.server import ServerState
 from edgeproxy.serve.http.limits import LIMITS, Limits
 
 _CAN_ANSWER = (h11.IDLE, h11.SEND_RESPONSE)
+
+_MOST_AHEAD = 1 << 16
+"""Bytes of a next request that are read while one is answered."""
 
 
 class Connection(H11Protocol):
@@ -50,6 +54,9 @@ class Connection(H11Protocol):
             return
         super().data_received(data)
         self._time_head()
+        # For a next request uvicorn reads no more, and would not hear that the client leaves.
+        if self.conn.their_state is h11.DONE and len(self.conn.trailing_data[0]) <= _MOST_AHEAD:
+            self.flow.resume_reading()
 
     def on_response_complete(self) -> None:
         """Go on with the next request, of which a part may have come."""

@@ -1,7 +1,7 @@
 """Where a server listens: a port, or a UNIX socket that its owner alone can use.
 
 May touch: the network, as far as listening; the path of a UNIX socket, where nothing else than a
-socket that nobody answers is ever removed.
+socket that nobody answers is ever removed; a lock on its folder, which leaves no file.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import socket
 import stat
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,15 +25,24 @@ _BACKLOG = 256
 _PATIENCE = 1.0
 _PRIVATE = 0o600
 
+_LOCK_SECONDS = 5.0
+"""So long another server that begins in the same folder is waited for."""
+
+_LOOK_SECONDS = 0.05
+
 
 @dataclass(frozen=True)
 class Listening:
-    """A socket that listens, and what it is called: a host and a port, or a path."""
+    """A socket that listens, and what it is called: a host and a port, or a path.
+
+    `identity` is that of the file at the path.
+    """
 
     socket: socket.socket
     host: str | None = None
     port: int | None = None
     path: Path | None = None
+    identity: tuple[int, int] | None = None
 
     @property
     def address(self) -> str:
@@ -40,6 +50,12 @@ class Listening:
         if self.host is None or self.port is None:
             return "http://localhost"
         return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+
+    def remove(self) -> None:
+        """Remove what is at the path, unless another one has taken its place."""
+        with contextlib.suppress(OSError):
+            if self.path is not None and _identity(self.path) == self.identity:
+                self.path.unlink()
 
 
 def is_loopback(host: str) -> bool:
@@ -95,30 +111,73 @@ def _cannot_listen(host: str, port: int, error: OSError) -> EdgeproxyError:
 def at_path(path: Path) -> Iterator[Listening]:
     """A UNIX socket that listens at a path, which its owner alone can use.
 
-    One that is there and that nobody answers is replaced. It is removed at the end, unless another
-    one has taken its place. Raises `UsageError` for a path that cannot be one, `EdgeproxyError`
-    where something else is there or another server answers.
+    One that is there and that nobody answers is replaced, by one server alone where several begin
+    at once. It is removed at the end, unless another one has taken its place. Raises `UsageError`
+    for a path that cannot be one, `EdgeproxyError` where something else is there or another server
+    answers.
     """
     if not hasattr(socket, "AF_UNIX"):
         raise UsageError("this system has no UNIX sockets for Python; use --port 0")
     path = path.absolute()
-    _make_way(path)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as made:
-        before = os.umask(0o777 & ~_PRIVATE)  # so that it is never open to others
-        try:
-            made.bind(str(path))
-        except OSError as error:
-            raise _cannot_bind(path, error) from None
-        finally:
-            os.umask(before)
-        mine = path.lstat().st_ino
-        try:
+        with _alone_in(path.parent):
+            _make_way(path)
+            before = os.umask(0o777 & ~_PRIVATE)  # so that it is never open to others
+            try:
+                made.bind(str(path))
+            except OSError as error:
+                raise _cannot_bind(path, error) from None
+            finally:
+                os.umask(before)
             made.listen(_BACKLOG)
-            yield Listening(made, path=path)
+            found = Listening(made, path=path, identity=_identity(path))
+        try:
+            yield found
         finally:
-            with contextlib.suppress(OSError):
-                if path.lstat().st_ino == mine:
-                    path.unlink()
+            found.remove()
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """While no other server begins in this folder, as far as its file system has locks."""
+    opened = None
+    # Where that cannot be done the socket cannot be made either, which is said then.
+    with contextlib.suppress(OSError, ValueError):
+        opened = os.open(folder, os.O_RDONLY)
+    try:
+        if opened is not None:
+            _lock(opened, folder)
+        yield
+    finally:
+        if opened is not None:
+            os.close(opened)
+
+
+def _lock(opened: int, folder: Path) -> None:
+    if sys.platform == "win32":
+        return
+    import fcntl
+
+    end = time.monotonic() + _LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() >= end:
+                raise EdgeproxyError(
+                    f"{folder} is locked by another program, so that a socket in it may be one "
+                    "that is just being made; choose a path in another folder"
+                ) from None
+        except OSError:  # this file system has no locks
+            return
+        time.sleep(_LOOK_SECONDS)
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """Which file is at a path: a system may give a new one the number of one that is gone."""
+    status = path.lstat()
+    return status.st_ino, status.st_mtime_ns
 
 
 def _make_way(path: Path) -> None:

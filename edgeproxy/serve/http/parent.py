@@ -20,13 +20,13 @@ _WAIT_TIMEOUT = 0x102
 _READ_BYTES = 4096
 
 
-def when_parent_ends(call: Callable[[], object]) -> None:
+def when_parent_ends(call: Callable[[], object], is_there: Callable[[], bool]) -> None:
     """Call this, once or twice, in a thread, when the parent of this process has ended.
 
-    So it also does when standard input ends, where that is a pipe or a socket: it ends with the
-    parent, be that only because the parent closes it. What comes there is read and ignored.
+    `is_there` is what `looks_for_parent` gave. So it also does when standard input ends, where that
+    is a pipe or a socket: it ends with the parent, be that only because the parent closes it. What
+    comes there is read and ignored.
     """
-    is_there = _looks_for_parent()
 
     def look() -> None:
         while is_there():
@@ -34,14 +34,21 @@ def when_parent_ends(call: Callable[[], object]) -> None:
         call()
 
     def read() -> None:
-        with contextlib.suppress(OSError):
-            while os.read(0, _READ_BYTES):
-                pass
+        read_to_end(0)
         call()
 
     threading.Thread(target=look, name="edgeproxy parent", daemon=True).start()
     if is_pipe(0):
         threading.Thread(target=read, name="edgeproxy standard input", daemon=True).start()
+
+
+def read_to_end(descriptor: int) -> None:
+    """Read what comes from a descriptor, and return at its end."""
+    with contextlib.suppress(OSError):
+        if sys.platform != "win32":
+            os.set_blocking(descriptor, True)  # else nothing to read yet would be taken for the end
+        while os.read(descriptor, _READ_BYTES):
+            pass
 
 
 def is_pipe(descriptor: int) -> bool:
@@ -53,8 +60,11 @@ def is_pipe(descriptor: int) -> bool:
     return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 
 
-def _looks_for_parent() -> Callable[[], bool]:
-    """What tells whether the parent that there is now is still there."""
+def looks_for_parent() -> Callable[[], bool]:
+    """What tells whether the parent that there is now is still there.
+
+    Call it early: a parent that has ended before is no longer known.
+    """
     parent = os.getppid()
     if sys.platform != "win32":
         return lambda: os.getppid() == parent

@@ -76,7 +76,8 @@ def wanted(
         messages=tuple(messages),
         is_raw=is_raw,
         answers=answers,
-        sampling=sampling_of(given, known),
+        # Another vocabulary than the trio's is not known here; whoever has it looks.
+        sampling=sampling_of(given, known if answers == "trio" else replace(known, vocab=None)),
         max_tokens=None if max_tokens is None else min(max_tokens, known.most_tokens),
         stops=_stops(given.get("stop")),
         alpha=given.get("alpha"),

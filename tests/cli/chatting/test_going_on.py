@@ -14,7 +14,7 @@ import pytest
 from edgeproxy.history.history import History
 from tests.cli.chatting.test_screens import chat as fake_chat
 from tests.cli.chatting.test_screens import home
-from tests.helpers.disks import folder_to_lock
+from tests.helpers.disks import cannot, folder_to_lock
 from tests.helpers.screens import Screen, need_tmux
 
 __all__ = ["home"]
@@ -160,7 +160,7 @@ def test_a_home_that_is_read_only(tmp_path: Path) -> None:
     folder = tmp_path / "locked"
     with folder_to_lock(folder) as lock:
         if not lock():
-            pytest.skip("no folder can be made read-only here")
+            cannot("no folder can be made read-only here")
         with chat(folder) as screen:
             screen.wait_for(READY)
             screen.say("Hi")

@@ -79,6 +79,40 @@ def test_a_client_that_resets_is_heard_too(streams: bool) -> None:
         until(lambda: server.engine.left == ["wait"])
 
 
+@pytest.mark.parametrize("ahead", [b"GET / HT", request("hello"), request("hello") * 20])
+@pytest.mark.parametrize("streams", [False, True])
+def test_one_that_has_sent_its_next_request_is_heard_too(streams: bool, ahead: bytes) -> None:
+    with serving() as server:
+        with connected(server.port) as connection:
+            connection.sendall(request("wait", streams=streams))
+            until(lambda: len(server.engine.asked) == 1)
+            connection.sendall(ahead)
+        until(lambda: server.engine.left == ["wait"])
+        assert len(server.engine.asked) == 1
+
+
+def test_requests_that_come_before_their_turn_are_answered_in_it() -> None:
+    count = 40
+    with serving() as server, connected(server.port) as connection:
+        connection.sendall(request("first"))
+        for n in range(count):
+            connection.sendall(request(f"number {n}"))
+        found = b""
+        while f"number {count - 1}".encode() not in found:
+            found += connection.recv(65536)
+        assert [found.count(f'"number {n}"'.encode()) for n in range(count)] == [1] * count
+
+
+def test_what_is_sent_ahead_is_not_read_without_end() -> None:
+    with serving() as server, connected(server.port) as connection:
+        connection.sendall(request("wait"))
+        until(lambda: len(server.engine.asked) == 1)
+        connection.settimeout(0.5)
+        with pytest.raises(TimeoutError):  # noqa: PT012 - after however much
+            for _ in range(100_000):
+                connection.sendall(b"x" * 65536)
+
+
 def test_a_stream_that_has_nothing_yet_begins_all_the_same() -> None:
     with serving(limits=QUICK) as server, connected(server.port) as connection:
         connection.sendall(request("wait", streams=True))

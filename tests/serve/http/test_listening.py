@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import stat
 import sys
+import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -118,6 +121,71 @@ def test_a_socket_of_another_server_is_not_removed_at_the_end(tmp_path: Path) ->
         with socket.socket(socket.AF_UNIX) as other:
             other.bind(str(path))
     assert path.exists()
+
+
+@needs_sockets
+def test_a_later_socket_with_the_number_of_an_earlier_one_stays(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with at_path(path) as found:
+        number = path.stat().st_ino
+        found.socket.close()  # as a server does that ends, which gives the number back
+        path.unlink()
+        with socket.socket(socket.AF_UNIX) as other:
+            other.bind(str(path))
+        os.utime(path, ns=(1, 1))
+        same = path.stat().st_ino == number
+    assert path.exists(), f"the number was {'the same' if same else 'another one'}"
+
+
+@needs_sockets
+def test_two_that_replace_one_socket_are_not_both_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, unlink = tmp_path / "s", Path.unlink
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(path))
+    with ExitStack() as servers:
+        errors: list[EdgeproxyError] = []
+
+        def begin() -> None:
+            try:
+                servers.enter_context(at_path(path))
+            except EdgeproxyError as error:
+                errors.append(error)
+
+        second = threading.Thread(target=begin)
+
+        def unlink_late(gone: Path, missing_ok: bool = False) -> None:
+            # The second begins when the first has found that nobody answers, and has it so far.
+            monkeypatch.setattr(Path, "unlink", unlink)
+            second.start()
+            second.join(0.3)
+            unlink(gone, missing_ok)
+
+        monkeypatch.setattr(Path, "unlink", unlink_late)
+        begin()
+        second.join()
+        assert ["another server answers" in str(each) for each in errors] == [True]
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+
+
+@needs_sockets
+def test_a_folder_that_somebody_has_locked_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fcntl
+
+    monkeypatch.setattr("edgeproxy.serve.http.listening._LOCK_SECONDS", 0.1)
+    folder = os.open(tmp_path, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        with pytest.raises(EdgeproxyError, match="locked by another program"):
+            at_path(tmp_path / "s").__enter__()
+    finally:
+        os.close(folder)
+    with at_path(tmp_path / "s"):
+        pass
 
 
 @needs_sockets

@@ -563,6 +563,14 @@ def test_tokens_are_not_checked_before_the_models_are_loaded() -> None:
         read_chat(body, KNOWN, "")
 
 
+@pytest.mark.parametrize("role", ["base", "expert", "anti-expert"])
+def test_tokens_of_one_model_alone_are_its_own(role: str) -> None:
+    body = {"messages": MESSAGES, "model": f"factbook:{role}", "logit_bias": {"31000": 1}}
+    sampling = read_chat(body, KNOWN, "").wanted.sampling
+    assert sampling is not None
+    assert sampling.logit_bias == {31000: 1.0}
+
+
 def test_what_cannot_be_recorded_is_refused_and_the_rest_is_not() -> None:
     known = replace(KNOWN, can_record=False)
     body = {"messages": MESSAGES, "logprobs": True}
