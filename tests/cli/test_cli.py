@@ -125,6 +125,16 @@ def test_without_a_verb_the_help(run: Run) -> None:
     assert run("--version")[:2] == (0, f"edgeproxy {__version__}\n")
 
 
+@pytest.mark.parametrize("verb", ["bundle", "index", "sessions"])
+def test_a_verb_that_has_verbs_says_without_one_which(run: Run, verb: str) -> None:
+    assert run(verb) == run(verb, "--help")
+    assert run(verb)[1].startswith(f"Usage: edgeproxy {verb} ")
+
+
+def test_choices_are_named_in_a_line(run: Run) -> None:
+    assert "Choose from: bash, zsh, fish" in run("completion")[2]
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -505,7 +515,7 @@ def test_an_empty_reply_is_said(run: Run) -> None:
 
 
 def test_chat_notes_and_errors(run: Run, models: list[FakeModel]) -> None:
-    assert "--max-tokens" in run("chat", "--max-tokens", "2", stdin=b"Hi\n")[2]
+    assert "/set max-tokens" in run("chat", "--max-tokens", "2", stdin=b"Hi\n")[2]
     models[:] = [saying(REPLIES, n_ctx=12) for _ in range(3)]
     code, out, err = run("chat", stdin=b"A much longer question\nLines\n")
     assert code == 1

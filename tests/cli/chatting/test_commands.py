@@ -165,7 +165,7 @@ def test_an_impossible_value_changes_nothing(run: Run, name: str, value: str) ->
 def test_settings_reach_the_replies(run: Run) -> None:
     code, out, err = run("chat", stdin=lines("/set max-tokens 3", "Hi", "/set max-tokens 99", "Hi"))
     assert (code, out) == (0, "Hel\nHello.\n")
-    assert "cut off at the longest reply" in err
+    assert "cut off at the longest reply asked for; /set max-tokens" in err
     out = run("chat", stdin=lines("/set logit-bias 90=1000", "/set max-tokens 2", "Hi"))[1]
     assert out == "ZZ\n"
 
