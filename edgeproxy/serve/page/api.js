@@ -28,7 +28,8 @@ function askForKey(why) {
     const form = document.getElementById("key-form");
     const field = document.getElementById("key");
     document.getElementById("key-why").textContent =
-      `${why} It stands behind "key=" in the address that the server printed when it started.`;
+      `${why} It stands behind "key=" in the address that the server printed when it started, ` +
+      "or is the one that the server was given.";
     form.hidden = false;
     field.focus();
     form.onsubmit = (event) => {

@@ -361,7 +361,8 @@ def test_a_file_goes_with_the_next_message(
     code, out, err = run("chat", stdin=asked)
     assert (code, out) == (0, "Hello.\nSee you.\n")
     text = "notes.txt:\n\nLima."
-    assert f"notes.txt goes with the next message: {len(text) + 1} tokens" in err
+    size = f"{len(text) + 1} tokens"
+    assert f"notes.txt goes with the next message: {size} (/file off takes it out)" in err
     assert f"notes.txt: {len(text) + 1} tokens" in err
     assert "no file goes with the next message" in err
     assert bytes(models[0].history).startswith(f"{text}\n\nHi\nHello.\nBye\n".encode())
