@@ -143,7 +143,8 @@ def complaint(error: BaseException) -> tuple[str, int]:
         case click.UsageError():
             where = error.ctx.command_path if error.ctx else "edgeproxy"
             what = error.format_message().replace("\n\t", " ")  # choices stand below each other
-            return f"{what} See: {where} --help", WRONG_USAGE
+            end = "" if what.endswith((".", "?", ")")) else "."
+            return f"{what}{end} See: {where} --help", WRONG_USAGE
         case click.ClickException():
             return error.format_message(), WRONG_USAGE
         case Cancelled() | KeyboardInterrupt() | click.Abort():

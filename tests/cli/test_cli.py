@@ -132,7 +132,7 @@ def test_a_verb_that_has_verbs_says_without_one_which(run: Run, verb: str) -> No
 
 
 def test_choices_are_named_in_a_line(run: Run) -> None:
-    assert "Choose from: bash, zsh, fish" in run("completion")[2]
+    assert "Choose from: bash, zsh, fish. See: edgeproxy completion --help" in run("completion")[2]
 
 
 @pytest.mark.parametrize(
@@ -857,6 +857,7 @@ def test_prompt_formats_are_named_for_roles(
     [
         ("chatml", "'chatml': write ROLE=FORMAT, where ROLE is one of base, expert, anti-expert"),
         ("=chatml", "write ROLE=FORMAT"),
+        ("nobody=chatml", "anti-expert, tuned. See: edgeproxy "),
         ("expert", "there are plain, chatml, zephyr, llama2, llama3, gemma, phi3, mistral, gguf"),
         ("expert=", "there are plain, chatml, zephyr, llama2, llama3, gemma, phi3, mistral, gguf"),
         ("expert=ChatML", "no prompt format 'ChatML'; there are plain, chatml"),
