@@ -17,6 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 from edgeproxy import __version__
+from edgeproxy.__main__ import main as started
 from edgeproxy.align import Cost, Match
 from edgeproxy.cli import VERBS, main
 from edgeproxy.cli import chat as chat_verb
@@ -428,6 +429,20 @@ def test_ctrl_c_while_loading(run: Run, monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(loader, "load", slow_load)
     assert run("run", "Hi") == (130, "", "edgeproxy: interrupted\n")
+
+
+def test_ctrl_c_before_the_command_line_is_there(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Pressing:
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == "edgeproxy.cli":
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "meta_path", [Pressing(), *sys.meta_path])
+    monkeypatch.delitem(sys.modules, "edgeproxy.cli")
+    assert started() == 130
+    assert capsys.readouterr() == ("", "edgeproxy: interrupted\n")
 
 
 def test_ctrl_c_calls_stop_and_never_raises_before_the_third() -> None:
