@@ -68,7 +68,7 @@ async function ask(path, body, signal, method = body ? "POST" : "GET") {
     const failure = await failureOf(response);
     if (response.status !== 401) throw failure;
     // Another request may have asked meanwhile.
-    if (key === sessionStorage.getItem(KEY)) await askForKey(failure.message);
+    if (key === sessionStorage.getItem(KEY)) await askForKey(key ? "This key is wrong." : "The server asks for its key.");
     signal?.throwIfAborted();
   }
 }
