@@ -8,11 +8,13 @@ const [program, ...options] = given.length > 0 ? given : ["edgeproxy", "serve", 
 // What it complains of goes to this program's standard error. It ends when this program does.
 const edgeproxy = spawn(program, options, { stdio: ["pipe", "pipe", "inherit"] });
 edgeproxy.on("error", (error) => fail(`${program} cannot be started: ${error.message}`));
-edgeproxy.on("close", (code, signal) => isDone || fail(`${program} has ended: ${signal ?? code}`));
+edgeproxy.on("close", (code, signal) => fail(`${program} has ended: ${signal ?? code}`));
 edgeproxy.stdin.on("error", () => {}); // it has ended, which "close" tells
 let isDone = false;
 
 function fail(what) {
+  if (isDone) return;
+  isDone = true;
   console.error(what);
   process.exitCode = 1;
 }
@@ -25,9 +27,9 @@ for await (const line of createInterface({ input: edgeproxy.stdout })) {
   } else if (event === "chunk") {
     process.stdout.write(data.choices[0]?.delta?.content ?? "");
   } else if (event === "done" || event === "error") {
-    isDone = true;
     if (event === "error") fail(data.error.message);
     else console.log();
+    isDone = true;
     edgeproxy.stdin.end(); // the end of its input is its end
   }
 }

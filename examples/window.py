@@ -124,7 +124,12 @@ def main() -> None:
     """Show the window until it is closed."""
     edgeproxy.worker.main()  # first of all: a frozen app is its own child
     trio = sys.argv[1] if len(sys.argv) > 1 else "factbook"
-    Window(Asking(lambda: edgeproxy.load(trio, isolate=True))).root.mainloop()
+    asking = Asking(lambda: edgeproxy.load(trio, isolate=True))
+    try:
+        window = Window(asking)
+    except tkinter.TclError as error:
+        sys.exit(f"no window can be shown: {error}")
+    window.root.mainloop()
 
 
 if __name__ == "__main__":

@@ -114,6 +114,16 @@ def test_an_error_is_shown(asking: Callable[[Callable[[], Session]], object]) ->
     assert taken(asking(load), "error") == [("error", "there is no such trio")]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is a display without a name")
+def test_without_a_display_the_window_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    need_tk()
+    monkeypatch.delenv("DISPLAY", raising=False)
+    done = run("window.py")
+    assert done.returncode == 1
+    assert done.stderr.startswith("no window can be shown: ")
+    assert done.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize("what", ["ask", "stop", "crash"])
 def test_the_window_answers_while_a_reply_streams(what: str) -> None:
     need_tk()

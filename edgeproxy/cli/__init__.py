@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import Any
 
 import click
 
@@ -110,7 +111,14 @@ def _run(arguments: list[str]) -> int:
             code = edgeproxy.invoke(context)
     except click.exceptions.Exit as asked:
         return asked.exit_code
+    except _BARE as bare:
+        click.echo(bare.message)
+        return DONE
     return code if isinstance(code, int) else DONE
+
+
+# Of a verb that has verbs, and was given none; click 8.1 prints its help without an error.
+_BARE: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())
 
 
 def _report(error: BaseException) -> int:
@@ -134,7 +142,9 @@ def complaint(error: BaseException) -> tuple[str, int]:
     match error:
         case click.UsageError():
             where = error.ctx.command_path if error.ctx else "edgeproxy"
-            return f"{error.format_message()} See: {where} --help", WRONG_USAGE
+            what = error.format_message().replace("\n\t", " ")  # choices stand below each other
+            end = "" if what.endswith((".", "?", ")")) else "."
+            return f"{what}{end} See: {where} --help", WRONG_USAGE
         case click.ClickException():
             return error.format_message(), WRONG_USAGE
         case Cancelled() | KeyboardInterrupt() | click.Abort():

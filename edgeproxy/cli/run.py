@@ -14,7 +14,6 @@ from edgeproxy.cli.ui.input import only_text, read_standard_input
 from edgeproxy.cli.ui.interrupt import on_interrupt
 from edgeproxy.cli.ui.opening import opened
 from edgeproxy.cli.ui.options import (
-    CUT_AT_LENGTH,
     Models,
     Reply,
     Wanted,
@@ -134,7 +133,7 @@ def command(
 
 
 ENDINGS = {
-    "length": CUT_AT_LENGTH,
+    "length": "(cut off at the longest reply asked for; --max-tokens allows more)",
     "context": "(cut off: the context is full; --ctx allows more)",
 }
 

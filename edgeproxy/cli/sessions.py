@@ -73,7 +73,8 @@ def ls(trio: str | None, count: int, all_of_them: bool, as_json: bool) -> None:
         write_json({"sessions": [session_as_json(session) for session in shown]}, indent=2)
         return
     if not found:
-        say("there are no sessions yet; edgeproxy chat begins one")
+        which = "yet" if trio is None else f"with the trio {trio!r}"
+        say(f"there are no sessions {which}; edgeproxy chat begins one")
         return
     write_lines(columns([HEAD, *map(row_of, shown)]))
     if len(found) > len(shown):

@@ -152,7 +152,19 @@ def in_words(said: list[str]) -> str:
     faults = [line for line in lines if line.startswith("error: ")]  # below where it is
     first = next(iter(faults or lines), "it cannot be kept to").removeprefix("error: ")
     first = first[:_LONGEST_MESSAGE]
+    if lacking := _LACKING.fullmatch(first):
+        return _cannot_keep(lacking[1])
     return _KNOWN.get(first.split(":")[0], first)
+
+
+def _cannot_keep(keywords: str) -> str:
+    """Of keywords in quotes, with commas between them, that a reply cannot be held to them."""
+    if "," in keywords:
+        return f"no reply can be held to the keywords {keywords}; leave them out"
+    return f"no reply can be held to the keyword {keywords}; leave it out"
+
+
+_LACKING = re.compile(r"Unimplemented keys: \[(.+)\]")
 
 
 _KNOWN = {

@@ -89,7 +89,8 @@ def parse_address(url: str, *, allow_http: bool = False) -> Address:
     if address.scheme == "http" and not (address.is_loopback or allow_http):
         raise UsageError(
             f"{shown}: over plain http, prompts and keys can be read on the way; use https, an "
-            "SSH tunnel to 127.0.0.1, or allow http for this server where you trust the network"
+            "SSH tunnel to 127.0.0.1, or allow http for this server (--allow-http) where you trust "
+            "the network"
         )
     return address
 

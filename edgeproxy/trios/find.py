@@ -203,9 +203,10 @@ def on_server(base: Role, change: ServerChange) -> Role:
     if not given:
         return base
     if base.endpoint is None and "url" not in given:
+        names = ", ".join(sorted(given))
         raise UsageError(
-            f"{' and '.join(sorted(given))} are said of a server, and the base is a file; name the "
-            "server too (--base-url)"
+            f"settings of a server ({names}) were given, and the base is a file; "
+            "name the server too (--base-url)"
         )
     # A key that is named now stands in the place of the manifest's.
     for key, other in (("key_env", "key_file"), ("key_file", "key_env")):

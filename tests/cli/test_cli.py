@@ -54,6 +54,16 @@ def test_without_a_verb_the_help(run: Run) -> None:
     assert run("--version")[:2] == (0, f"edgeproxy {__version__}\n")
 
 
+@pytest.mark.parametrize("verb", ["bundle", "index", "sessions"])
+def test_a_verb_that_has_verbs_says_without_one_which(run: Run, verb: str) -> None:
+    assert run(verb) == run(verb, "--help")
+    assert run(verb)[1].startswith(f"Usage: edgeproxy {verb} ")
+
+
+def test_choices_are_named_in_a_line(run: Run) -> None:
+    assert "Choose from: bash, zsh, fish. See: edgeproxy completion --help" in run("completion")[2]
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -222,6 +232,7 @@ def test_prompt_formats_are_named_for_roles(
     [
         ("chatml", "'chatml': write ROLE=FORMAT, where ROLE is one of base, expert, anti-expert"),
         ("=chatml", "write ROLE=FORMAT"),
+        ("nobody=chatml", "anti-expert, tuned. See: edgeproxy "),
         ("expert", "there are plain, chatml, zephyr, llama2, llama3, gemma, phi3, mistral, gguf"),
         ("expert=", "there are plain, chatml, zephyr, llama2, llama3, gemma, phi3, mistral, gguf"),
         ("expert=ChatML", "no prompt format 'ChatML'; there are plain, chatml"),

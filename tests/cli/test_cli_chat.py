@@ -73,7 +73,7 @@ def test_an_empty_reply_is_said(run: Run) -> None:
 
 
 def test_chat_notes_and_errors(run: Run, models: list[FakeModel]) -> None:
-    assert "--max-tokens" in run("chat", "--max-tokens", "2", stdin=b"Hi\n")[2]
+    assert "/set max-tokens" in run("chat", "--max-tokens", "2", stdin=b"Hi\n")[2]
     models[:] = [saying(REPLIES, n_ctx=12) for _ in range(3)]
     code, out, err = run("chat", stdin=b"A much longer question\nLines\n")
     assert code == 1

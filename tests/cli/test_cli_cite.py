@@ -139,7 +139,7 @@ def test_chat_cites_each_reply_or_the_last_one(
     _, out, err = run_with(capsys, "chat", "--docs", "work")
     assert "/cite is about the last reply, and there is none yet" in err
     assert "likely without" in err
-    assert "the reply has read no documents" in err
+    assert "the last reply has read no documents; /docs base, expert or all lets" in err
     assert len(out.splitlines()) == 2
     typed(monkeypatch, QUESTION, QUESTION, "/docs nobody", QUESTION)
     code, _, err = run_with(capsys, "chat", "--docs", "work", "--cite")

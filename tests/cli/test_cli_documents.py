@@ -159,4 +159,4 @@ def test_chat_tells_of_documents(
     assert "for the last reply the base reads:" in err
     assert FACT in err
     assert "the expert alone reads the documents" in err
-    assert "nobody, base, expert, all" in err
+    assert "/docs takes nobody, base, expert or all, not 'me'" in err

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 from typing import Any
 
 import pytest
 
+from edgeproxy.__main__ import main as started
 from edgeproxy.align import Cost, Match
 from edgeproxy.cli.ui.interrupt import on_interrupt
 from edgeproxy.cli.ui.stats import pair_in_words
@@ -142,6 +144,20 @@ def test_ctrl_c_while_loading(run: Run, monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(loader, "load", slow_load)
     assert run("run", "Hi") == (130, "", "edgeproxy: interrupted\n")
+
+
+def test_ctrl_c_before_the_command_line_is_there(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Pressing:
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == "edgeproxy.cli":
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "meta_path", [Pressing(), *sys.meta_path])
+    monkeypatch.delitem(sys.modules, "edgeproxy.cli")
+    assert started() == 130
+    assert capsys.readouterr() == ("", "edgeproxy: interrupted\n")
 
 
 def test_ctrl_c_calls_stop_and_never_raises_before_the_third() -> None:

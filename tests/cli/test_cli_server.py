@@ -142,7 +142,7 @@ def one_line(done: tuple[int, str, str], match: str) -> None:
         (["--base-url", "ftp://127.0.0.1"], "begins with http:// or https://"),
         (["--base-url", ""], "URL is empty"),
         (["--base-url", f"https://me:{SECRET}@example.com"], "no name or password belongs"),
-        (["--base-url", "http://192.0.2.1"], "over plain http"),
+        (["--base-url", "http://192.0.2.1"], r"over plain http.* allow http .*\(--allow-http\)"),
         (["--base-url", "http://127.0.0.1:0"], "no port 0"),
         (["--base-url", "http://127.0.0.1:9", "--base-key-env", "EDGEPROXY_NONE"], "is not set"),
         (["--base-url", "http://127.0.0.1:9", "--base-key-env", "A B"], "name an environment"),
@@ -151,7 +151,10 @@ def one_line(done: tuple[int, str, str], match: str) -> None:
             ["--base-url", "http://127.0.0.1:9", *key(), "--base-key-file", "none.key"],
             "either a variable or a file",
         ),
-        (["--base-way", "bias"], r"the base is a file; name the server too \(--base-url\)"),
+        (
+            ["--base-way", "bias"],
+            r"a server \(way\) were given, .* the server too \(--base-url\)",
+        ),
         (["--allow-http"], "the base is a file"),
     ],
 )
@@ -228,11 +231,13 @@ def test_coverage_and_what_was_sent() -> None:
     assert coverage_in_words(Coverage(8, 1)) == (
         "the expert's best token was among the base's in 87.5% of rows"
     )
+    assert str(coverage_in_words(Coverage(8, 1, 1))).endswith(" of rows, 1 token was asked for")
+    assert str(coverage_in_words(Coverage(8, 1, 2))).endswith(" of rows, 2 tokens were asked for")
     assert sent_in_words(Sent()) is None
     assert sent_in_words(Sent(2, 3000, 0)) == "1,500 tokens biased a step"
     assert sent_in_words(Sent(2, 600, 3, 80)) == (
-        "300 tokens biased a step, 40 left out as more than the server takes, 3 in all cut to the "
-        "largest bias that it takes"
+        "300 tokens biased a step, 40 left out as more than are sent, 3 in all cut to the largest "
+        "bias that the server takes"
     )
 
 

@@ -58,6 +58,13 @@ def test_without_sessions_it_says_so_and_makes_nothing(
     assert not home.exists()
 
 
+def test_of_a_trio_without_sessions_it_says_that(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    talk("What is a fjord?", "A long inlet.")
+    assert "no sessions with the trio 'chad'" in run(capsys, "ls", "--trio", "chad")[1]
+
+
 def test_they_are_listed_with_the_latest_above(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -29,8 +29,14 @@ HOSTILE_SCHEMAS: dict[str, tuple[str, str]] = {
     "never": ("false", "no JSON text"),
     "whatever": ("true", "asks for nothing"),
     "no number": ('{"type": "integer", "minimum": 5, "maximum": 3}', "Unsatisfiable"),
-    "an unknown keyword of the standard": ('{"not": {"type": "string"}}', "Unimplemented"),
-    "unique items": ('{"type": "array", "uniqueItems": true}', "Unimplemented"),
+    "an unknown keyword of the standard": (
+        '{"not": {"type": "string"}}',
+        'no reply can be held to the keyword "not"; leave it out',
+    ),
+    "unique items": (
+        '{"type": "array", "uniqueItems": true, "not": {}}',
+        'no reply can be held to the keywords "not", "uniqueItems"; leave them out',
+    ),
     "an unknown format": ('{"type": "string", "format": "strange"}', "Unknown format"),
     "an unknown type": ('{"type": "strange"}', "strange"),
     "somebody else's schema": ('{"$ref": "http://example.com/s"}', "http://example.com/s"),

@@ -468,3 +468,4 @@ def test_the_example_tells_what_went_wrong(question: str, command: list[str], sa
     done = run_example(question, *command)
     assert done.returncode == 1
     assert said in done.stderr
+    assert done.stderr.count("\n") == 1

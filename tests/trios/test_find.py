@@ -181,7 +181,9 @@ def test_a_manifest_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_missing_manifest_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ManifestError, match=r"trio\.toml: there is no such manifest"):
+    with pytest.raises(
+        ManifestError, match=r"trio\.toml: there is no such manifest; check the path"
+    ):
         read_recipe(tmp_path)
     with pytest.raises(ManifestError, match="no such manifest"):
         read_recipe(tmp_path / "nothing.toml")

@@ -84,6 +84,9 @@ class Constant(Speaker[Any]):
         """No prompt."""
         return ()
 
+    def _of_tokens(self, tokens: Sequence[int]) -> Any:
+        return ()
+
     def _resume(self, prompt: Any) -> Any:
         return prompt
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, cast, get_args
 
 from edgeproxy.cli.chatting.settings import SETTINGS, Setting, number, steer, switch
 from edgeproxy.cli.ui.output import say
 from edgeproxy.cli.ui.sources import readers_in_words, say_read
 from edgeproxy.errors import UsageError
 from edgeproxy.text.near import nearest
+from edgeproxy.trios.manifest import Readers
 
 if TYPE_CHECKING:
     from edgeproxy.cli.chatting.talk import Talk
-    from edgeproxy.trios.manifest import Readers
 
 
 def alpha(talk: Talk, value: str) -> None:
@@ -84,6 +84,8 @@ def docs(talk: Talk, value: str) -> None:
             "index made"
         )
     if value:
+        if value not in get_args(Readers):
+            raise UsageError(f"/docs takes nobody, base, expert or all, not {value!r}")
         reading.readers = cast("Readers", value)
         say(f"{readers_in_words(reading.readers)} the documents", dim=True)
     else:

@@ -88,5 +88,10 @@ def cite(talk: Talk, _value: str) -> None:
     """/cite tells which passages the last reply needs."""
     if talk.turn is None:
         raise UsageError("/cite is about the last reply, and there is none yet")
+    if talk.turn.read.readers == "nobody":
+        what = "/docs base, expert or all lets the next ones be read"
+        if talk.session.reading is None:
+            what = "begin with --docs NAME, an index that edgeproxy index made"
+        raise UsageError(f"the last reply has read no documents; {what}")
     if not say_left_out(talk.turn):
         say("the last reply is about as likely without any document", dim=True)

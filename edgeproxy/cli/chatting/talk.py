@@ -15,7 +15,6 @@ from edgeproxy.cli.chatting.loaded import Loaded
 from edgeproxy.cli.chatting.printing import Plain, Printer, Rendered
 from edgeproxy.cli.chatting.reading import PromptReading
 from edgeproxy.cli.ui.interrupt import on_interrupt
-from edgeproxy.cli.ui.options import CUT_AT_LENGTH
 from edgeproxy.cli.ui.output import say, write
 from edgeproxy.cli.ui.sources import readers_in_words, say_left_out, say_sources
 from edgeproxy.cli.ui.stats import stats_line, steering_in_words
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from edgeproxy.session.turn import Turn
 
 _NOTES = {
-    "length": CUT_AT_LENGTH,
+    "length": "(cut off at the longest reply asked for; /set max-tokens N allows more)",
     "context": "(cut off: the context is full; /reset begins anew)",
     "cancelled": "(stopped)",
 }

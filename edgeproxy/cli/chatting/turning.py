@@ -103,7 +103,8 @@ def file(talk: Talk, value: str) -> None:
             "--ctx N at the start"
         )
     talk.attached.append(Attached(path.name, text, tokens))
-    say(f"{path.name} goes with the next message: {tokens:,} tokens (/file off: not so)", dim=True)
+    words = f"{path.name} goes with the next message: {tokens:,} tokens (/file off takes it out)"
+    say(words, dim=True)
 
 
 def _read(path: Path) -> str:

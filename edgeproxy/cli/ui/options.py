@@ -388,8 +388,6 @@ _GRAMMAR = (
     ),
 )
 
-CUT_AT_LENGTH = "(cut off at the longest reply asked for; --max-tokens allows more)"
-
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 stats_option = click.option(
     "--stats", is_flag=True, help="Print speed, load time and memory to standard error."

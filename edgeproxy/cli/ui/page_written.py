@@ -25,8 +25,12 @@ def check_page(path: Path) -> None:
     Raises `UsageError`.
     """
     try:
-        if not path.parent.is_dir():
-            raise UsageError(f"{path}: there is no folder {path.parent} to write the page into")
+        has_folder = path.parent.is_dir()
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: {reason(error)}; give another name") from None
+    if not has_folder:
+        raise UsageError(f"{path}: there is no folder {path.parent} to write the page into")
+    try:
         with open_regular(path) as file:
             beginning = file.read(len(_BEGINNING)) or b""
     except FileNotFoundError:

@@ -74,7 +74,10 @@ def coverage_in_words(coverage: Coverage) -> str | None:
     """How often the expert's best token was told of; None where rows were never partial."""
     if coverage.share is None:
         return None
-    asked = f", {coverage.asked:,} tokens were asked for" if coverage.asked else ""
+    asked = ""
+    if coverage.asked:
+        tokens = "1 token was" if coverage.asked == 1 else f"{coverage.asked:,} tokens were"
+        asked = f", {tokens} asked for"
     return f"the expert's best token was among the base's in {coverage.share:.1%} of rows{asked}"
 
 
@@ -84,7 +87,7 @@ def sent_in_words(sent: Sent) -> str | None:
         return None
     text = f"{sent.tokens / sent.steps:,.0f} tokens biased a step"
     if sent.left_out:
-        text += f", {sent.left_out / sent.steps:,.0f} left out as more than the server takes"
+        text += f", {sent.left_out / sent.steps:,.0f} left out as more than are sent"
     if sent.cut:
-        text += f", {sent.cut:,} in all cut to the largest bias that it takes"
+        text += f", {sent.cut:,} in all cut to the largest bias that the server takes"
     return text

@@ -28,7 +28,8 @@ function askForKey(why) {
     const form = document.getElementById("key-form");
     const field = document.getElementById("key");
     document.getElementById("key-why").textContent =
-      `${why} It stands behind "key=" in the address that the server printed when it started.`;
+      `${why} It stands behind "key=" in the address that the server printed when it started, ` +
+      "or is the one that the server was given.";
     form.hidden = false;
     field.focus();
     form.onsubmit = (event) => {
@@ -67,7 +68,7 @@ async function ask(path, body, signal, method = body ? "POST" : "GET") {
     const failure = await failureOf(response);
     if (response.status !== 401) throw failure;
     // Another request may have asked meanwhile.
-    if (key === sessionStorage.getItem(KEY)) await askForKey(failure.message);
+    if (key === sessionStorage.getItem(KEY)) await askForKey(key ? "This key is wrong." : "The server asks for its key.");
     signal?.throwIfAborted();
   }
 }

@@ -112,7 +112,7 @@ def read_manifest(path: Path) -> bytes:
         with open_regular(path) as file:
             return file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise ManifestError(f"{path}: there is no such manifest") from None
+        raise ManifestError(f"{path}: there is no such manifest; check the path") from None
     except OSError as error:
         raise ManifestError(f"{path}: {error.strerror}") from None
     except ValueError as error:  # a NUL in the path

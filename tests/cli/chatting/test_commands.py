@@ -163,7 +163,7 @@ def test_an_impossible_value_changes_nothing(run: Run, name: str, value: str) ->
 def test_settings_reach_the_replies(run: Run) -> None:
     code, out, err = run("chat", stdin=lines("/set max-tokens 3", "Hi", "/set max-tokens 99", "Hi"))
     assert (code, out) == (0, "Hel\nHello.\n")
-    assert "cut off at the longest reply" in err
+    assert "cut off at the longest reply asked for; /set max-tokens" in err
     out = run("chat", stdin=lines("/set logit-bias 90=1000", "/set max-tokens 2", "Hi"))[1]
     assert out == "ZZ\n"
 
@@ -359,7 +359,8 @@ def test_a_file_goes_with_the_next_message(
     code, out, err = run("chat", stdin=asked)
     assert (code, out) == (0, "Hello.\nSee you.\n")
     text = "notes.txt:\n\nLima."
-    assert f"notes.txt goes with the next message: {len(text) + 1} tokens" in err
+    size = f"{len(text) + 1} tokens"
+    assert f"notes.txt goes with the next message: {size} (/file off takes it out)" in err
     assert f"notes.txt: {len(text) + 1} tokens" in err
     assert "no file goes with the next message" in err
     assert bytes(models[0].history).startswith(f"{text}\n\nHi\nHello.\nBye\n".encode())

@@ -167,11 +167,12 @@ def test_without_the_key_a_form_asks_for_it(page: TalkingPage, server: PageServe
     page.browser.look()
     page.browser.visit(server.address)
     page.until(lambda: page.is_shown("#key-form"))
-    assert "asks for a key" in page.text("#key-why")
+    assert page.text("#key-why").startswith("The server asks for its key. It stands behind ")
     assert page.has_focus("#key")
     page.browser.press(f"wr\u00f6ng{ENTER}")
     page.until(lambda: len(server.keys) == 4)  # the page asks for two things when it begins
     page.until(lambda: page.is_shown("#key-form") and page.has_focus("#key"))
+    assert page.text("#key-why").startswith("This key is wrong. ")
     page.browser.press(f"s3cret{ENTER}")
     page.until(lambda: page.is_shown("#empty p"))
     assert not page.is_shown("#key-form")
