@@ -228,7 +228,7 @@ def test_every_prompt_format_is_described() -> None:
 def test_every_environment_variable_is_described() -> None:
     package = docs.REPOSITORY / "edgeproxy"
     sources = [path.read_text("utf-8") for path in package.rglob("*.py")]
-    ours = {name for s in sources for name in re.findall(r'"_?(EDGEPROXY_[A-Z]+)"', s)}
+    ours = {name for s in sources for name in re.findall(r'"_?(EDGEPROXY_[A-Z_]+)"', s)}
     listed = {row[0].strip("`") for row in rows(page("cli.md"), "Environment variables")}
     assert ours - {"EDGEPROXY_COMPLETE"} == {n for n in listed if n.startswith("EDGEPROXY_")}
 
