@@ -542,7 +542,6 @@ def test_a_name_that_ships_is_told(
 @pytest.mark.parametrize(
     "arguments",
     [
-        [],
         ["nonsense"],
         ["create"],
         ["create", "factbook"],
