@@ -49,7 +49,9 @@ if TYPE_CHECKING:
     from edgeproxy.align import Cost
     from edgeproxy.decode.steering import Steering
     from edgeproxy.measure.replies import Replies
+    from edgeproxy.measure.took import Took
     from edgeproxy.session.session import Session
+    from edgeproxy.session.turn import Stats
     from edgeproxy.trios.find import Recipe
 
 _JUDGES = "\n".join(f"  {judge.name:<9} {judge.means}" for judge in JUDGES.values())
@@ -211,6 +213,7 @@ class _Work:
     def measured(self, kept: Replies | None, stats: bool) -> dict[str, Any]:
         """Load the models, let them answer what is not `kept`, and judge."""
         from edgeproxy.measure.answering import Answering, Ask, workers
+        from edgeproxy.measure.took import Took
 
         known = dict(kept.known) if kept is not None else {}
         missing = [each for each in self.asked if each not in known]
@@ -220,25 +223,28 @@ class _Work:
         with opened(self.models, self.recipe, solo) as ready:
             session, started = ready.session, time.perf_counter()
             costs: list[Cost | None] = []
+            took = dict(kept.took) if kept is not None else {}
+
+            def ended(system: str, number: int, stats: Stats) -> None:
+                took[system, number] = Took.of(stats)
+                costs.append(stats.pair)
 
             def heard(system: str, number: int, text: str) -> None:
                 if kept is not None:
-                    kept.add(system, number, text)
+                    kept.add(system, number, text, took[system, number])
                 check_cost(session, self.asking.max_cost)
 
-            ask = Ask(
-                self.reply.sampling(),
-                self.asking.longest,
-                lambda turn: costs.append(turn.stats.pair),
-            )
+            ask = Ask(self.reply.sampling(), self.asking.longest)
             needs_trio = PROXY in (role_of(system) for system, _ in missing)
             at_once = lanes_at_once(
                 session, self.models, self.asking.parallel, needs_trio=needs_trio
             )
-            work = Answering(session, self.systems, self.questions, ask, known, heard, at_once)
+            work = Answering(
+                session, self.systems, self.questions, ask, known, heard, at_once, took=ended
+            )
             answered = shown(work, workers(self.recipe, self.models.threads), len(known))
             seconds = time.perf_counter() - started
-            found = self._report(answered, seconds, session)
+            found = self._report(answered, took, seconds, session)
             if kept is not None:
                 kept.finish(self.systems)
             if stats:
@@ -256,14 +262,15 @@ class _Work:
         """Judge the replies in a file that an evaluation has written, and write it anew."""
         from edgeproxy.measure.reply_lines import read_replies, write_replies
 
-        answered = read_replies(path, self.systems, self.questions)
-        found = self._report(answered, 0.0)
-        write_replies(path, self.questions, answered)
+        answered, took = read_replies(path, self.systems, self.questions)
+        found = self._report(answered, {}, 0.0)  # nobody says how long they could be
+        write_replies(path, self.questions, answered, took)
         return found
 
     def _report(
         self,
         replies: Mapping[str, Sequence[str]],
+        took: Mapping[tuple[str, int], Took],
         seconds: float,
         session: Session | None = None,
     ) -> dict[str, Any]:
@@ -272,7 +279,7 @@ class _Work:
         return {
             "trio": self.recipe.name,
             **asdict(self.steering),
-            **report(self.questions, replies),
+            **report(self.questions, replies, took, self.asking.longest),
             "seconds": round(seconds, 3),
             **self._documents(replies, session),
             **self._spent(session),

@@ -15,7 +15,7 @@ from edgeproxy.errors import UsageError
 from edgeproxy.files import reason, replacing
 from edgeproxy.measure.answering import numbers_asked
 from edgeproxy.measure.evaluate import Question
-from edgeproxy.measure.took import Took
+from edgeproxy.measure.took import Took, read_took
 
 NOTHING: Mapping[tuple[str, int], Took] = MappingProxyType({})
 
@@ -67,20 +67,22 @@ def write_replies(
 
 def read_replies(
     path: Path, systems: Sequence[str], questions: Sequence[Question]
-) -> dict[str, list[str]]:
+) -> tuple[dict[str, list[str]], dict[tuple[str, int], Took]]:
     """The replies of systems to these questions in a file that an evaluation has written.
 
+    Besides them what they took, by system and the number of the question, where that is known.
     Raises `UsageError` where one of them is not there, or the file is none of replies.
     """
-    known: dict[tuple[str, str], list[str]] = {}
+    known: dict[tuple[str, str], list[tuple[str, Took | None]]] = {}
     try:
         with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
-                system, asked, text = _read_line(line, f"{path}:{number}")
-                known.setdefault((system, asked), []).append(text)
+                system, asked, text, taken = _read_line(line, f"{path}:{number}")
+                known.setdefault((system, asked), []).append((text, taken))
     except OSError as error:
         raise UsageError(f"{path}: {reason(error)}; give a file of replies") from None
     found: dict[str, list[str]] = {}
+    took: dict[tuple[str, int], Took] = {}
     for system in systems:
         found[system] = []
         for number in numbers_asked(system, questions):
@@ -92,15 +94,18 @@ def read_replies(
                     f"{path}: there is no reply of {system} to {asked[:60]!r}; "
                     "give the questions and --systems that were asked"
                 )
-            found[system].append(texts.pop(0))
-    return found
+            text, taken = texts.pop(0)
+            found[system].append(text)
+            if taken is not None:
+                took[system, number] = taken
+    return found, took
 
 
-def _read_line(line: bytes, where: str) -> tuple[str, str, str]:
-    """The system, the question and the reply of a line."""
+def _read_line(line: bytes, where: str) -> tuple[str, str, str, Took | None]:
+    """The system, the question and the reply of a line, and what that took."""
     match _content(line):
-        case {"system": str(system), "question": str(question), "reply": str(reply)}:
-            return system, question, reply
+        case {"system": str(system), "question": str(question), "reply": str(reply), **more}:
+            return system, question, reply, read_took(more.get("took"))
     raise UsageError(f"{where}: this line is no reply of an evaluation's")
 
 

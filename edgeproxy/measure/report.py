@@ -9,8 +9,10 @@ from typing import Any
 from edgeproxy.measure.answering import numbers_asked
 from edgeproxy.measure.compare import Comparison, compare, interval
 from edgeproxy.measure.evaluate import Question
-from edgeproxy.measure.judging import Fields, Verdict
+from edgeproxy.measure.judging import JUDGES, Fields, Verdict
+from edgeproxy.measure.reply_lines import NOTHING
 from edgeproxy.measure.systems import PROXY, leader, role_of
+from edgeproxy.measure.took import Took
 
 COMPARED_WITH = ("base", "expert", "tuned")
 """The roles that the proxy is compared with."""
@@ -59,10 +61,17 @@ def _f1(verdicts: Sequence[Verdict]) -> float | None:
     return Fields.of_all(fields).f1 if fields else None
 
 
-def report(questions: Sequence[Question], replies: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+def report(
+    questions: Sequence[Question],
+    replies: Mapping[str, Sequence[str]],
+    took: Mapping[tuple[str, int], Took] = NOTHING,
+    longest: int | None = None,
+) -> dict[str, Any]:
     """The figures of all systems, as JSON has them.
 
-    `replies` are those of each system to the questions that it is asked, in their order.
+    `replies` are those of each system to the questions that it is asked, in their order, and `took`
+    is what they took, by system and the number of the question. They had at most `longest` tokens,
+    or as many as the question says.
     """
     task = _answers(questions, replies, is_general=False)
     general = _answers(questions, replies, is_general=True)
@@ -74,7 +83,29 @@ def report(questions: Sequence[Question], replies: Mapping[str, Sequence[str]]) 
         "gap_closed": gap_closed(systems),
         "comparisons": [{**asdict(found), "better": found.better} for found in comparisons(right)],
         "general": kept(general) if general else None,
+        "cut": {name: cut(questions, name, said, took, longest) for name, said in replies.items()},
     }
+
+
+def cut(
+    questions: Sequence[Question],
+    system: str,
+    replies: Sequence[str],
+    took: Mapping[tuple[str, int], Took],
+    longest: int | None = None,
+) -> int | None:
+    """How many of a system's replies came to the longest that they may be, not having said all.
+
+    None where it is not known of each how long it was. See `report`.
+    """
+    numbers = numbers_asked(system, questions)
+    if any((system, number) not in took for number in numbers):
+        return None
+    return sum(
+        took[system, number].tokens >= (longest or questions[number].max_tokens)
+        and not JUDGES[questions[number].judge].is_complete(text)
+        for number, text in zip(numbers, replies, strict=True)
+    )
 
 
 def _answers(

@@ -32,6 +32,7 @@ def test_eval_json(run: Run, trio: Path, questions: Path, tmp_path: Path) -> Non
         "gap_closed",
         "comparisons",
         "general",
+        "cut",
         "seconds",
     ]
     assert list(found["systems"]) == ["base", "anti_expert", "expert", "proxy"]
@@ -45,8 +46,10 @@ def test_eval_json(run: Run, trio: Path, questions: Path, tmp_path: Path) -> Non
     assert pairs == [("proxy", "base", 1.0), ("proxy", "expert", 1.0)]
     assert found["general"] is None
     assert found["systems"]["base"]["accuracy"] == 0.0
+    assert found["cut"] == {"base": 0, "anti_expert": 0, "expert": 0, "proxy": 0}
     lines = [json.loads(line) for line in replies.read_text().splitlines()]
     assert len(lines) == 8
+    assert all(line.pop("took")["tokens"] > 0 for line in lines)
     assert {
         "question": "Capital?",
         "kind": "city",

@@ -51,3 +51,13 @@ def test_a_system_alone_is_a_plain_table() -> None:
         "",
         "alpha 1, plausibility 0",
     ]
+
+
+def test_who_was_cut_is_said_and_what_allows_more() -> None:
+    questions, replies = [Question("?", ("a",))], {"base": ["a"], "anti_expert": ["a"]}
+    cut = {"base": 1, "anti_expert": None, "expert": 0, "proxy": 1200}
+    said = as_text(found(questions, replies, cut=cut)).splitlines()
+    assert said[-1] == (
+        "replies cut at the longest they may be: 1 of base, 1,200 of proxy; "
+        "--max-tokens allows more"
+    )

@@ -9,6 +9,7 @@ import pytest
 
 from edgeproxy.measure.evaluate import Question
 from edgeproxy.measure.report import Answers, comparisons, gap_closed, report
+from edgeproxy.measure.took import Took
 
 QUESTIONS = [Question("?", ("a",), kind) for kind in ("x", "y", "x", None)]
 
@@ -94,3 +95,16 @@ def test_a_base_that_knows_nothing_has_nothing_to_lose() -> None:
     assert found["general"]["known"] == 0
     assert found["general"]["systems"]["proxy"]["kept"] is None
     assert found["general"]["systems"]["proxy"]["kept_interval"] is None
+
+
+def test_what_was_cut_had_not_said_all_at_the_longest_it_may_be() -> None:
+    json_question = Question("?", ('{"a": 1}',), None, "json")
+    questions = [QUESTIONS[0], json_question, json_question]
+    replies = {"base": ["b", '{"a": 1}', '{"a": '], "expert": ["a"] * 3}
+    took = {("base", n): Took(8, None, None) for n in range(3)}
+    found = report(questions, replies, took, 8)
+    assert found["cut"] == {"base": 2, "expert": None}, "one has said all, and one is not known"
+    assert report(questions, replies, took, 9)["cut"]["base"] == 0
+    took["base", 0] = Took(QUESTIONS[0].max_tokens, None, None)
+    assert report(questions, replies, took)["cut"]["base"] == 1
+    assert report(questions, replies)["cut"] == {"base": None, "expert": None}

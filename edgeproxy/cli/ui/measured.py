@@ -16,6 +16,7 @@ def as_text(found: Mapping[str, Any]) -> str:
     gap = found["gap_closed"]
     if gap is not None:
         lines.append(f"gap closed {gap:.1%}: (proxy - base) / (tuned - base)")
+    lines += _cut(found["cut"])
     lines += _found_in(found.get("documents"))
     lines += ["", *_compared(found["comparisons"])] if found["comparisons"] else []
     lines += ["", *_kept(found["general"])] if found["general"] is not None else []
@@ -74,6 +75,13 @@ def _steering(found: Mapping[str, Any]) -> str:
     if found["base_weight"] != 1.0:
         parts.insert(1, f"base weight {found['base_weight']:g}")
     return ", ".join(parts)
+
+
+def _cut(cut: Mapping[str, int | None]) -> Iterator[str]:
+    """Whose replies were cut, and what allows longer ones."""
+    said = [f"{count:,} of {_name(system)}" for system, count in cut.items() if count]
+    if said:
+        yield f"replies cut at the longest they may be: {', '.join(said)}; --max-tokens allows more"
 
 
 def _found_in(documents: Mapping[str, Any] | None) -> Iterator[str]:
