@@ -201,6 +201,7 @@ def _gets(names: Sequence[str]) -> dict[str, Any]:
     return {
         routes.MODELS: {"get": _get("models", "Who can answer.", _ref("Models"))},
         routes.MODEL: {"get": one},
+        routes.ABOUT: {"get": _get("about", "What the page says of the trio.", _ABOUT)},
         routes.HEALTH: {"get": health},
         routes.METRICS: {"get": metrics},
         routes.OPENAPI: {"get": _get("openapi", "This document.", {"type": "object"})},
@@ -236,6 +237,16 @@ _GONE = _object(id=_TEXT, object=_TEXT)
 """What is answered where something was ended or removed."""
 
 
+_ABOUT = _object(
+    trio=_TEXT,
+    sentence=_TEXT,
+    questions={"type": "array", "items": _TEXT},
+    docs=_NULLABLE_TEXT,
+    keeps_sessions={"type": "boolean"},
+    alpha={"type": "number"},
+    temperature={"type": "number"},
+    explains={"type": "boolean"},
+)
 _TOKENS = _object(tokens={"type": "array", "items": _COUNT}, count=_COUNT, max_model_len=_COUNT)
 _TOKENIZER = _object(
     tokenizer_class=_TEXT,

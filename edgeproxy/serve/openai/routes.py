@@ -17,6 +17,7 @@ CHAT, COMPLETIONS, RESPONSES = "/v1/chat/completions", "/v1/completions", "/v1/r
 EXPLAIN, EMBEDDINGS = "/v1/edgeproxy/explain", "/v1/embeddings"
 COUNT_CHAT, COUNT_RESPONSES = f"{CHAT}/input_tokens", f"{RESPONSES}/input_tokens"
 CANCEL = "/v1/edgeproxy/cancel"
+ABOUT = "/v1/edgeproxy/about"
 SESSIONS, SESSION = "/v1/edgeproxy/sessions", "/v1/edgeproxy/sessions/{id}"
 MODELS, MODEL = "/v1/models", "/v1/models/{id}"
 TOKENIZE, DETOKENIZE, TOKENIZER = "/tokenize", "/detokenize", "/tokenizer_info"

@@ -17,8 +17,10 @@ from edgeproxy.serve.openai import models, routes
 from edgeproxy.serve.openai.counting import counted, read_chat_count, read_response_count
 from edgeproxy.serve.openai.document import document
 from edgeproxy.serve.openai.routes import COUNTERS, READERS
+from edgeproxy.serve.page.about import about
 from edgeproxy.serve.protocol import RefusedError
 from tests.helpers.openai_events import KNOWN, NOW, plain_steps, steps, whole
+from tests.helpers.told_sessions import RECIPE
 
 DOCUMENT = document("1.2.3")
 BODIES: dict[str, dict[str, Any]] = {
@@ -100,7 +102,7 @@ def test_the_document_has_every_route() -> None:
     posts = {*READERS, *COUNTERS, routes.EMBEDDINGS, routes.CANCEL}
     posts |= {routes.TOKENIZE, routes.DETOKENIZE}
     gets = {routes.MODELS, routes.MODEL, routes.HEALTH, routes.METRICS, routes.OPENAPI}
-    gets |= {routes.TOKENIZER}
+    gets |= {routes.TOKENIZER, routes.ABOUT}
     expected = {path: {"post" if path in posts else "get"} for path in posts | gets}
     kept = {routes.SESSIONS: {"get", "post"}, routes.SESSION: {"get", "delete"}}
     assert methods == expected | kept
@@ -261,3 +263,7 @@ def test_other_answers_fit_the_document() -> None:
     ):
         reference = {"$ref": f"#/components/schemas/{name}"}
         Draft202012Validator(reference | schemas).validate(value)
+    shape = DOCUMENT["paths"][routes.ABOUT]["get"]["responses"]["200"]["content"]
+    told = about(RECIPE)
+    assert set(told) == set(shape["application/json"]["schema"]["properties"])
+    Draft202012Validator(shape["application/json"]["schema"]).validate(told)
