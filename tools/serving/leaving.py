@@ -53,7 +53,8 @@ def leave(serving: Serving, http: Any, moment: str, number: int, tokens: int) ->
         "messages": [{"role": "user", "content": question}],
         "max_tokens": _MOST_TOKENS,
         "stream": "plain" not in moment,
-        "alpha": 0,  # the base alone does not come to an end
+        "alpha": 0,  # the base's likeliest words by themselves do not come to an end
+        "temperature": 0,
     }
     if body["stream"]:
         body["return_progress"] = True
