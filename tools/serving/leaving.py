@@ -61,7 +61,8 @@ def leave(serving: Serving, http: Any, moment: str, number: int, tokens: int) ->
     with httpx.Client(base_url=serving.url, headers=serving.headers, timeout=_TIMEOUT) as client:
         if "waits" in moment:
             with client.stream("POST", "/v1/chat/completions", json=body) as first:
-                next(first.iter_raw())
+                coming = first.iter_raw()  # kept, for one that is dropped ends the connection
+                next(coming)
                 with connected(serving, body):
                     wait_until(http, "requests_waiting", 1)
                 return wait_until(http, "requests_waiting", 0)
