@@ -19,7 +19,7 @@ from edgeproxy.measure import replies as replies_module
 from edgeproxy.measure.replies import Replies
 from edgeproxy.measure.took import Took
 from edgeproxy.session import load as loader
-from tests.helpers.command_line import FAKE_TRIO, Run, names, replies_in
+from tests.helpers.command_line import FAKE_TRIO, Run, names, replies_in, untimed
 from tests.helpers.fake_sessions import FakeSession
 from tests.helpers.fakes import FakeModel, fake_vocab, saying, script
 
@@ -192,14 +192,6 @@ def test_resume_needs_replies(
 
 
 # Variants, other judges, what is kept
-
-
-def untimed(path: Path) -> list[dict[str, Any]]:
-    """The lines of a file of replies, without how fast each was."""
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    for line in lines:
-        del line["took"]["tokens_per_second"]
-    return lines
 
 
 def asked_of(folder: Path, *lines: dict[str, Any]) -> None:

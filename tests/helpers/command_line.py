@@ -6,6 +6,7 @@ import json
 import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -76,3 +77,11 @@ def replies_in(path: Path) -> list[tuple[str, str]]:
     """The system and the text of each reply in a file of replies, whole or cut short."""
     found = [json.loads(line) for line in path.read_text().splitlines()]
     return [(line["system"], line["reply"]) for line in found if "run" not in line]
+
+
+def untimed(path: Path) -> list[dict[str, Any]]:
+    """The lines of a file of replies, without how fast each was."""
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in lines:
+        del line["took"]["tokens_per_second"]
+    return lines
