@@ -285,7 +285,7 @@ def _remedy(trio: Mapping[str, Any]) -> str:
     if trio["origin"] == "path":
         return "put the right files there, or type edgeproxy add FILE, or correct the manifest"
     if not trio["missing"]:
-        return f"see: edgeproxy verify {name}"
+        return f"edgeproxy verify {name}, which says what is wrong"
     if trio["origin"] == "shipped":
         return "install edgeproxy again"
     return f"edgeproxy pull {name}, or install its bundle again, or type edgeproxy add FILE"

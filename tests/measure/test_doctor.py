@@ -212,7 +212,7 @@ def test_what_to_do_about_an_installed_trio(capsys: pytest.CaptureFixture[str]) 
     assert main(["doctor", "mine"]) == 1  # a finding, not the end
     shown = capsys.readouterr().out
     assert "damaged" in shown
-    assert "do: see: edgeproxy verify mine" in shown
+    assert "do: edgeproxy verify mine, which says what is wrong" in shown
 
 
 @pytest.mark.slow
