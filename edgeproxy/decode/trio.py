@@ -23,26 +23,15 @@ from edgeproxy.core.vocab import Vocab
 from edgeproxy.decode.ending import Odds, end_by, odds_of_end
 from edgeproxy.decode.fuse import fuse
 from edgeproxy.decode.holding import Holding
-from edgeproxy.decode.partial import (
-    Coverage,
-    Partial,
-    bounded_rows,
-    count_coverage,
-    doubtful,
-    least_known,
-    parting,
-    whole_rows,
-)
+from edgeproxy.decode.partial import Coverage, Partial
 from edgeproxy.decode.remembering import kept_of
 from edgeproxy.decode.steering import PAPER, Steering
+from edgeproxy.decode.told import Told
 from edgeproxy.errors import EngineError, UsageError
 from edgeproxy.remote.model import RemoteModel
 
 ROUNDS = 8
 """How often a row's leading tokens are made exact: others may lead after the first time."""
-
-LOOKED_UP = 3
-"""So many tokens of a row are asked for at most, of a base that has left them out."""
 
 NEAR, MOST = 3.0, 8
 """Leading are tokens at most so many nats below the best one, and at most so many of them."""
@@ -106,10 +95,8 @@ class Trio(Holding):
         self._elsewhere = ThreadPoolExecutor(1, "edgeproxy-base") if elsewhere else None
         self.keeps_secrets = False
         """Whether what the expert alone has read must not be shown to the base: it is not asked for
-        tokens that the expert favours, nor given drafts."""
-        self.coverage = Coverage()
-        """How much of what the expert finds likeliest a base elsewhere has told of."""
-        self._least = np.empty((0, 1), np.float32)  # of the base's rows, as a server gave them
+        tokens that the expert favours, only for more of a row, nor given drafts."""
+        self._told = Told(cast(Partial, base)) if elsewhere else None
         self._read: tuple[list[int], list[int], list[int]] = ([], [], [])
         self._nothing = Rows(*[np.empty((0, len(base.vocab)), np.float32)] * 4)
         self.rows = self._nothing
@@ -150,6 +137,11 @@ class Trio(Holding):
         return self.base.vocab
 
     @property
+    def coverage(self) -> Coverage:
+        """How much of what the expert finds likeliest a base elsewhere has told of."""
+        return Coverage() if self._told is None else self._told.coverage
+
+    @property
     def n_past(self) -> int:
         """The longest of the three: prompts differ by role, and it is what the context limits."""
         return max(model.n_past for model in self.models)
@@ -183,15 +175,17 @@ class Trio(Holding):
 
     def _put_together(self, of_base: Heard, of_expert: Heard, of_anti: Heard) -> Rows:
         base, expert, anti_expert = of_base.rows, of_expert.rows, of_anti.rows
-        if self._elsewhere is not None:
-            count_coverage(self.coverage, base, expert)
-            self._least = least_known(base)
+        if self._told is not None:
+            self._told.begin(base, expert)
         self.end_odds = self._odds_of_end(of_expert) if self.steering.alpha else None
         fused = self._fuse(base, expert, anti_expert)
         if self._projected and self.steering.alpha:
             fused = self._look_closer(base, expert, anti_expert, fused)
-        if self._elsewhere is not None and self.steering.alpha:
-            fused = self._ask_for_doubtful(base, expert, anti_expert, fused)
+        if self._told is not None and self.steering.alpha:
+            while self._learn(expert, anti_expert, fused):
+                fused = self._fuse(base, expert, anti_expert)
+                if self._projected:
+                    fused = self._look_closer(base, expert, anti_expert, fused)
         return Rows(base, expert, anti_expert, fused)
 
     def _odds_of_end(self, of_expert: Heard) -> Odds | None:
@@ -262,31 +256,11 @@ class Trio(Holding):
             fused = self._fuse(base, expert, anti_expert)
         return fused
 
-    def _ask_for_doubtful(
-        self, base: Logits, expert: Logits, anti_expert: Logits, fused: Logits
-    ) -> Logits:
-        """`fused`, no row's best token being a guess (see `partial`), and `base` with what it took.
-
-        Rows after one that goes on otherwise than the text that was read are of no use to anyone.
-        """
-        can_look_up = getattr(self.base, "can_look_up", False) and not self.keeps_secrets
-        if not can_look_up or not np.isneginf(base).any():
-            return fused
-        partial = cast(Partial, self.base)
-        for _ in range(LOOKED_UP):
-            most = fuse(bounded_rows(base, self._least), expert, anti_expert, self.steering)
-            asked = doubtful(base, expert, most)
-            parted = parting(fused, self._read[0], [row for row, _ in asked])
-            asked = [(row, token) for row, token in asked if row <= parted]
-            found = [(row, token, partial.look_up(row, token)) for row, token in asked]
-            told = [(row, token, value) for row, token, value in found if value is not None]
-            self.coverage.asked += len(found)
-            for row, token, value in told:
-                base[row, token] = value
-            if not told:
-                break
-            fused = self._fuse(base, expert, anti_expert)
-        return fused
+    def _learn(self, expert: Logits, anti_expert: Logits, fused: Logits) -> bool:
+        """Whether a base elsewhere has told more, where that decides a row's best token."""
+        assert self._told is not None
+        read, by_name = self._read[0], not self.keeps_secrets
+        return self._told.learn(expert, anti_expert, self.steering, fused, read, by_name)
 
     def _fuse(self, base: Logits, expert: Logits, anti_expert: Logits) -> Logits:
         out = self._fused[: len(base)]
@@ -296,9 +270,7 @@ class Trio(Holding):
         return fused
 
     def _whole(self, base: Logits, anti_expert: Logits) -> Logits:
-        if self._elsewhere is None:
-            return base
-        return whole_rows(base, anti_expert, self._least)
+        return base if self._told is None else self._told.whole(base, anti_expert)
 
     def _eval_one_by_one(self, tokens: Sequence[int] | RoleTokens, rows: int) -> Logits:
         """Several rows of a pair whose rows are made exact one at a time."""

@@ -231,8 +231,14 @@ def test_coverage_and_what_was_sent() -> None:
     assert coverage_in_words(Coverage(8, 1)) == (
         "the expert's best token was among the base's in 87.5% of rows"
     )
-    assert str(coverage_in_words(Coverage(8, 1, 1))).endswith(" of rows, 1 token was asked for")
-    assert str(coverage_in_words(Coverage(8, 1, 2))).endswith(" of rows, 2 tokens were asked for")
+    assert str(coverage_in_words(Coverage(8, 1, 1))).endswith(" of rows, more was asked for once")
+    assert str(coverage_in_words(Coverage(8, 1, 2, 3))).endswith(
+        " of rows, more was asked for 2 times, 3 tokens were asked for"
+    )
+    assert str(coverage_in_words(Coverage(8, 1, 0, 1))).endswith(" of rows, 1 token was asked for")
+    assert str(coverage_in_words(Coverage(8, 1, 0, 2))).endswith(
+        " of rows, 2 tokens were asked for"
+    )
     assert sent_in_words(Sent()) is None
     assert sent_in_words(Sent(2, 3000, 0)) == "1,500 tokens biased a step"
     assert sent_in_words(Sent(2, 600, 3, 80)) == (

@@ -24,7 +24,7 @@ from edgeproxy.decode.partial import (
     parting,
     whole_rows,
 )
-from edgeproxy.decode.steering import Steering
+from edgeproxy.decode.steering import PAPER, Steering
 from edgeproxy.decode.trio import Trio
 from edgeproxy.errors import LogitsError
 from tests.helpers.fakes import FakeModel, constant, word_vocab
@@ -166,11 +166,20 @@ def test_coverage_counts_the_experts_best_tokens() -> None:
 # In a trio
 
 
+class Partial(FakeModel):
+    """A base that tells no more than it has told."""
+
+    can_look_up = False
+
+    def widen(self, row: int) -> bool:
+        return False
+
+
 def three(base: Any, beside: Beside | None = None, elsewhere: bool = True) -> Trio:
     vocab = word_vocab(*(f"w{n}" for n in range(N)))
     expert = np.linspace(0, 3, N)
     said: tuple[Any, ...] = (base, expert, np.zeros(N))
-    first, second, third = (FakeModel(constant(row), vocab=vocab) for row in said)
+    first, second, third = (Partial(constant(row), vocab=vocab) for row in said)
     return Trio(first, second, third, Steering(0.5), beside, elsewhere)
 
 
@@ -204,14 +213,23 @@ def test_a_base_elsewhere_gives_the_rows_of_one_here(beside: Beside | None) -> N
 
 
 class Telling(FakeModel):
-    """Leaves out all but its `k` best tokens, and says what it is asked."""
+    """Leaves out all but its `k` best tokens, and says what it is asked: `wider` tokens more each
+    time of a row, and single ones where it `can_look_up`.
+    """
 
     can_look_up = True
     k = 4
+    wider = 0
 
     def eval(self, tokens: Sequence[int], rows: int = 1) -> Any:
         self.whole = np.stack([log_softmax(row) for row in super().eval(tokens, rows)])
-        return np.concatenate([known_of(row, self.k) for row in self.whole])
+        self.told = np.concatenate([known_of(row, self.k) for row in self.whole])
+        return self.told
+
+    def widen(self, row: int) -> bool:
+        known = int(np.isfinite(self.told[row]).sum())
+        self.told[row] = known_of(self.whole[row], known + self.wider)[0]
+        return bool(np.isfinite(self.told[row]).sum() > known)
 
     def look_up(self, row: int, token: int) -> float | None:
         return float(self.whole[row, token])
@@ -232,21 +250,68 @@ def test_no_unknown_token_can_be_larger_than_its_bound(
         assert exact.max() - exact[0, most.argmax()] < 1e-4
 
 
-@given(rows_of_n, rows_of_n, rows_of_n)
+@pytest.mark.parametrize("wider", [0, 1, 3])
+@given(base=rows_of_n, expert=rows_of_n, anti=rows_of_n)
 def test_the_best_token_is_that_of_all_rows_where_it_is_plausible(
-    base: Any, expert: Any, anti: Any
+    wider: int, base: Any, expert: Any, anti: Any
 ) -> None:
     vocab = word_vocab(*(f"w{n}" for n in range(N)))
     said = [FakeModel(constant(row), vocab=vocab) for row in (base, expert, anti)]
     asked = Telling(constant(base), vocab=vocab)
+    asked.wider = wider
+    asked.can_look_up = not wider
     # With the mask only tokens count that are asked for, as many as there are.
     steering = Steering(plausibility=0.01)
     exact = Trio(said[0], said[1], said[2], steering).eval([1]).copy()
     trio = Trio(asked, said[1], said[2], steering, elsewhere=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("edgeproxy.decode.trio.LOOKED_UP", N)
+        patch.setattr("edgeproxy.decode.told.ASKED", N)
         fused = trio.eval([1])
     assert exact[0].max() - exact[0, fused[0].argmax()] < 1e-3
+    assert not (trio.coverage.asked if wider else trio.coverage.widened)
+
+
+def doubting(wider: int, steering: Steering = PAPER) -> tuple[Trio, Any]:
+    """A trio whose expert favours what the base finds least likely, and its exact row."""
+    vocab = word_vocab(*(f"w{n}" for n in range(N)))
+    of_base: Any = log_softmax(np.arange(N)[::-1] * 0.5)
+    of_expert: Any = 20.0 * np.eye(N, dtype=np.float32)[N - 1]
+    nothing: Any = np.zeros(N, np.float32)
+    base = Telling(constant(of_base), vocab=vocab)
+    base.wider = wider
+    expert, anti = (FakeModel(constant(row), vocab=vocab) for row in (of_expert, nothing))
+    exact = fuse(of_base, of_expert, nothing, steering)
+    return Trio(base, expert, anti, steering, elsewhere=True), exact
+
+
+def test_of_a_row_in_doubt_more_is_asked_for_and_no_token_by_name() -> None:
+    trio, exact = doubting(wider=4)
+    fused = trio.eval([1])
+    assert fused[0] == pytest.approx(exact, abs=1e-5)
+    assert trio.coverage == Coverage(rows=1, missed=1, widened=2, asked=0)
+
+
+def test_each_row_that_is_in_doubt_is_widened_by_itself() -> None:
+    trio, exact = doubting(wider=8)
+    fused = trio.eval([N - 1, N - 1, 3], 3)
+    # After the token 3 nobody goes on, for the best one there is another.
+    assert fused[:2] == pytest.approx(np.stack([exact] * 2), abs=1e-5)
+    assert np.isneginf(trio.rows.base).sum(axis=-1).tolist() == [0, 0, N - Telling.k]
+    assert trio.coverage.widened == 2
+
+
+def test_what_must_not_be_shown_is_asked_for_by_the_row_alone() -> None:
+    for wider, asked, widened in ((0, 0, 0), (4, 0, 2)):
+        trio, _ = doubting(wider)
+        trio.keeps_secrets = True
+        trio.eval([1])
+        assert (trio.coverage.asked, trio.coverage.widened) == (asked, widened)
+
+
+def test_where_the_base_has_no_weight_nothing_is_asked_for() -> None:
+    trio, _ = doubting(4, Steering(base_weight=0.0))
+    trio.eval([1])
+    assert (trio.coverage.asked, trio.coverage.widened) == (0, 0)
 
 
 def test_what_was_told_is_no_bound_for_others() -> None:

@@ -51,13 +51,10 @@ def test_too_long_a_text_is_refused(tiny: Weights) -> None:
 
 def test_text_may_be_tokenised_on_a_small_stack(tiny: Weights) -> None:
     got: list[int] = []
-    before = threading.stack_size(1 << 18)
-    try:
-        thread = threading.Thread(target=lambda: got.extend(tiny.vocab.encode("a" * 20_000)))
-        thread.start()
-    finally:
-        threading.stack_size(before)
-    thread.join()
+    # Under its lock: encoding starts a thread as well, and would keep the size that it finds.
+    stacks.start(
+        lambda: got.extend(tiny.vocab.encode("a" * 20_000)), 1 << 18, "reader", "reads a text"
+    ).join()
     assert len(got) == 20_000
 
 

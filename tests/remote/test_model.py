@@ -111,6 +111,51 @@ def test_all_of_a_row_or_its_best_tokens() -> None:
     assert [remote(k)[0].is_partial for k in (5, N, 10 * N)] == [True, False, False]
 
 
+def test_of_a_row_more_is_told_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_module, "WIDER", 3)
+    tokens = [1, 2, 3, 4, 5]
+    whole = remote()[0].eval(tokens, 3).copy()
+    model, server = remote(k=5)
+    rows = model.eval(tokens, 3)
+    assert model.widen(1)
+    assert server.asked[-1] == (tokens[:4], 15)
+    assert np.isfinite(rows).sum(axis=-1).tolist() == [5, 15, 5]
+    monkeypatch.setattr(model_module, "WIDER", N)
+    assert model.widen(1)
+    assert np.array_equal(rows[1], whole[1])
+    count = len(server.asked)
+    assert not model.widen(1), "all of it is told"
+    assert len(server.asked) == count
+    model.eval([6])
+    assert model.widen(0), "a new row is narrow again"
+    for row in (1, -1):
+        with pytest.raises(EngineError, match="no row"):
+            model.widen(row)
+
+
+def test_no_more_of_a_row_is_told_than_the_server_gives() -> None:
+    model, server = remote(k=5)
+    server.offer = replace(server.offer, most_logprobs=7)
+    row = model.eval([1, 2])[0]
+    assert model.widen(0)
+    assert np.isfinite(row).sum() == 7
+    assert not model.widen(0)
+    best = RemoteModel(server, VOCAB, 100, 5, "top-k")
+    best.eval([1, 2])
+    assert not best.widen(0), "those alone are wanted"
+
+
+@pytest.mark.parametrize("told", [[], [Known(np.array([N]), np.zeros(1, np.float32))]])
+def test_a_wider_row_is_not_taken_on_trust(told: list[Known]) -> None:
+    model, server = remote(k=5)
+    row = model.eval([1, 2])[0]
+    before = row.copy()
+    server.next = [told]
+    with pytest.raises(RemoteError):
+        model.widen(0)
+    assert np.array_equal(row, before)
+
+
 def test_a_token_is_looked_up_in_the_row_that_left_it_out() -> None:
     tokens = [1, 2, 3, 4, 5]
     whole = remote()[0].eval(tokens, 3).copy()
@@ -121,7 +166,7 @@ def test_a_token_is_looked_up_in_the_row_that_left_it_out() -> None:
     assert server.asked[-1] == (tokens, 7)
     assert server.asked[-3] == (tokens[:3], 7)
     for row, token in ((3, 0), (-1, 0), (0, N), (0, -1)):
-        with pytest.raises(EngineError, match="no row"):
+        with pytest.raises(EngineError, match=r"no (row|token)"):
             model.look_up(row, token)
 
 

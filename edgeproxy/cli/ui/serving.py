@@ -74,11 +74,17 @@ def coverage_in_words(coverage: Coverage) -> str | None:
     """How often the expert's best token was told of; None where rows were never partial."""
     if coverage.share is None:
         return None
-    asked = ""
+    words = f"the expert's best token was among the base's in {coverage.share:.1%} of rows"
+    if coverage.widened:
+        words += f", more was asked for {_times(coverage.widened)}"
     if coverage.asked:
         tokens = "1 token was" if coverage.asked == 1 else f"{coverage.asked:,} tokens were"
-        asked = f", {tokens} asked for"
-    return f"the expert's best token was among the base's in {coverage.share:.1%} of rows{asked}"
+        words += f", {tokens} asked for"
+    return words
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count:,} times"
 
 
 def sent_in_words(sent: Sent) -> str | None:
