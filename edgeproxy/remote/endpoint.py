@@ -54,11 +54,11 @@ class Endpoint:
 
     `url` is the server's address without a path of the protocol, such as `http://127.0.0.1:8080`.
     `model` is what the server calls the model, where it serves several. `protocol` and `way` are
-    found out where they are None. `logprobs` is how many log-probabilities of a row are asked for,
-    `context` how many tokens the server's context has, where it does not say, `timeout` how many
-    seconds one answer may take, such as the first of a long prompt on a slow server. `price_in` and
-    `price_out` are money for a million tokens that it reads and writes, in a person's own currency.
-    `allow_http` allows plain HTTP to another machine.
+    found out where they are None. `logprobs` is how many log-probabilities of a row are asked for
+    first, `context` how many tokens the server's context has, where it does not say, `timeout` how
+    many seconds one answer may take, such as the first of a long prompt on a slow server.
+    `price_in` and `price_out` are money for a million tokens that it reads and writes, in a
+    person's own currency. `allow_http` allows plain HTTP to another machine.
     """
 
     url: str

@@ -216,6 +216,32 @@ def test_partial_rows_answer_and_say_how_much_they_covered(
             assert len(step.fused.best) == 30
 
 
+@pytest.mark.parametrize("draft", ["off", "auto"])
+def test_the_few_best_of_each_row_give_the_text_of_all(
+    files: Files, here: Session, llama: Served, draft: Draft
+) -> None:
+    with elsewhere(files, llama, server={"logprobs": 5}, draft=draft) as session:
+        session.drafter.pace = Eager()
+        assert tokens_of(session) == tokens_of(here)
+        coverage = session.trio.coverage
+        assert coverage.widened
+        assert not coverage.asked, "no token is asked for by its name"
+
+
+def test_so_they_do_for_a_pair_with_a_tokenizer_of_its_own(other_files: Files) -> None:
+    with load(**other_files, n_threads=1) as here:
+        wanted = tokens_of(here)
+    with (
+        served_file(other_files["base"]) as served,
+        elsewhere(other_files, served, server={"logprobs": 5}) as session,
+    ):
+        turn = session.reply(QUESTION, max_tokens=LENGTH)
+        assert [piece.token for piece in turn] == wanted
+        assert session.trio.coverage.widened
+        assert turn.stats.spent is not None
+        assert turn.stats.spent.requests == LENGTH + session.trio.coverage.widened
+
+
 # One model alone
 
 

@@ -288,7 +288,7 @@ _SERVER = (
         "--base-logprobs",
         type=click.IntRange(min=1),
         metavar="N",
-        help="Log-probabilities to ask for, a token.",
+        help="Log-probabilities to ask for first, a token.",
     ),
     click.option(
         "--base-context",
