@@ -116,7 +116,8 @@ def test_a_pair_of_another_tokenizer(
     requests, texts = said(projected, questions, way, ways(served.url, {})[way][0])
     assert sum(a == b for a, b in zip(here, texts, strict=True)) >= same
     assert all(texts)
-    assert requests == 1
+    # One for each token, and one for each that was in doubt.
+    assert requests == 1 if way == "bias" else 1 <= requests < 1.25
 
 
 @pytest.mark.parametrize("way", ["rows", "rows, the 200 best"])
