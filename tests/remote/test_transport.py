@@ -189,6 +189,8 @@ def test_every_way_to_send_an_answer(raw: bytes, server: Server, fake: FakeServe
         (Reply(body=b'{"a": -1E+9999}'), "too large"),
         (Reply(body=b'{"a": ' + b"9" * 10_000 + b"}"), "holds"),
         (Reply(body=b'{"a": ' + b"9" * 400 + b".0}"), "too large"),
+        (Reply(body=b'{"a":        ' + b"9" * 310 + b".0}"), "too large"),
+        (Reply(body=b'{"a": ' + b"9" * 250 + b"e99}"), "too large"),
         (Reply(body=b"[" * 200_000), "nests too deep|no JSON"),
         (Reply(body=b'{"a":' * 200_000), "nests too deep|no JSON"),
         (Reply(body=b"<html>Welcome</html>"), "web page"),
