@@ -26,7 +26,7 @@ from edgeproxy.decode.partial import (
 )
 from edgeproxy.decode.steering import PAPER, Steering
 from edgeproxy.decode.trio import Trio
-from edgeproxy.errors import LogitsError
+from edgeproxy.errors import LogitsError, RemoteError
 from tests.helpers.fakes import FakeModel, constant, word_vocab
 
 N = 12
@@ -312,6 +312,22 @@ def test_where_the_base_has_no_weight_nothing_is_asked_for() -> None:
     trio, _ = doubting(4, Steering(base_weight=0.0))
     trio.eval([1])
     assert (trio.coverage.asked, trio.coverage.widened) == (0, 0)
+
+
+def test_a_base_that_fails_while_more_is_asked_for_leaves_all_three_as_they_were(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object) -> bool:
+        raise RemoteError("http://127.0.0.1:1", "it has ended")
+
+    trio, exact = doubting(wider=N)
+    trio.eval([1])
+    with monkeypatch.context() as patch:
+        patch.setattr(Telling, "widen", fail)
+        with pytest.raises(RemoteError):
+            trio.eval([2])
+    assert [model.n_past for model in trio.models] == [1, 1, 1]
+    assert trio.eval([2])[0] == pytest.approx(exact, abs=1e-5)
 
 
 def test_what_was_told_is_no_bound_for_others() -> None:
