@@ -1,4 +1,7 @@
-"""What a base elsewhere has told of its last rows; asks it for more where that decides a token."""
+"""What a base elsewhere has told of its last rows; asks it for more where that decides a token.
+
+May touch: the base, and the array that its last rows are in.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +56,7 @@ class Told:
         read: Sequence[int],
         by_name: bool,
     ) -> bool:
-        """Ask about the first row whose best token may be one that is not known, if there is any.
+        """Ask about the earliest row whose best token may be an unknown one, if there is any.
 
         All arrays have as many rows, `fused` those of all three models. Rows after one that goes on
         otherwise than the text that was `read` are of no use to anyone. More of a row is asked for,
