@@ -7,9 +7,11 @@ EDGEPROXY_VLLM, EDGEPROXY_CLIENTS and CI, read only; EDGEPROXY_CACHE and EDGEPRO
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from random import Random
 from typing import NoReturn
 
 import pytest
@@ -61,6 +63,17 @@ def _own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("EDGEPROXY_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("EDGEPROXY_HOME", str(tmp_path_factory.mktemp("home")))
         yield
+
+
+@pytest.fixture(autouse=True)
+def _same_chances(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session's id and a reply's seed, drawn by chance, are a test's own in every run.
+
+    Without this a short id begins as a name does, or a drawn reply is short, once in many runs.
+    """
+    chance = Random(request.node.nodeid)
+    monkeypatch.setattr(secrets, "choice", chance.choice)
+    monkeypatch.setattr(secrets, "randbelow", chance.randrange)
 
 
 def left_out(what: str, how: str = HOW_TO_GET) -> NoReturn:

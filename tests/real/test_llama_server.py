@@ -16,7 +16,7 @@ from edgeproxy.measure.evaluate import Question, read_questions
 from edgeproxy.measure.lanes import lanes_of
 from edgeproxy.remote.endpoint import ServerChange
 from edgeproxy.session.session import Session
-from tools.servers.compare import Tried, try_way, ways
+from tools.servers.compare import Reply, Tried, try_way, ways
 from tools.servers.serve import Running, free_port, llama_server
 
 pytestmark = [pytest.mark.weights, pytest.mark.slow]
@@ -47,12 +47,12 @@ def _serving(
 
 def ask(
     factbook: Path, questions: list[Question], way: str, server: ServerChange | None
-) -> tuple[Tried, list[str]]:
+) -> tuple[Tried, list[Reply]]:
     return try_way(str(factbook), questions, way, server, "auto", lambda _: None)
 
 
 @pytest.fixture(scope="module")
-def here(factbook: Path, questions: list[Question]) -> tuple[Tried, list[str]]:
+def here(factbook: Path, questions: list[Question]) -> tuple[Tried, list[Reply]]:
     return ask(factbook, questions, "here", None)
 
 
@@ -64,20 +64,20 @@ def test_the_text_is_that_of_the_base_here(
     factbook: Path,
     questions: list[Question],
     server: Running,
-    here: tuple[Tried, list[str]],
+    here: tuple[Tried, list[Reply]],
     way: str,
     count: int,
     same: int,
 ) -> None:
     change, _ = ways(server.url, {})[way]
-    tried, texts = ask(factbook, questions[:count], way, change)
-    assert sum(a == b for a, b in zip(texts, here[1], strict=False)) >= same
+    tried, said = ask(factbook, questions[:count], way, change)
+    assert sum(a.text == b.text for a, b in zip(said, here[1], strict=False)) >= same
     if way == "rows, the 200 best":
         assert tried.requests <= 0.5 * tried.tokens
 
 
 def test_twenty_log_probabilities_answer_as_well(
-    factbook: Path, questions: list[Question], server: Running, here: tuple[Tried, list[str]]
+    factbook: Path, questions: list[Question], server: Running, here: tuple[Tried, list[Reply]]
 ) -> None:
     change, _ = ways(server.url, {})["top-k, 20"]
     tried, _texts = ask(factbook, questions, "top-k, 20", change)

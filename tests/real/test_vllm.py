@@ -100,8 +100,8 @@ def said(
     trio: str, questions: list[Question], way: str, server: ServerChange | None
 ) -> tuple[float, list[str]]:
     """Requests a token, and the replies."""
-    tried, texts = try_way(trio, questions, way, server, "auto", lambda _: None)
-    return tried.requests / tried.tokens, texts
+    tried, replies = try_way(trio, questions, way, server, "auto", lambda _: None)
+    return tried.requests / tried.tokens, [reply.text for reply in replies]
 
 
 @pytest.mark.parametrize(

@@ -1,21 +1,28 @@
 """A base on a server against the same base here: are the texts the same, and what do they cost?
 
-Each way in turn: all log-probabilities of each row, the 20 best, and the pair's bias.
+Each way in turn: all log-probabilities of each row, the 20 best, and the pair's bias. Where a text
+parts from the one here, it is told how near the two tokens are for the base here: the same tokens
+in other batches are added up in another order, so greedy texts part where two are as good as equal.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from statistics import median
+from typing import Any, NamedTuple
 
 import edgeproxy
+from edgeproxy.core.model import Logits
 from edgeproxy.decode.drafted import Draft
+from edgeproxy.decode.trio import RoleTokens
 from edgeproxy.measure.evaluate import Question
+from edgeproxy.prompts.formats import Message
 from edgeproxy.remote.endpoint import ServerChange
 from edgeproxy.remote.spent import Spent
+from edgeproxy.session.session import Session
 
 BEST = 20
 """Log-probabilities of a row that most servers give at most."""
@@ -35,6 +42,15 @@ class Tried:
     requests: int = 0
     bytes_received: int = 0
     coverage: float | None = None
+    parted: list[float] = field(default_factory=list)
+    """By how many nats, of each text that is not the one here, the two tokens lie apart here."""
+
+
+class Reply(NamedTuple):
+    """A reply's text, and the tokens that were drawn for it."""
+
+    text: str
+    tokens: list[int]
 
 
 def ways(url: str, others: ServerChange) -> dict[str, tuple[ServerChange | None, Draft]]:
@@ -62,13 +78,57 @@ def compare(
 
     `here` is that base where it is not the trio's own file: another quantisation, say.
     """
-    tried, texts = [], []
+    tried, replies = [], []
     for way, (server, draft) in chosen.items():
         found, said = try_way(trio, questions, way, server, draft, tell, here)
-        texts.append(said)
-        found.same = sum(a == b for a, b in zip(said, texts[0], strict=True))
-        tried.append({**asdict(found), "questions": len(questions)})
-    return tried
+        replies.append(said)
+        found.same = sum(a.text == b.text for a, b in zip(said, replies[0], strict=True))
+        tried.append(found)
+    _tell_partings(trio, questions, tried, replies, tell, here)
+    return [{**asdict(each), "questions": len(questions)} for each in tried]
+
+
+def _tell_partings(
+    trio: str,
+    questions: Sequence[Question],
+    tried: Sequence[Tried],
+    replies: Sequence[Sequence[Reply]],
+    tell: Tell,
+    here: Path | None,
+) -> None:
+    with edgeproxy.load(trio, base=here, draft="off") as session:
+        for found, said in zip(tried, replies, strict=True):
+            tell(f"{found.way}: where its texts part")
+            found.parted = [
+                apart(session, question.text, ours.tokens, theirs.tokens)
+                for question, ours, theirs in zip(questions, replies[0], said, strict=True)
+                if ours.text != theirs.text
+            ]
+
+
+def apart(session: Session, question: str, ours: Sequence[int], theirs: Sequence[int]) -> float:
+    """Nats between the two tokens in which two greedy replies to a question part.
+
+    Of the row here, without the mask. A reply that is the beginning of the other one has ended with
+    the likeliest token that ends one. Raises `ValueError` where the two are the same.
+    """
+    longest = max(len(ours), len(theirs))
+    pairs = ((ours[n : n + 1], theirs[n : n + 1]) for n in range(longest))
+    place = next((n for n, (a, b) in enumerate(pairs) if a != b), None)
+    if place is None:
+        raise ValueError("these replies are the same")
+    row = _row_after(session, question, ours[:place])
+    ends = sorted(session.trio.vocab.end_of_generation)
+    a, b = (float(row[each[place : place + 1] or ends].max()) for each in (ours, theirs))
+    return abs(a - b)
+
+
+def _row_after(session: Session, question: str, said: Sequence[int]) -> Logits:
+    trio = session.trio
+    trio.steering = replace(session.steering, plausibility=0.0)
+    prompt = session.trio_speaker.encode([Message("user", question)])
+    row: Logits = trio.eval(trio.resume(RoleTokens(*([*read, *said] for read in prompt))))[-1]
+    return row
 
 
 def try_way(
@@ -79,40 +139,46 @@ def try_way(
     draft: Draft,
     tell: Tell,
     here: Path | None = None,
-) -> tuple[Tried, list[str]]:
+) -> tuple[Tried, list[Reply]]:
     """What one way does with the questions, and its replies."""
-    found, texts = Tried(way), []
+    found, replies = Tried(way), []
     base = here if server is None else None
     with edgeproxy.load(trio, base=base, server=server, draft=draft) as session:
         started = time.perf_counter()
         for number, question in enumerate(questions):
             tell(f"{way}: {number} of {len(questions)}")
             with session.reply(question.text, max_tokens=question.max_tokens) as turn:
-                text = "".join(piece.text for piece in turn)
+                pieces = list(turn)
+            reply = Reply(
+                "".join(piece.text for piece in pieces),
+                [piece.token for piece in pieces if piece.token is not None],
+            )
             spent = turn.stats.spent or Spent()
-            found.right += question.verdict(text).right
+            found.right += question.verdict(reply.text).right
             found.tokens += turn.stats.tokens
             found.requests += spent.requests
             found.bytes_received += spent.bytes_received
-            texts.append(text)
+            replies.append(reply)
         found.seconds = time.perf_counter() - started
         found.coverage = (
             session.trio.coverage.share if "best" in way or way.startswith("top-k") else None
         )
-    return found, texts
+    return found, replies
 
 
 def as_text(tried: Sequence[dict[str, Any]]) -> str:
     """A Markdown table of what `compare` found."""
     lines = [
-        "| base | same text | right | tokens/s | requests a token | kB a token | coverage |",
-        "|---|---|---|---|---|---|---|",
+        "| base | same text | the others part by | right | tokens/s | requests a token "
+        "| kB a token | coverage |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for each in tried:
-        n, tokens = each["questions"], max(each["tokens"], 1)
+        n, tokens, parted = each["questions"], max(each["tokens"], 1), each["parted"]
         coverage = "" if each["coverage"] is None else f"{each['coverage']:.1%}"
+        nats = f"{median(parted):.2f} nats, {max(parted):.2f} at most" if parted else ""
         lines.append(
-            f"| {each['way']} | {each['same'] / n:.1%} | {each['right'] / n:.1%} "
+            f"| {each['way']} | {each['same'] / n:.1%} | {nats} | {each['right'] / n:.1%} "
             f"| {tokens / each['seconds']:.1f} | {each['requests'] / tokens:.2f} "
             f"| {each['bytes_received'] / tokens / 1e3:.1f} | {coverage} |"
         )
