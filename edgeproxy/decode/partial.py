@@ -122,12 +122,19 @@ def doubtful(base: Logits, expert: Logits, most: Logits) -> list[tuple[int, int]
     """Rows and tokens that may be a row's best one and are not known: (row, token), one a row.
 
     `most` are the fused rows of `bounded_rows`; all of shape (rows, n_vocab). Only tokens count
-    that the expert finds plausible.
+    that the expert finds plausible. A token that the mask leaves alone in its row is the best one,
+    whatever the base says of it.
     """
     least = expert.max(axis=-1, keepdims=True) + np.float32(math.log(PLAUSIBLE))
     counts = ~np.isneginf(base) | (expert >= least)
-    best = np.where(counts, most, -np.inf).argmax(axis=-1)
-    return [(row, int(token)) for row, token in enumerate(best) if np.isneginf(base[row, token])]
+    most = np.where(counts, most, -np.inf)
+    best = most.argmax(axis=-1)
+    has_rival = np.isfinite(most).sum(axis=-1) > 1
+    return [
+        (row, int(token))
+        for row, token in enumerate(best)
+        if has_rival[row] and np.isneginf(base[row, token])
+    ]
 
 
 def parting(fused: Logits, read: Sequence[int], doubtful_rows: Sequence[int]) -> int:

@@ -353,6 +353,19 @@ def test_only_what_the_expert_finds_plausible_is_asked_for() -> None:
     assert doubtful(base, expert, most) == [(0, 7)]
 
 
+def test_a_token_that_the_mask_leaves_alone_is_not_asked_for() -> None:
+    base = known_of(log_softmax(np.zeros(N)), 3)
+    expert = np.zeros((2, N), np.float32)
+    expert[:, 7] = 10.0
+    expert[1, 2] = 9.9
+    anti = np.zeros((2, N), np.float32)
+    anti[:, 7] = -30.0
+    rows = np.concatenate([base, base])
+    most = fuse(bounded_rows(rows, least_known(rows)), expert, anti, Steering(plausibility=0.5))
+    assert most.argmax(axis=-1).tolist() == [7, 7]
+    assert doubtful(rows, expert, most) == [(1, 7)]
+
+
 def test_rows_after_a_parting_are_not_asked_about() -> None:
     fused = np.zeros((3, N), np.float32)
     fused[0, 5], fused[1, 6], fused[2, 7] = 1, 1, 1
