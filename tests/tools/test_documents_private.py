@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from http.client import HTTPConnection
 from pathlib import Path
@@ -75,8 +76,12 @@ def test_nothing_is_told_of_what_the_expert_alone_reads(
         assert systems[way]["told"] == [], way
     assert systems["rows"]["same"] == systems["bias"]["same"] == 1
     assert systems["bias"]["steps"] > 1
+    assert systems["bias"]["reply_tokens"] == systems["rows"]["reply_tokens"] > 1
+    assert systems["rows"]["bytes_received"] > systems["bias"]["bytes_received"] > 0
+    assert systems["rows"]["bytes_sent"] > 0
     assert "told: " not in text
     assert "| rows | 0%" in text
+    assert re.search(r"\| [\d.]+, [\d.]+ \| 0 \|$", text, re.MULTILINE)
     assert "tokens biased a step" in text
 
 

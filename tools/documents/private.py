@@ -20,6 +20,7 @@ from edgeproxy.measure.compare import compare, p_in_words, share_in_words
 from edgeproxy.measure.evaluate import Question
 from edgeproxy.measure.report import share
 from edgeproxy.remote.endpoint import ServerChange
+from edgeproxy.remote.spent import Spent
 from edgeproxy.session.session import Session
 from edgeproxy.session.turn import Turn
 from tools.documents.asking import Setup, ask
@@ -36,7 +37,13 @@ WAYS: dict[str, ServerChange] = {
 RUN = 16
 """So many bytes of a passage in a row, in a request, were told the server."""
 
-_HEAD = ("base", "right", "text as here", "seconds a reply", "requests a reply", "told of passages")
+COUNTED = ("requests", "reply_tokens", "bytes_sent", "bytes_received")
+"""What is counted of each reply besides what was told."""
+
+_HEAD = (
+    *("base", "right", "text as here", "seconds a reply", "requests a token"),
+    *("kB sent, back a token", "told of passages"),
+)
 
 
 class Overhearing:
@@ -62,8 +69,12 @@ class Overhearing:
             for run in _runs(found.passage.full_text.encode())
             if run in sent and not any(run in each for each in own)
         }
+        spent = turn.stats.spent or Spent()
         return {
             "requests": len(bodies),
+            "reply_tokens": turn.stats.tokens,
+            "bytes_sent": spent.bytes_sent,
+            "bytes_received": spent.bytes_received,
             "told": sorted(run.decode(errors="replace") for run in told),
             **self._bias_of(session),
         }
@@ -144,10 +155,16 @@ def _told(told: Sequence[Told]) -> dict[str, Any]:
     if not beside:
         return {}
     return {
-        "requests": sum(each["requests"] for each in beside),
         "told": sorted({run for each in beside for run in each["told"]}),
-        **{key: sum(each.get(key, 0) for each in beside) for key in asdict(Sent())},
+        **{key: sum(each.get(key, 0) for each in beside) for key in (*COUNTED, *asdict(Sent()))},
     }
+
+
+def _asked_in_words(served: Mapping[str, Any]) -> tuple[str, str, str]:
+    requests, tokens, sent, received = (served[key] for key in COUNTED)
+    tokens = max(tokens, 1)
+    kilobytes = f"{sent / tokens / 1e3:.1f}, {received / tokens / 1e3:.1f}"
+    return f"{requests / tokens:.2f}", kilobytes, str(len(served["told"]))
 
 
 def as_text(found: Mapping[str, Any]) -> str:
@@ -155,8 +172,7 @@ def as_text(found: Mapping[str, Any]) -> str:
     n = found["questions"]
     lines = [f"| {' | '.join(_HEAD)} |", f"|{'---|' * len(_HEAD)}"]
     for name, each in found["systems"].items():
-        is_served = "requests" in each
-        asked = (f"{each['requests'] / n:.1f}", str(len(each["told"]))) if is_served else ("", "")
+        asked = _asked_in_words(each) if "requests" in each else ("", "", "")
         right = share_in_words(round(each["accuracy"] * n), n)
         cells = (name, right, f"{each['same'] / n:.0%}", f"{each['seconds']:.2f}", *asked)
         lines.append(f"| {' | '.join(cells)} |")
