@@ -178,15 +178,12 @@ class Trio(Holding):
         if self._told is not None:
             self._told.begin(base, expert)
         self.end_odds = self._odds_of_end(of_expert) if self.steering.alpha else None
-        fused = self._fuse(base, expert, anti_expert)
-        if self._projected and self.steering.alpha:
-            fused = self._look_closer(base, expert, anti_expert, fused)
-        if self._told is not None and self.steering.alpha:
-            while self._learn(expert, anti_expert, fused):
-                fused = self._fuse(base, expert, anti_expert)
-                if self._projected:
-                    fused = self._look_closer(base, expert, anti_expert, fused)
-        return Rows(base, expert, anti_expert, fused)
+        while True:
+            fused = self._fuse(base, expert, anti_expert)
+            if self._projected and self.steering.alpha:
+                fused = self._look_closer(base, expert, anti_expert, fused)
+            if not (self.steering.alpha and self._learn(expert, anti_expert, fused)):
+                return Rows(base, expert, anti_expert, fused)
 
     def _odds_of_end(self, of_expert: Heard) -> Odds | None:
         """How likely the expert finds the end, where it alone says so."""
@@ -258,7 +255,8 @@ class Trio(Holding):
 
     def _learn(self, expert: Logits, anti_expert: Logits, fused: Logits) -> bool:
         """Whether a base elsewhere has told more, where that decides a row's best token."""
-        assert self._told is not None
+        if self._told is None:
+            return False
         read, by_name = self._read[0], not self.keeps_secrets
         return self._told.learn(expert, anti_expert, self.steering, fused, read, by_name)
 

@@ -43,7 +43,7 @@ def test_each_way_is_compared_with_the_base_here(files: Files, trio: str, tmp_pa
     found: dict[str, Any] = {each["way"]: each for each in tried}
     assert list(found) == list(ways("", {}))
     assert {each["questions"] for each in tried} == {2}
-    for way in ("here", "rows", "rows, a request a token", "bias"):
+    for way in ("here", "here, without drafts", "rows", "rows, a request a token", "bias"):
         assert found[way]["same"] == 2, way
     assert found["here"]["requests"] == 0
     one_each = found["rows, a request a token"]

@@ -54,10 +54,14 @@ class Reply(NamedTuple):
 
 
 def ways(url: str, others: ServerChange) -> dict[str, tuple[ServerChange | None, Draft]]:
-    """By its name what a way asks of the server, and what drafts."""
+    """By its name what a way asks of the server, and what drafts.
+
+    Without drafts here shows what rounding alone does to a text.
+    """
     at: ServerChange = {**others, "url": url}
     return {
         "here": (None, "auto"),
+        "here, without drafts": (None, "off"),
         "rows": ({**at, "way": "rows", "logprobs": 10_000_000}, "auto"),
         "rows, a request a token": ({**at, "way": "rows", "logprobs": 10_000_000}, "off"),
         "rows, the 200 best": ({**at, "way": "rows"}, "auto"),
