@@ -1,10 +1,12 @@
-"""Measure how fast an index of documents is made and brought up to date, and in what memory.
+"""Measure how fast an index of documents is made, brought up to date and searched; in what memory.
 
     python -m tools.measure.documents FOLDER [--megabytes 100] [--json]
 
 Texts of random words are written into FOLDER, which must be empty, and removed at the end: many
-files, one large file, very many short passages. Each is indexed by a process of its own. The bars:
-8 MB/s or more, less than 300 MB of memory, and less than 2 s for a change of one file among 10,000.
+files, one large file, very many short passages. Each is indexed by a process of its own, and
+another one searches it for words of such texts. The bars: 8 MB/s or more, less than 300 MB of
+memory, less than 2 s for a change of one file among 10,000, and 100 ms for a search among 1,000,000
+passages.
 """
 
 from __future__ import annotations
@@ -20,24 +22,29 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from edgeproxy.cli.ui.progress import Working
 from edgeproxy.core.cancel import Cancel
 from edgeproxy.core.memory_free import peak_memory
+from edgeproxy.documents.index import Index
 from edgeproxy.documents.indexing import index_documents
 from edgeproxy.documents.kinds import TEXT, Reading, open_document
 from edgeproxy.documents.passage import Block
+from edgeproxy.documents.search import Finder
 from edgeproxy.errors import EdgeproxyError, UsageError
 from edgeproxy.units import in_units
 from tools.command import add_json, at_least, make_parser, run
 
-SPEED, MEMORY, CHANGE = 8e6, 300e6, 2.0
-"""The bars: bytes a second, bytes, seconds."""
+SPEED, MEMORY, CHANGE, SEARCH = 8e6, 300e6, 2.0, 0.1
+"""The bars: bytes a second, bytes, seconds, seconds."""
 
 FILES = 10_000
 SHORT_PASSAGES = 1_000_000
 VOCABULARY = 60_000
+SEARCHES, WORDS = 30, 6
+"""Questions that an index is asked, and words of each."""
 
 
 @contextmanager
@@ -62,21 +69,35 @@ def indexed(index: str, root: str) -> dict[str, float]:
     }
 
 
+def searched(index: str, *questions: str) -> dict[str, float]:
+    """Seconds of the median search of this process for `questions`, and of the longest one."""
+    seconds = []
+    with Index(Path(index)) as opened:
+        finder = Finder(opened.connection)
+        for question in questions:
+            started = time.perf_counter()
+            finder.find(question)
+            seconds.append(time.perf_counter() - started)
+    return {"search": median(seconds), "longest_search": max(seconds)}
+
+
 def in_child(index: Path, root: Path) -> dict[str, float]:
     """As `indexed`, of a fresh process, with its start in the seconds."""
-    program = "import json, sys; from tools.measure.documents import indexed; "
-    program += "print(json.dumps(indexed(*sys.argv[1:])))"
     started = time.perf_counter()
+    found = _child_says("indexed", str(index), str(root))
+    return found | {"seconds": time.perf_counter() - started}
+
+
+def _child_says(function: str, *arguments: str) -> dict[str, float]:
+    program = f"import json, sys; from tools.measure.documents import {function}; "
+    program += f"print(json.dumps({function}(*sys.argv[1:])))"
     done = subprocess.run(
-        [sys.executable, "-c", program, str(index), str(root)],
-        capture_output=True,
-        text=True,
-        check=False,
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False
     )
     if done.returncode:
         raise EdgeproxyError((done.stderr.splitlines() or ["the process was killed"])[-1])
     found: dict[str, float] = json.loads(done.stdout)
-    return found | {"seconds": time.perf_counter() - started}
+    return found
 
 
 class Texts:
@@ -97,6 +118,10 @@ class Texts:
         chosen = self._random.choices(self._words, cum_weights=self._weights, k=words)
         chosen[::12] = [f"{word}." for word in chosen[::12]]
         return " ".join(chosen) + "\n\n"
+
+    def questions(self) -> list[str]:
+        """Questions of such words, as frequent as they are in the texts."""
+        return [self.paragraph(WORDS).strip() for _ in range(SEARCHES)]
 
     def write(self, path: Path, size: int) -> None:
         """Write a file of about `size` bytes."""
@@ -126,6 +151,8 @@ def measure(
         told("indexing a change")
         found["a change"] = in_child(index, root)
         found["no change"] = in_child(index, root)
+        told("searching many files")
+        found["many files"] |= _child_says("searched", str(index), *texts.questions())
         _clear(folder)
         told("writing a large file")
         root.mkdir()
@@ -140,6 +167,8 @@ def measure(
                 file.write(texts.paragraph(8).strip() + "\n")
         told("indexing short passages")
         found["short passages"] = in_child(index, root)
+        told("searching short passages")
+        found["short passages"] |= _child_says("searched", str(index), *texts.questions())
     finally:
         _clear(folder)
     return found
@@ -158,7 +187,17 @@ def as_text(found: dict[str, Any]) -> Iterator[str]:
             f"{one['bytes'] / one['seconds'] / 1e6:8.1f} MB/s   {in_units(one['memory'])} of memory"
             f"   {one['passages']:,} passages   index of {in_units(one['size'])}"
         )
-    yield f"bars: {SPEED / 1e6:.0f} MB/s, {in_units(int(MEMORY))}, a change in {CHANGE:.0f} s"
+    for name, one in found["tasks"].items():
+        if "search" in one:
+            yield (
+                f"a search among {one['passages']:,} passages ({name}): "
+                f"{one['search'] * 1e3:.0f} ms at the median, "
+                f"{one['longest_search'] * 1e3:.0f} ms at the longest"
+            )
+    yield (
+        f"bars: {SPEED / 1e6:.0f} MB/s, {in_units(int(MEMORY))}, a change in {CHANGE:.0f} s, "
+        f"a search among 1,000,000 passages in {SEARCH * 1e3:.0f} ms"
+    )
 
 
 def main() -> int:
