@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 import edgeproxy
+from edgeproxy.errors import UsageError
 from edgeproxy.trios.manifest import Recipe, Role, to_toml
 from tests.helpers.near import NEAR, rows_of
 from tests.helpers.served_trios import Files, served_file, write_trio
-from tools.servers.compare import Tried, apart, as_text, compare, read_all, ways
+from tools.servers.compare import Tried, apart, as_text, choose, compare, read_all, ways
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +64,15 @@ def test_each_way_is_compared_with_the_base_here(files: Files, trio: str, tmp_pa
         r"\| top-k, 20 \| \d+\.\d% \| [^|]* \| \d+\.\d% \| [\d.]+ \| [\d.]+ \| [\d.]+ \| [\d.]+% \|"
     )
     assert re.search(row, text)
+
+
+def test_ways_are_chosen_by_name() -> None:
+    known = ways("http://127.0.0.1:8080", {})
+    assert list(choose(known, "bias; rows")) == ["here", "bias", "rows"]
+    single = "here, without drafts"
+    assert list(choose(known, f"{single};bias ")) == [single, "bias"]
+    with pytest.raises(UsageError, match="no way 'tea', but these: here; "):
+        choose(known, "bias; tea")
 
 
 def test_it_is_told_how_near_the_tokens_are_in_which_replies_part(trio: str) -> None:

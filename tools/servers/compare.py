@@ -8,7 +8,7 @@ in other batches are added up in another order, so greedy texts part where two a
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import median
@@ -18,6 +18,7 @@ import edgeproxy
 from edgeproxy.core.model import Logits
 from edgeproxy.decode.drafted import Draft
 from edgeproxy.decode.trio import RoleTokens
+from edgeproxy.errors import UsageError
 from edgeproxy.measure.evaluate import Question
 from edgeproxy.prompts.formats import Message
 from edgeproxy.remote.endpoint import ServerChange
@@ -28,6 +29,8 @@ BEST = 20
 """Log-probabilities of a row that most servers give at most."""
 
 Tell = Callable[[str], None]
+Ways = Mapping[str, tuple[ServerChange | None, Draft]]
+"""By its name what a way asks of the server, and what drafts."""
 
 
 @dataclass
@@ -53,11 +56,8 @@ class Reply(NamedTuple):
     tokens: list[int]
 
 
-def ways(url: str, others: ServerChange) -> dict[str, tuple[ServerChange | None, Draft]]:
-    """By its name what a way asks of the server, and what drafts.
-
-    Without drafts here shows what rounding alone does to a text.
-    """
+def ways(url: str, others: ServerChange) -> Ways:
+    """All ways. What is here without drafts shows what rounding alone does to a text."""
     at: ServerChange = {**others, "url": url}
     return {
         "here": (None, "auto"),
@@ -71,14 +71,28 @@ def ways(url: str, others: ServerChange) -> dict[str, tuple[ServerChange | None,
     }
 
 
+def choose(known: Ways, names: str) -> Ways:
+    """Those ways that `names` has, with ";" between, in that order: the others are compared with
+    the first, which is "here" unless they begin with another one here.
+
+    Raises `UsageError` for a way that is not known.
+    """
+    kept = [name.strip() for name in names.split(";")]
+    if not kept[0].startswith("here"):
+        kept = ["here", *kept]
+    if unknown := [name for name in kept if name not in known]:
+        raise UsageError(f"there is no way {unknown[0]!r}, but these: {'; '.join(known)}")
+    return {name: known[name] for name in kept}
+
+
 def compare(
     trio: str,
     questions: Sequence[Question],
-    chosen: dict[str, Any],
+    chosen: Ways,
     tell: Tell,
     here: Path | None = None,
 ) -> list[dict[str, Any]]:
-    """What each way did with these questions, the base here before all others.
+    """What each way did with these questions; the first of them is what others are compared with.
 
     `here` is that base where it is not the trio's own file: another quantisation, say.
     """
