@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 import edgeproxy
 from edgeproxy.core.model import Logits
 from edgeproxy.decode.drafted import Draft
-from edgeproxy.decode.trio import RoleTokens
 from edgeproxy.errors import UsageError
 from edgeproxy.measure.evaluate import Question
 from edgeproxy.prompts.formats import Message
@@ -127,8 +126,9 @@ def _tell_partings(
 def apart(session: Session, question: str, ours: Sequence[int], theirs: Sequence[int]) -> float:
     """Nats between the two tokens in which two greedy replies to a question part.
 
-    Of the row here, without the mask. A reply that is the beginning of the other one has ended with
-    the likeliest token that ends one. Raises `ValueError` where the two are the same.
+    Of the row here, read token by token, without the mask. A reply that is the beginning of the
+    other one has ended with the likeliest token that ends one. Raises `ValueError` where the two
+    are the same.
     """
     longest = max(len(ours), len(theirs))
     pairs = ((ours[n : n + 1], theirs[n : n + 1]) for n in range(longest))
@@ -145,7 +145,9 @@ def _row_after(session: Session, question: str, said: Sequence[int]) -> Logits:
     trio = session.trio
     trio.steering = replace(session.steering, plausibility=0.0)
     prompt = session.trio_speaker.encode([Message("user", question)])
-    row: Logits = trio.eval(trio.resume(RoleTokens(*([*read, *said] for read in prompt))))[-1]
+    row: Logits = trio.eval(trio.resume(prompt))[-1]
+    for token in said:
+        row = trio.eval([token])[-1]
     return row
 
 
