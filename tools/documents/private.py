@@ -38,7 +38,7 @@ RUN = 16
 """So many bytes of a passage in a row, in a request, were told the server."""
 
 COUNTED = ("requests", "reply_tokens", "bytes_sent", "bytes_received")
-"""What is counted of each reply besides what was told."""
+"""Counted of each reply, besides the runs of passages in its requests."""
 
 _HEAD = (
     *("base", "right", "text as here", "seconds a reply", "requests a token"),

@@ -71,8 +71,9 @@ def ways(url: str, others: ServerChange) -> Ways:
 
 
 def choose(known: Ways, names: str) -> Ways:
-    """Those ways that `names` has, with ";" between, in that order: the others are compared with
-    the first, which is "here" unless they begin with another one here.
+    """The ways that `names` lists with ";" between, in that order, "here" before them.
+
+    Where `names` begins with a base here, "here" is not put before it.
 
     Raises `UsageError` for a way that is not known.
     """
@@ -91,7 +92,7 @@ def compare(
     tell: Tell,
     here: Path | None = None,
 ) -> list[dict[str, Any]]:
-    """What each way did with these questions; the first of them is what others are compared with.
+    """The figures of each way; texts are compared with those of the way that `chosen` begins with.
 
     `here` is that base where it is not the trio's own file: another quantisation, say.
     """
