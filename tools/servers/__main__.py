@@ -14,9 +14,9 @@ the same model as a GGUF file in float32, FOLDER/MODEL.F32.gguf, to compare with
 
     python -m tools.servers compare TRIO QUESTIONS URL [--limit N] [--here BASE.gguf]
 
-asks the trio with its base here, and with the server's in each way, and counts replies like the
-first of them: --ways "here, without drafts; bias" counts those like single steps here. Quantised
-models say otherwise of several tokens at once, which drafts are, by some tenths of a nat.
+asks the trio with its base here, and with the server's in each way, and counts replies with the
+same text as here. With --ways "here, without drafts; bias" that is the text of single steps:
+drafts are read several tokens at once, and quantised models then differ by some tenths of a nat.
 --here names another file of the base than the trio's, where what the server has is nearer to it.
 """
 
