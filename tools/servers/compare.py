@@ -1,8 +1,8 @@
 """A base on a server against the same base here: are the texts the same, and what do they cost?
 
 Each way in turn: all log-probabilities of each row, the 20 best, and the pair's bias. Where a text
-parts from the one here, it is told how near the two tokens are for the base here: the same tokens
-in other batches are added up in another order, so greedy texts part where two are as good as equal.
+parts from the one here, it is told how near the two tokens are for the trio here: llama.cpp reads
+several tokens at once otherwise than one, so greedy texts part where two are nearly as good.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import zip_longest
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -19,10 +20,10 @@ from edgeproxy.core.model import Logits
 from edgeproxy.decode.drafted import Draft
 from edgeproxy.errors import UsageError
 from edgeproxy.measure.evaluate import Question
-from edgeproxy.prompts.formats import Message
 from edgeproxy.remote.endpoint import ServerChange
 from edgeproxy.remote.spent import Spent
 from edgeproxy.session.session import Session
+from tools.measure.exactness import prompt_of
 
 BEST = 20
 """Log-probabilities of a row that most servers give at most."""
@@ -102,7 +103,8 @@ def compare(
         replies.append(said)
         found.same = sum(a.text == b.text for a, b in zip(said, replies[0], strict=True))
         tried.append(found)
-    _tell_partings(trio, questions, tried, replies, tell, here)
+    if any(each.same < len(questions) for each in tried):
+        _tell_partings(trio, questions, tried, replies, tell, here)
     return [{**asdict(each), "questions": len(questions)} for each in tried]
 
 
@@ -131,22 +133,22 @@ def apart(session: Session, question: str, ours: Sequence[int], theirs: Sequence
     other one has ended with the likeliest token that ends one. Raises `ValueError` where the two
     are the same.
     """
-    longest = max(len(ours), len(theirs))
-    pairs = ((ours[n : n + 1], theirs[n : n + 1]) for n in range(longest))
-    place = next((n for n, (a, b) in enumerate(pairs) if a != b), None)
-    if place is None:
-        raise ValueError("these replies are the same")
-    row = _row_after(session, question, ours[:place])
-    ends = sorted(session.trio.vocab.end_of_generation)
-    a, b = (float(row[each[place : place + 1] or ends].max()) for each in (ours, theirs))
-    return abs(a - b)
+    for place, (our, their) in enumerate(zip_longest(ours, theirs)):
+        if our != their:
+            row = _row_after(session, question, ours[:place])
+            return abs(_value(row, our, session) - _value(row, their, session))
+    raise ValueError("these replies are the same")
+
+
+def _value(row: Logits, token: int | None, session: Session) -> float:
+    ends = session.trio.vocab.end_of_generation
+    return max(float(row[each]) for each in (ends if token is None else [token]))
 
 
 def _row_after(session: Session, question: str, said: Sequence[int]) -> Logits:
     trio = session.trio
     trio.steering = replace(session.steering, plausibility=0.0)
-    prompt = session.trio_speaker.encode([Message("user", question)])
-    row: Logits = trio.eval(trio.resume(prompt))[-1]
+    row: Logits = trio.eval(trio.resume(prompt_of(session, question)))[-1]
     for token in said:
         row = trio.eval([token])[-1]
     return row
