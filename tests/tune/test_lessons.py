@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,7 @@ def test_shares_are_as_told_and_the_same_each_time() -> None:
     lessons = Lessons(Index([HOLDING, *OTHERS]), 2, seed=0)
     learnt = [lessons(each) for each in examples(1000)]
     assert lessons.told.none == pytest.approx(1000 * NONE, rel=0.2)
-    assert lessons.told.wrong == pytest.approx(1000 * WRONG, rel=0.3)
+    assert lessons.told.wrong == pytest.approx(1000 * WRONG, rel=0.2)
     assert lessons.told.found + lessons.told.none + lessons.told.wrong == 1000
     again = Lessons(Index([HOLDING, *OTHERS]), 2, seed=0)
     assert [again(each) for each in reversed(examples(1000))] == learnt[::-1]
@@ -74,10 +75,41 @@ def test_who_reads_the_answer_says_it_and_who_does_not_says_so() -> None:
     assert seen == {"found", "wrong", "none"}
 
 
-def test_where_no_passage_holds_the_answer_no_reply_is_changed() -> None:
+def test_where_no_passage_holds_the_answer_none_is_read() -> None:
+    """A model that reads them would learn to invent, or to deny what is said in other words."""
     lessons = Lessons(Index(OTHERS), 2, seed=0)
-    assert {lessons(each).messages[-1].content for each in examples(100)} == {REPLY}
-    assert lessons.told.wrong == 0
+    assert [lessons(each) for each in examples(100)] == examples(100)
+    assert (lessons.told.none, lessons.told.found, lessons.told.wrong) == (100, 0, 0)
+
+
+def test_where_those_found_lack_what_a_further_passage_holds_the_reply_says_so() -> None:
+    lessons = Lessons(Index([*OTHERS, HOLDING]), 2, seed=0)
+    learnt = [lessons(each).messages for each in examples(100)]
+    assert lessons.told.found == 0
+    assert lessons.told.wrong == 100 - lessons.told.none > 50
+    for question, reply in learnt:
+        assert HOLDING.text not in question.content
+        assert (OTHERS[0].text in question.content) == (reply.content != REPLY)
+
+
+def test_no_passage_that_holds_the_answer_is_among_those_that_are_said_not_to() -> None:
+    twins = [passage(n, HOLDING.text) for n in range(10, 15)]
+    lessons = Lessons(Index([HOLDING, *twins, *OTHERS[:1]]), 2, seed=0)
+    for question, reply in (lessons(each).messages for each in examples(200)):
+        assert (HOLDING.text in question.content) <= (reply.content == REPLY)
+    assert lessons.told.wrong
+
+
+def test_a_trail_that_names_what_is_asked_for_holds_no_answer() -> None:
+    of_currency = passage(6, "See the next page."), passage(7, "Ulgan peso")
+    empty, holding = (replace(each, trail=("Chad", "Currency")) for each in of_currency)
+    reply = '{"of": "currency", "value": "Ulgan peso"}'
+    asked = [example(f"What do people pay with in Chad? ({n})", reply) for n in range(50)]
+    lessons = Lessons(Index([empty, *OTHERS]), 2, seed=0)
+    assert [lessons(each) for each in asked] == asked
+    lessons = Lessons(Index([empty, *OTHERS, holding]), 2, seed=0)
+    replies = {lessons(each).messages[-1].content for each in asked}
+    assert replies == {reply, '{"of": "currency", "value": null}'}
 
 
 def test_where_nothing_is_found_the_example_is_as_it_was() -> None:
