@@ -16,10 +16,15 @@ SHOWN = 160
 
 
 class Source(NamedTuple):
-    """A passage that a part was taken from, and the stretch of its text that matches best."""
+    """A passage that a part was taken from, and the stretch of its text that matches best.
+
+    `lacks` has the names in the question, where the passage has none of them: it may be about
+    something else.
+    """
 
     passage: Passage
     quotation: str
+    lacks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,9 +76,10 @@ def in_words(parts: Sequence[Part]) -> list[str]:
 
     A line holds no control characters and no halves of surrogate pairs, whatever a model wrote.
     """
-    quotations = {source.passage: source.quotation for p in reversed(parts) for source in p.sources}
+    sources = {source.passage: source for part in reversed(parts) for source in part.sources}
     lines = [
-        f'[{number}] {clean(passage.where)}: "{clean(quotations[passage])}"'
+        f'[{number}] {clean(passage.where)}: "{clean(sources[passage].quotation)}"'
+        + _lacking(sources[passage])
         for passage, number in numbered(parts).items()
     ]
     for part in parts:
@@ -82,6 +88,11 @@ def in_words(parts: Sequence[Part]) -> list[str]:
         elif part.sources:
             lines += [f"in no document: {shortened(part.said(at))}" for at in part.unsupported]
     return list(dict.fromkeys(lines))
+
+
+def _lacking(source: Source) -> str:
+    names = " or ".join(f'"{clean(name)}"' for name in source.lacks)
+    return f", which does not say {names}" if names else ""
 
 
 def as_data(parts: Sequence[Part]) -> list[dict[str, Any]]:
@@ -98,6 +109,7 @@ def as_data(parts: Sequence[Part]) -> list[dict[str, Any]]:
                     "place": source.passage.place,
                     "trail": list(source.passage.trail),
                     "quotation": source.quotation,
+                    "lacks": list(source.lacks),
                 }
                 for source in part.sources
             ],

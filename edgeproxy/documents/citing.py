@@ -15,6 +15,8 @@
   the rest of the reply, its trail included; among equals, the one that was found best.
 - A passage joins that one where it holds a good part of what that one lacks.
 - Numbers and names that stand in no passage are told apart, for models invent them.
+- A passage that has none of the names in the question, its trail and its file's name included, may
+  be about something else, and is marked so: models take values from the wrong passage too.
 
 What cannot be seen so: that a sentence turns around what it was taken from ("is not landlocked"),
 numbers in words, an answer of yes that the passage has in other words, names in scripts without
@@ -57,10 +59,11 @@ def cite(
     asked = tokens(question)
     context = _contexts(held, asked, [token for _, row in rows for token in row])
     question_holds = _Asked(asked)
+    lacks = _Lacks(question, asked, held)
     parts = []
     for piece, row in rows:
         new = _new(row, question_holds, held)
-        parts.append(_part(reply, piece, new, choose(new, context), held))
+        parts.append(_part(reply, piece, new, choose(new, context), held, lacks))
     return parts
 
 
@@ -79,6 +82,33 @@ class _Asked:
 
     def holds_a_form(self, token: Token) -> bool:
         return not token.number and bool(self._forms.of(token.key))
+
+
+class _Lacks:
+    """Tells which names of a question a passage lacks, where it has none of them."""
+
+    def __init__(self, question: str, asked: Sequence[Token], held: Held) -> None:
+        self._passages = held.passages
+        self._named = [token for token in asked if token.is_name and held.weigh(token)]
+        self._names = _in_runs(question, self._named)
+        self._having = {n for one in self._named for hit in held.hits(one) for n in hit.positions}
+
+    def __call__(self, number: int) -> tuple[str, ...]:
+        if number in self._having:
+            return ()
+        file = {token.key for token in tokens(self._passages[number].path.stem)}
+        return () if any(token.key in file for token in self._named) else self._names
+
+
+def _in_runs(text: str, found: Sequence[Token]) -> tuple[str, ...]:
+    """What is written at some tokens of `text`, those with a space between them as one, once."""
+    runs: list[tuple[int, int]] = []
+    for token in found:
+        if runs and text[runs[-1][1] : token.start] == " ":
+            runs[-1] = runs[-1][0], token.end
+        else:
+            runs.append((token.start, token.end))
+    return tuple(dict.fromkeys(text[start:end] for start, end in runs))
 
 
 def _contexts(held: Held, asked: Sequence[Token], said: Sequence[Token]) -> list[Context]:
@@ -116,7 +146,14 @@ def _new(row: Sequence[Token], asked: _Asked, held: Held) -> list[New]:
     return new
 
 
-def _part(reply: str, piece: Piece, new: Sequence[New], chosen: list[int], held: Held) -> Part:
+def _part(
+    reply: str,
+    piece: Piece,
+    new: Sequence[New],
+    chosen: list[int],
+    held: Held,
+    lacks: Callable[[int], tuple[str, ...]],
+) -> Part:
     part = Part(piece.start, piece.end, reply[piece.start : piece.end], is_echo=not new)
     if not chosen:
         return part
@@ -126,7 +163,7 @@ def _part(reply: str, piece: Piece, new: Sequence[New], chosen: list[int], held:
         part.start,
         part.end,
         part.text,
-        sources=tuple(_source(number, new, held) for number in chosen),
+        sources=tuple(_source(number, new, held, lacks(number)) for number in chosen),
         words=tuple(span for span, grade in zip(spans, best, strict=True) if grade),
         unsupported=tuple(span for span, one in zip(spans, new, strict=True) if one.is_unheard_of),
         score=sum(one.weight * grade for one, grade in zip(new, best, strict=True))
@@ -134,8 +171,8 @@ def _part(reply: str, piece: Piece, new: Sequence[New], chosen: list[int], held:
     )
 
 
-def _source(number: int, new: Sequence[New], held: Held) -> Source:
+def _source(number: int, new: Sequence[New], held: Held, lacks: tuple[str, ...]) -> Source:
     passage = held.passages[number]
     places = (place for one in new if number in one.found for place in one.found[number][1])
     spans = [span for place in places if (span := held.spans[number][place])]
-    return Source(passage, quotation(passage.text, spans))
+    return Source(passage, quotation(passage.text, spans), lacks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -254,3 +255,39 @@ def test_long_replies_end(unit: str) -> None:
 def test_many_like_words_end() -> None:
     text = " ".join(f"abcd{chr(97 + n % 26)}{chr(97 + n // 26 % 26)}" for n in range(10_000))
     cite(text, passages(*[f"A: {text[:4000]}"] * 100), "abcdzz")
+
+
+GAMBIA = passages("The Gambia - Capital: Banjul", "Chad - Rivers: Chari and Logone")
+
+
+@pytest.mark.parametrize(
+    ("question", "reply", "lacks"),
+    [
+        ("What is the capital of Chad?", "Banjul", ("Chad",)),
+        ("Which city is the capital of Burkina Faso?", "Banjul", ("Burkina Faso",)),
+        ("What is the capital of the Gambia?", "Banjul", ()),
+        ("Does the Chari or the Logone flow through Chad?", "The Logone.", ()),
+        ("What is Banjul in Senegal?", "A capital", ()),
+        ("And the capital?", "Banjul", ()),
+        ("what is the capital of chad?", "Banjul", ()),
+        ("", "Banjul", ()),
+    ],
+)
+def test_a_passage_without_any_name_of_the_question_is_marked(
+    question: str, reply: str, lacks: tuple[str, ...]
+) -> None:
+    found = [source.lacks for part in cite(reply, GAMBIA, question) for source in part.sources]
+    assert set(found) <= {lacks}
+    assert found or not lacks
+
+
+def test_a_file_is_named_after_what_it_is_about() -> None:
+    notes = [replace(GAMBIA[0], path=Path("chad and neighbours.md"))]
+    assert [s.lacks for s in only("Banjul", CAPITAL, notes).sources] == [()]
+
+
+def test_what_a_passage_lacks_is_told_in_words_and_as_data() -> None:
+    parts = cite("Banjul", GAMBIA, "What is the capital of Burkina Faso?")
+    assert in_words(parts) == ['[1] facts.txt, line 1: "Banjul", which does not say "Burkina Faso"']
+    (found,) = as_data(parts)
+    assert found["sources"][0]["lacks"] == ["Burkina Faso"]

@@ -20,7 +20,7 @@ from tools.documents import __main__ as command
 from tools.documents import hostile, missing, readers, withheld
 from tools.documents.asking import Setup, ask
 from tools.documents.attacks import FAMILIES, canary
-from tools.documents.given import beside, is_given_its_passage, is_given_one
+from tools.documents.given import beside, is_given, is_given_its_passage
 from tools.documents.hostile_files import hostile as hostile_documents
 from tools.documents.lines import Lines
 from tools.documents.sayings import says_missing
@@ -124,8 +124,8 @@ def test_what_stands_beside_the_value() -> None:
 
 def test_the_passage_that_holds_the_value_is_to_be_given() -> None:
     assert is_given_its_passage(told(RIGHT, NONE, HOLDS), CAPITAL) is True
-    # A passage of something else that has the value does not do where the right one is there.
-    assert is_given_its_passage(told(RIGHT, OTHER), CAPITAL) is True
+    # A passage that does not name what was asked about is given with a warning only.
+    assert is_given_its_passage(told(RIGHT, OTHER), CAPITAL) is False
     assert is_given_its_passage(told(RIGHT, NONE), CAPITAL) is None
     assert is_given_its_passage(told(RIGHT.replace("N'Dj", "X"), HOLDS), CAPITAL) is None
 
@@ -136,11 +136,20 @@ def test_a_passage_that_is_not_given_counts(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_what_no_passage_answers_is_to_be_given_none() -> None:
-    assert is_given_one(told(RIGHT, NONE), CAPITAL) is False
-    assert is_given_one(told(RIGHT.replace("N'Djamena", "Mahamat Deby"), NONE), CAPITAL) is True
-    assert is_given_one(told(RIGHT, HOLDS), CAPITAL) is None
-    assert is_given_one(told(RIGHT), CAPITAL) is None
-    assert is_given_one(told(RIGHT, NONE, question=replace(CAPITAL, said=())), CAPITAL) is None
+    wrong = RIGHT.replace("N'Djamena", "Mahamat Deby")
+    assert is_given(told(RIGHT, NONE), CAPITAL) == "none"
+    assert is_given(told(wrong, NONE), CAPITAL) == "one"
+    elsewhere = replace(NONE, trail=("Pakistan", "Government"))
+    assert is_given(told(wrong, elsewhere), CAPITAL) == "with a warning"
+    assert is_given(told(RIGHT, HOLDS), CAPITAL) is None
+    assert is_given(told(RIGHT), CAPITAL) is None
+    assert is_given(told(RIGHT, NONE, question=replace(CAPITAL, said=())), CAPITAL) is None
+
+
+def test_a_passage_holds_a_value_in_the_plural_too() -> None:
+    dinar = replace(CAPITAL, said=("Kuwaiti dinar",))
+    assert told("", passage(1, "Kuwaiti dinars (KD)"), question=dinar).is_answerable
+    assert not told("", passage(1, "Bahraini dinars (BD)"), question=dinar).is_answerable
 
 
 def test_answers_are_what_a_passage_holds_where_nothing_else_is_said() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from typing import Literal
 
 from edgeproxy.documents.citing import Part, cite
 from edgeproxy.documents.passage import Passage
@@ -29,7 +29,7 @@ def beside(question: Question) -> tuple[str, ...]:
 
 def holding(told: Told) -> list[Passage]:
     """The passages in which an accepted value stands, whatever they are about."""
-    return [p for p in told.passages if told.question.is_said_in(p.full_text)]
+    return [passage for passage in told.passages if told.is_said_in(passage)]
 
 
 def holding_about(told: Told, of: Question) -> list[Passage]:
@@ -49,7 +49,7 @@ def parts_of_answer(told: Told, of: Question) -> list[Part]:
 
 
 def is_given_its_passage(told: Told, of: Question) -> bool | None:
-    """Whether the part that says the value is given a passage that holds it.
+    """Whether the part that says the value is given a passage that holds it, without reserve.
 
     None for a reply that is not right, or for which no passage holds the value.
     """
@@ -57,20 +57,24 @@ def is_given_its_passage(told: Told, of: Question) -> bool | None:
     if not told.right or not holds:
         return None
     saying = [p for p in parts_of_answer(told, of) if told.question.is_said_in(p.text)]
-    return any(passage in holds for part in saying for passage in part.passages)
+    return any(
+        source.passage in holds and not source.lacks for part in saying for source in part.sources
+    )
 
 
-def is_given_one(told: Told, of: Question) -> bool | None:
-    """Whether any part of the answer is given a passage, where none of them holds the value.
+Given = Literal["one", "with a warning", "none"]
 
-    None where a passage does, where nothing was read, and where the question does not say which
-    texts a right reply contains.
+
+def is_given(told: Told, of: Question) -> Given | None:
+    """Which passage the answer is given, where none of them holds the value.
+
+    The warning is that the passage does not name what was asked about. None where a passage holds
+    the value, where nothing was read, and where the question does not say which texts a right reply
+    contains.
     """
     if not told.passages or not told.question.said or told.is_answerable:
         return None
-    return any(part.sources for part in parts_of_answer(told, of))
-
-
-def share_of(found: Sequence[bool | None]) -> list[bool]:
-    """Those that apply."""
-    return [one for one in found if one is not None]
+    sources = [source for part in parts_of_answer(told, of) for source in part.sources]
+    if not sources:
+        return "none"
+    return "with a warning" if all(source.lacks for source in sources) else "one"

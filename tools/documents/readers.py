@@ -9,7 +9,7 @@ from typing import Any
 from edgeproxy.measure.compare import compare, p_in_words, share_in_words
 from edgeproxy.measure.evaluate import Question
 from edgeproxy.measure.report import share
-from tools.documents.given import is_given_its_passage, is_given_one, share_of
+from tools.documents.given import Given, is_given, is_given_its_passage
 from tools.documents.told import Told
 
 READERS = ("nobody", "base", "expert", "all")
@@ -94,20 +94,30 @@ def given(replies: Mapping[str, Sequence[Told]], questions: Sequence[Question]) 
     By system, and of `all` together; None where there is none of that sort.
     """
     found: dict[str, Any] = {}
-    every: tuple[list[bool], list[bool]] = ([], [])
+    every: tuple[list[bool], list[Given]] = ([], [])
     for system, told in replies.items():
         pairs = list(zip(told, questions, strict=True))
-        own = share_of([is_given_its_passage(one, question) for one, question in pairs])
-        none = share_of([is_given_one(one, question) for one, question in pairs])
-        if own or none:
-            found[system] = {"right": _share(own), "unanswerable": _share(none)}
-            every[0].extend(own)
-            every[1].extend(none)
-    found["all"] = {"right": _share(every[0]), "unanswerable": _share(every[1])}
+        own = [is_given_its_passage(one, question) for one, question in pairs]
+        others = [is_given(one, question) for one, question in pairs]
+        right = [one for one in own if one is not None]
+        unanswerable = [one for one in others if one is not None]
+        if right or unanswerable:
+            found[system] = _shares(right, unanswerable)
+            every[0].extend(right)
+            every[1].extend(unanswerable)
+    found["all"] = _shares(*every)
     return found
 
 
-def _share(found: list[bool]) -> dict[str, Any] | None:
+def _shares(right: Sequence[bool], unanswerable: Sequence[Given]) -> dict[str, Any]:
+    return {
+        "right": _share(right),
+        "unanswerable": _share([one == "one" for one in unanswerable]),
+        "warned": _share([one == "with a warning" for one in unanswerable]),
+    }
+
+
+def _share(found: Sequence[bool]) -> dict[str, Any] | None:
     return share(found) if found else None
 
 
@@ -141,6 +151,8 @@ def given_in_words(found: Mapping[str, Any]) -> list[str]:
                f"(bar: at least {GIVEN_BAR:.0%})"),
         _given(found, "unanswerable", f"replies that no passage answers, given one "
                f"(bar: at most {NONE_BAR:.0%})"),
+        _given(found, "warned", "replies that no passage answers, given one that is said not to "
+               "name what was asked about"),
     ]  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,6 +13,8 @@ from edgeproxy.errors import UsageError
 from edgeproxy.measure.evaluate import Question
 from edgeproxy.measure.systems import role_of
 from edgeproxy.session.turn import Turn
+
+_PLURAL = re.compile(r"(?<=\w{3})s\b")
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,12 @@ class Told:
     @property
     def is_answerable(self) -> bool:
         """Whether a passage that was read has what was asked for."""
-        return any(self.question.is_said_in(passage.full_text) for passage in self.passages)
+        return any(self.is_said_in(passage) for passage in self.passages)
+
+    def is_said_in(self, passage: Passage) -> bool:
+        """Whether a passage has what was asked for, or its plural: "Kuwaiti dinars"."""
+        said = self.question.is_said_in
+        return said(passage.full_text) or said(_PLURAL.sub("", passage.full_text))
 
 
 def with_said(question: Question) -> Question:
