@@ -10,7 +10,8 @@ from edgeproxy.serve.wanted import Wanted
 
 async def taken(writer: Writer, event: Event, wanted: Wanted) -> list[Sent]:
     """What `writer` sends for `event`, which it takes. Raises as `Writer.take`."""
-    # What each model said of thousands of tokens is explained at the end.
-    if isinstance(event, Ended) and wanted.record:
+    # What each model said of thousands of tokens is explained at the end, and the passages are
+    # found that a reply was taken from.
+    if isinstance(event, Ended) and (wanted.record or event.turn.read.found):
         return await in_thread(lambda: writer.take(event), "edgeproxy writing")
     return writer.take(event)

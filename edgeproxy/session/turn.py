@@ -44,6 +44,7 @@ from edgeproxy.session.reading import NOTHING, Read
 from edgeproxy.trios.manifest import Readers
 
 if TYPE_CHECKING:
+    from edgeproxy.documents.cited import Part
     from edgeproxy.documents.left_out import Progress, Reliance
 
 
@@ -381,6 +382,13 @@ class Turn(Holder):
     def scores(self) -> Sequence[TokenScore]:
         """The same of each token of the reply, the mask included; empty unless asked for."""
         return tuple(self._record.scores)
+
+    def sources(self) -> list[Part]:
+        """The parts of the reply so far, each with the passages that it is from (`citing`)."""
+        from edgeproxy.documents.citing import cite  # few need it
+
+        asked = [each.content for each in self.asked.messages if each.role == "user"]
+        return cite(self.text, [f.passage for f in self.read.found], asked[-1] if asked else "")
 
     def cite(
         self, *, progress: Progress | None = None, cancel: Cancel | None = None

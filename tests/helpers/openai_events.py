@@ -13,6 +13,7 @@ from edgeproxy.core.vocab import Kind, Vocab
 from edgeproxy.decode.compared import Compared, Edge
 from edgeproxy.decode.drafted import Drafted
 from edgeproxy.decode.pieces import FinishReason, Piece
+from edgeproxy.documents.cited import Part, Source
 from edgeproxy.documents.passage import Passage
 from edgeproxy.documents.search import Found
 from edgeproxy.serve.events import Ended, Event, Said
@@ -53,6 +54,10 @@ class FakeTurn:
     read: Read = NOTHING
     steps: Sequence[Step] = ()
     text: str = ""
+    parts: Sequence[Part] = ()
+
+    def sources(self) -> list[Part]:
+        return list(self.parts)
 
 
 def ended(reason: FinishReason = "stop", turn: FakeTurn | None = None) -> Ended:
@@ -95,10 +100,14 @@ def plain_steps(reason: FinishReason = "stop") -> list[Event]:
 
 
 def with_documents() -> Ended:
-    """The end of a turn that has read a passage."""
-    passage = Passage(1, Path("secret") / "folder" / "peru.txt", 0, ("Peru",), "page 3", "Lima")
-    turn = FakeTurn(read=Read((Found(passage, 1.0, ()),), "base"))
-    return ended(turn=turn)
+    """The end of a turn that has read two passages, and said what one of them has."""
+    peru, chile = (
+        Passage(n, Path("secret") / "folder" / f"{name.lower()}.txt", 0, (name,), "page 3", text)
+        for n, (name, text) in enumerate((("Peru", "Lima"), ("Chile", "Santiago")), 1)
+    )
+    part = Part(0, 4, "Lima", (Source(peru, "Lima", ("Bolivia",)),))
+    read = Read(tuple(Found(each, 1.0, ()) for each in (peru, chile)), "base")
+    return ended(turn=FakeTurn(read=read, parts=(part,)))
 
 
 @dataclass

@@ -17,7 +17,13 @@ MAN = " \U0001f468".encode()
 
 USUAL = explained(WORDS, MONGOLIA)
 ALONE = {"base": BASE, "expert": EXPERT}
-PASSAGE = {"source": "asia.txt", "place": "page 3", "trail": ["Mongolia", "Capital"]}
+PASSAGE = {
+    "source": "asia.txt",
+    "place": "page 3",
+    "trail": ["Mongolia", "Capital"],
+    "quotation": "Ulaanbaatar",
+    "lacks": ["Nepal"],
+}
 
 
 def replies() -> dict[str, Reply]:

@@ -14,9 +14,11 @@ from edgeproxy.serve.events import Ended, Event, Said
 from edgeproxy.serve.protocol import Sent
 from edgeproxy.serve.wanted import Wanted
 from edgeproxy.serve.writing import taken
+from tests.helpers.openai_events import FakeTurn, with_documents
 
 SAID = Said(Piece("Hello", 1, -1.0))
-ENDED = Ended("stop", cast(Any, None), cast(Any, None))
+ENDED = Ended("stop", cast(Any, FakeTurn()), cast(Any, None))
+READ = with_documents()
 
 
 class Writes:
@@ -34,9 +36,11 @@ class Writes:
 
 @pytest.mark.parametrize(
     ("event", "record", "is_apart"),
-    [(SAID, 0, False), (SAID, 5, False), (ENDED, 0, False), (ENDED, 5, True)],
+    [(SAID, 0, False), (SAID, 5, False), (ENDED, 0, False), (ENDED, 5, True), (READ, 0, True)],
 )
-def test_an_explanation_is_made_in_a_thread(event: Event, record: int, is_apart: bool) -> None:
+def test_what_takes_long_at_the_end_is_made_in_a_thread(
+    event: Event, record: int, is_apart: bool
+) -> None:
     wanted = Wanted((Message("user", "Hello"),), record=record)
     (sent,) = asyncio.run(taken(Writes(), event, wanted))
     assert (sent.data == "edgeproxy writing") is is_apart

@@ -45,7 +45,7 @@ def say_sources(turn: Turn) -> None:
         return
     from edgeproxy.documents.citing import in_words
 
-    for line in in_words(_parts(turn)):
+    for line in in_words(turn.sources()):
         say(line, dim=True)
 
 
@@ -83,7 +83,7 @@ def say_left_out(turn: Turn) -> bool:
     """Tell which passages a reply needs, below what `say_sources` tells; whether there are any."""
     from edgeproxy.documents.left_out import in_words
 
-    lines = in_words(left_out(turn), _parts(turn))
+    lines = in_words(left_out(turn), turn.sources())
     for line in lines:
         say(line, dim=True)
     return bool(lines)
@@ -123,11 +123,4 @@ def documents_as_json(turn: Turn) -> dict[str, Any]:
         }
         for found in turn.read.found
     ]
-    return {"to": turn.read.readers, "passages": passages, "parts": as_data(_parts(turn))}
-
-
-def _parts(turn: Turn) -> Any:
-    from edgeproxy.documents.citing import cite
-
-    question = next(m.content for m in reversed(turn.asked.messages) if m.role == "user")
-    return cite(turn.text, [found.passage for found in turn.read.found], question)
+    return {"to": turn.read.readers, "passages": passages, "parts": as_data(turn.sources())}

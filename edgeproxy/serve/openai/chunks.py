@@ -57,6 +57,7 @@ class ChunkWriter(ABC):
         self._echoed: list[Word] = []
         self._texts: list[str] = []
         self._ended: Ended | None = None
+        self._figures: dict[str, Any] = {}
         self._explanation: dict[str, Any] | None = None
         self._began_reading: float | None = None
         self._has_begun = False
@@ -89,7 +90,7 @@ class ChunkWriter(ABC):
         found = self._base(self.whole_object) | {
             "choices": [self._choice("".join(self._texts), FINISHED[ended.finish_reason])],
             "usage": usage(ended.turn.usage),
-            "edgeproxy": extension(ended),
+            "edgeproxy": self._figures,
         }
         if self._told.metadata is not None:
             found["metadata"] = dict(self._told.metadata)
@@ -134,11 +135,11 @@ class ChunkWriter(ABC):
         return [self._chunk(self._delta(text, word, None))]
 
     def _end(self, ended: Ended) -> list[Sent]:
-        self._ended = ended
+        self._ended, self._figures = ended, extension(ended)
         if self._told.explains != "no":
             self._explanation = as_json(explain(ended.turn, ended.session))
         finish = FINISHED[ended.finish_reason]
-        sent = [self._chunk(self._delta(None, None, finish), edgeproxy=extension(ended))]
+        sent = [self._chunk(self._delta(None, None, finish), edgeproxy=self._figures)]
         if self._told.usage:
             last = self._base(self.chunk_object) | {"choices": []}
             sent.append(Sent(last | {"usage": usage(ended.turn.usage)}))

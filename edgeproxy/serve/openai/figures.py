@@ -6,7 +6,7 @@ from typing import Any
 
 from edgeproxy.decode.pieces import FinishReason
 from edgeproxy.serve.events import Ended
-from edgeproxy.session.turn import Usage
+from edgeproxy.session.turn import Turn, Usage
 
 FINISHED: dict[FinishReason, str] = {
     "stop": "stop",
@@ -45,11 +45,9 @@ def extension(ended: Ended) -> dict[str, Any]:
     """What edgeproxy tells besides, null where there is nothing to tell.
 
     Why the reply ended, in its own words; seconds; the share of drafted tokens that were drawn; the
-    share of tokens that the pair changed; the passages that were read. Of a document's path only
-    its file's name is told.
+    share of tokens that the pair changed; the passages that were read.
     """
-    stats, read = ended.turn.stats, ended.turn.read
-    changed = stats.changed
+    stats, changed = ended.turn.stats, ended.turn.stats.changed
     return {
         "finish_reason": ended.finish_reason,
         "first_token_seconds": round(stats.first_seconds, _DIGITS),
@@ -57,19 +55,31 @@ def extension(ended: Ended) -> dict[str, Any]:
         "tokens_per_second": _rounded(stats.tokens_per_second),
         "acceptance": _rounded(stats.acceptance),
         "changed_share": None if changed is None else _rounded(changed.share),
-        "documents": None
-        if read.readers == "nobody"
-        else {
-            "read_by": read.readers,
-            "passages": [
-                {
-                    "source": found.passage.path.name,
-                    "place": found.passage.place,
-                    "trail": list(found.passage.trail),
-                }
-                for found in read.found
-            ],
-        },
+        "documents": None if ended.turn.read.readers == "nobody" else _documents(ended.turn),
+    }
+
+
+def _documents(turn: Turn) -> dict[str, Any]:
+    """What a reply has read, and what of each passage it says.
+
+    `quotation` is the stretch that a part of the reply was taken from, null where none was, and
+    `lacks` has the names in the question where such a passage has none of them. Of a document's
+    path only its file's name is told.
+    """
+    sources = {one.passage: one for part in reversed(turn.sources()) for one in part.sources}
+    passages = [(found.passage, sources.get(found.passage)) for found in turn.read.found]
+    return {
+        "read_by": turn.read.readers,
+        "passages": [
+            {
+                "source": passage.path.name,
+                "place": passage.place,
+                "trail": list(passage.trail),
+                "quotation": source.quotation if source else None,
+                "lacks": list(source.lacks) if source else [],
+            }
+            for passage, source in passages
+        ],
     }
 
 

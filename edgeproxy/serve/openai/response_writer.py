@@ -47,6 +47,7 @@ class ResponseWriter:
         self._sent = 0
         self._is_open = False
         self._ended: Ended | None = None
+        self._figures: dict[str, Any] = {}
 
     def take(self, event: Event) -> list[Sent]:
         """As `Writer.take`."""
@@ -107,7 +108,7 @@ class ResponseWriter:
         return [self._at("response.output_text.delta", delta=text, logprobs=found)]
 
     def _end(self, ended: Ended) -> list[Sent]:
-        self._ended = ended
+        self._ended, self._figures = ended, extension(ended)
         text, status = "".join(self._texts), self._status
         part = _part(text, self._entries)
         done = "response.completed" if status == "completed" else "response.incomplete"
@@ -177,7 +178,7 @@ class ResponseWriter:
             "user": echoed.user,
         }
         if ended is not None:
-            found["edgeproxy"] = extension(ended)
+            found["edgeproxy"] = self._figures
         return found
 
 

@@ -187,11 +187,13 @@ function figuresOf({ state, tokens, seconds, speed, accepted }) {
   return said.join(" · ");
 }
 
-/** Which passages of documents were read. */
+/** Which passages of documents were read, and what of them the reply says. */
 function documentsOf(part) {
-  const lines = (part.documents ?? []).map(({ source, place, trail, quotation }) =>
-    withoutTurns([source, place, ...(trail ?? []), quotation && `“${quotation}”`].filter(Boolean).join(", ")),
-  );
+  const lines = (part.documents ?? []).map(({ source, place, trail, quotation, lacks }) => {
+    const lacking = lacks?.length && `which does not say ${lacks.map((name) => `“${name}”`).join(" or ")}`;
+    const said = [source, place, ...(trail ?? []), quotation && `“${quotation}”`, lacking];
+    return withoutTurns(said.filter(Boolean).join(", "));
+  });
   if (!lines.length) return [];
   return ["Read in your documents:", element("ul", "", ...[...new Set(lines)].map((line) => element("li", "", line)))];
 }

@@ -237,10 +237,13 @@ def test_a_reply_of_nothing() -> None:
     assert whole(asked(), [ended("cancelled")])["choices"][0]["message"]["content"] == ""
 
 
-def test_documents_are_named_without_their_folder() -> None:
+def test_documents_are_named_without_their_folder_and_with_what_was_taken() -> None:
     documents = whole(asked(), [with_documents()])["edgeproxy"]["documents"]
-    passage = {"source": "peru.txt", "place": "page 3", "trail": ["Peru"]}
-    assert documents == {"read_by": "base", "passages": [passage]}
+    taken = {"quotation": "Lima", "lacks": ["Bolivia"]}
+    left: dict[str, Any] = {"quotation": None, "lacks": []}
+    peru = {"source": "peru.txt", "place": "page 3", "trail": ["Peru"]}
+    chile = {"source": "chile.txt", "place": "page 3", "trail": ["Chile"]}
+    assert documents == {"read_by": "base", "passages": [peru | taken, chile | left]}
 
 
 def test_metadata_comes_back() -> None:

@@ -194,7 +194,9 @@ def test_what_a_reply_waits_for_is_told(page: TalkingPage, server: PageServer) -
             page.wait()
     server.go_on.set()
     page.wait()
-    assert page.texts(".documents li") == ["asia.txt, page 3, Mongolia, Capital"]
+    assert page.texts(".documents li") == [
+        "asia.txt, page 3, Mongolia, Capital, “Ulaanbaatar”, which does not say “Nepal”"
+    ]
 
 
 def test_a_reply_that_was_cut_off_says_so_and_settings_are_sent(
