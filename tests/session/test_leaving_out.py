@@ -67,6 +67,24 @@ def test_the_passage_that_a_part_needs_is_named() -> None:
     assert [each.passage and each.passage.id for each in found] == [10, 12, None]
 
 
+def test_what_a_reply_was_taken_from_is_told_by_its_words_alone() -> None:
+    fakes = Fakes("all")
+    turn = fakes.speaker.reply(QUESTION, max_tokens=80)
+    assert turn.sources() == []
+    list(turn)
+    evaluated = fakes.evaluated
+    found = [[source.passage.id for source in part.sources] for part in turn.sources()]
+    # One short word proves nothing of a passage that shares no word with the question.
+    assert found == [[], [12], []]
+    assert fakes.evaluated == evaluated
+
+
+def test_a_reply_without_documents_was_taken_from_none() -> None:
+    parts = Fakes("nobody").ask().sources()
+    assert [part.text for part in parts] == ["It is the franc.", "And 19 é towns.", "Bye."]
+    assert not any(part.sources for part in parts)
+
+
 def test_a_steering_asked_for_is_that_of_the_figures() -> None:
     fakes, steering = Fakes("base"), Steering(0.2)
     turn = fakes.ask(steering=steering)
