@@ -89,7 +89,8 @@ class _Lacks:
 
     def __init__(self, question: str, asked: Sequence[Token], held: Held) -> None:
         self._passages = held.passages
-        self._named = [token for token in asked if token.is_name and held.weigh(token)]
+        named = [token for token in asked if token.is_name and held.weigh(token)]
+        self._named = [] if looks_german(question) else named
         self._names = _in_runs(question, self._named)
         self._having = {n for one in self._named for hit in held.hits(one) for n in hit.positions}
 

@@ -269,6 +269,7 @@ GAMBIA = passages("The Gambia - Capital: Banjul", "Chad - Rivers: Chari and Logo
         ("Does the Chari or the Logone flow through Chad?", "The Logone.", ()),
         ("What is Banjul in Senegal?", "A capital", ()),
         ("And the capital?", "Banjul", ()),
+        ("Was ist die Hauptstadt von Irland?", "Banjul", ()),
         ("what is the capital of chad?", "Banjul", ()),
         ("", "Banjul", ()),
     ],
