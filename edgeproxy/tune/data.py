@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -145,8 +145,8 @@ class _Reading:
         )
         self._n_too_long = 0
         for examples in _together(file):
-            learnt = [self._lesson(each) if self._lesson else each for each in examples]
-            self._encoder.prepare([example.messages for example in learnt])
+            learnt = [self._lesson(each) if self._lesson else [each] for each in examples]
+            self._encoder.prepare([one.messages for lessons in learnt for one in lessons])
             for example, as_read in zip(examples, learnt, strict=True):
                 if cancel is not None and cancel.is_set():
                     raise Cancelled(f"reading {where} was cancelled")
@@ -172,12 +172,12 @@ class _Reading:
             tuple(file.wrong),
         )
 
-    def _add(self, example: Example, question: str) -> None:
-        """Take up an example of a question, unless it is too long. Raises `PromptError`."""
-        if _n_bytes(example) > MAX_BYTES:
+    def _add(self, lessons: Sequence[Example], question: str) -> None:
+        """Take up what is learnt of a question, unless it is too long. Raises `PromptError`."""
+        if any(_n_bytes(each) > MAX_BYTES for each in lessons):
             self._n_too_long += 1
             return
-        sequences = self._encoder.tokens(example.messages)
+        sequences = [tokens for each in lessons for tokens in self._encoder.tokens(each.messages)]
         if max(map(len, sequences)) > self._max_tokens:
             self._n_too_long += 1
             return

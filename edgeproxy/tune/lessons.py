@@ -1,11 +1,11 @@
 """Examples with passages of documents before their questions, so that a model learns to read.
 
-Most examples get the passages that are found for them, some none, and some only passages that do
-not hold the answer, on purpose or because those found for them do not. The last learn to say so: in
-a reply that is JSON each value that other passages hold becomes null, any other reply becomes
-`NOT_THERE`. An example whose answer no passage is seen to hold gets none: it would teach either to
-invent what was not read or to deny what was. Which example gets what follows from its question and
-a seed.
+Most examples get the passages that are found for them and some none. Some are learnt from twice:
+once more with passages that do not hold the answer, and a reply that says so. In a reply that is
+JSON each value that other passages hold becomes null, any other reply becomes `NOT_THERE`. Where
+the passages found lack the answer, which others hold, that is all an example teaches. One whose
+answer no passage is seen to hold gets none: it would teach either to invent what was not read or to
+deny what was. What an example gets follows from its question and a seed.
 
 May touch: the index, read only.
 """
@@ -27,10 +27,7 @@ if TYPE_CHECKING:
     from edgeproxy.documents.search import Found
 
 NONE, WRONG = 0.15, 0.25
-"""The shares of the examples that get no passages, and passages without the answer, on purpose.
-
-A tenth taught a model of 135 M parameters nothing (docs/documents.md).
-"""
+"""The shares of the examples that get no passages, and also passages without the answer."""
 
 NOT_THERE = "The documents do not say."
 NULL = "null"
@@ -48,7 +45,7 @@ class Finds(Protocol):
 
 @dataclass
 class Told:
-    """How many examples got which passages."""
+    """How many lessons have which passages."""
 
     found: int = 0
     none: int = 0
@@ -62,29 +59,28 @@ class Lessons:
         self._find, self._count, self._seed = find, count, seed
         self.told = Told()
 
-    def __call__(self, example: Example) -> Example:
-        """The example as it is learnt from. Raises `DocumentError`."""
+    def __call__(self, example: Example) -> list[Example]:
+        """The example as it is learnt from, once or twice. Raises `DocumentError`."""
         *asked, reply = example.messages
         chance = _chance(f"{self._seed} {example.question}")
-        if chance < NONE:
+        found = [] if chance < NONE else [each.passage for each in self._find(asked)]
+        lessons = []
+        if found:
+            question = next(m.content for m in reversed(asked) if m.role == "user")
+            wide = [each.passage for each in self._find(asked, _SPARE * self._count)]
+            holding = _holding(reply.content, [*found, *wide], question)
+            if not holding.isdisjoint(found):
+                self.told.found += 1
+                lessons.append(_with(example, found, reply.content))
+            others = [passage for passage in wide if passage not in holding][: self._count]
+            if holding and others and (not lessons or chance < NONE + WRONG):
+                self.told.wrong += 1
+                denial = not_there(reply.content, [*holding], question)
+                lessons.append(_with(example, others, denial))
+        if not lessons:
             self.told.none += 1
-            return example
-        found = [each.passage for each in self._find(asked)]
-        if not found:
-            self.told.none += 1
-            return example
-        question = next(m.content for m in reversed(asked) if m.role == "user")
-        wide = [each.passage for each in self._find(asked, _SPARE * self._count)]
-        holding = _holding(reply.content, [*found, *wide], question)
-        if not holding:
-            self.told.none += 1
-            return example
-        others = [passage for passage in wide if passage not in holding][: self._count]
-        if others and (chance < NONE + WRONG or holding.isdisjoint(found)):
-            self.told.wrong += 1
-            return _with(example, others, not_there(reply.content, [*holding], question))
-        self.told.found += 1
-        return _with(example, found, reply.content)
+            lessons.append(example)
+        return lessons
 
 
 def not_there(reply: str, passages: Sequence[Passage], question: str) -> str:
@@ -92,36 +88,49 @@ def not_there(reply: str, passages: Sequence[Passage], question: str) -> str:
     if not reply.lstrip().startswith(("{", "[")):
         return NOT_THERE
     changed = reply
-    for part in reversed(cite(reply, passages, question)):
-        if any(_says(passage, part) for passage in part.passages):
-            start, end = part.start, part.end
-            if changed[start - 1 : start] == '"' and changed[end : end + 1] == '"':
-                start, end = start - 1, end + 1
-            changed = f"{changed[:start]}{NULL}{changed[end:]}"
+    for part, _ in reversed(_answer(reply, passages, question)):
+        start, end = part.start, part.end
+        if changed[start - 1 : start] == '"' and changed[end : end + 1] == '"':
+            start, end = start - 1, end + 1
+        changed = f"{changed[:start]}{NULL}{changed[end:]}"
     return changed if changed != reply else NOT_THERE
 
 
 def _holding(reply: str, passages: Sequence[Passage], question: str) -> set[Passage]:
-    """All passages that hold something of what the reply says anew."""
+    """All passages that hold something of the answer."""
     left, holding = list(dict.fromkeys(passages)), set[Passage]()
-    while found := {
-        passage
-        for part in cite(reply, left, question)
-        for passage in part.passages
-        if _says(passage, part)
-    }:
+    while found := {p for _, held in _answer(reply, left, question) for p in held}:
         holding |= found
         left = [passage for passage in left if passage not in found]
     return holding
 
 
-def _says(passage: Passage, part: Part) -> bool:
-    """Whether it is not for its trail alone that the passage is the part's source.
+def _answer(
+    reply: str, passages: Sequence[Passage], question: str
+) -> list[tuple[Part, list[Passage]]]:
+    """The parts of a reply that texts of passages hold, with these passages.
 
-    A trail has the words of what is asked for ("Communications - Internet country code").
+    The trail to a passage names what is asked for ("Government - Independence"), and so may a part
+    of the reply: it is none of the answer where the passage of another part has it in its trail.
     """
+    parts = cite(reply, passages, question)
+    held = [(part, [p for p in part.passages if not _is_named(part, p)]) for part in parts]
+    return [
+        (part, saying)
+        for part, saying in held
+        if saying
+        and not any(
+            others and all(_is_named(part, passage) for passage in others)
+            for other, others in held
+            if other is not part
+        )
+    ]
+
+
+def _is_named(part: Part, passage: Passage) -> bool:
+    """Whether the trail to a passage has all of a part that passages hold."""
     trail = TRAIL.join(passage.trail).casefold()
-    return any(part.said(span).casefold() not in trail for span in part.words)
+    return all(part.said(span).casefold() in trail for span in part.words)
 
 
 def _with(example: Example, passages: Sequence[Passage], reply: str) -> Example:
@@ -136,5 +145,5 @@ def _chance(text: str) -> float:
     return int.from_bytes(digest, "big") / 2**64
 
 
-Lesson = Callable[[Example], Example]
-"""What is learnt from an example."""
+Lesson = Callable[[Example], Sequence[Example]]
+"""What is learnt from an example: itself, in one way or several."""

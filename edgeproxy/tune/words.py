@@ -61,10 +61,11 @@ def _counted(found: Found, n_ctx: int, n_in_both: int = 0) -> str:
 
 
 def of_lessons(told: Told) -> str:
-    """How many examples got which passages."""
+    """How often examples are learnt from with which passages."""
     return (
-        f"{told.found:,} examples with passages found for them, {told.none:,} without any, "
-        f"{told.wrong:,} with passages that do not hold the answer, which learn to say so"
+        f"examples are learnt from {told.found:,} times with passages found for them, "
+        f"{told.none:,} times without any, and {told.wrong:,} times with passages that do not hold "
+        "the answer, which teaches to say so"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from edgeproxy.errors import Cancelled, PromptError, UsageError
 from edgeproxy.prompts.formats import Message, Segment, plain
 from edgeproxy.tune.data import MAX_HELD_OUT, held_out, read_data
 from edgeproxy.tune.encoding import Encoder
+from edgeproxy.tune.examples import Example
 from edgeproxy.tune.tokens import TokenSet
 from tests.helpers.fakes import fake_vocab
 
@@ -95,6 +97,24 @@ def test_a_question_stands_on_one_side(tmp_path: Path) -> None:
 def test_how_many_are_held_out(counts: Sequence[int], share: float, wanted: int) -> None:
     questions = np.repeat(np.arange(len(counts), dtype=np.uint64), counts)
     assert held_out(questions, share).sum() == wanted
+
+
+def test_all_that_an_example_teaches_is_one_example(many: Path) -> None:
+    def lesson(example: Example) -> list[Example]:
+        *asked, reply = example.messages
+        other = replace(example, messages=(*asked, replace(reply, content="no")))
+        return [example, other] if int(example.question[:-1]) % 2 else [example]
+
+    data = read_data(many, ENCODER, max_tokens=100, lesson=lesson)
+    assert (data.n_training, data.n_held_out, data.found.n_kept) == (180, 20, 200)
+    for tokens in (data.training, data.held_out):
+        found = texts(tokens)
+        numbers = {text.partition("?")[0] for text in found}
+        assert found == sorted(
+            [f"{n}?\n{n}!" for n in numbers] + [f"{n}?\nno" for n in numbers if int(n) % 2]
+        )
+    long = read_data(many, ENCODER, max_tokens=7, lesson=lesson)
+    assert (long.found.n_kept, long.found.n_too_long) == (10, 190)
 
 
 def test_one_example_is_trained_with(tmp_path: Path) -> None:
