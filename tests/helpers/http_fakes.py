@@ -28,6 +28,7 @@ from edgeproxy.serve.http.running import Running
 from edgeproxy.serve.protocol import Known, RefusedError, Request, Sent
 from edgeproxy.serve.wanted import Answers, Wanted
 from tests.helpers.fakes import fake_vocab
+from tests.helpers.openai_events import FakeTurn
 
 KEY = "a-key-that-nobody-may-see"
 ASK = "/v1/ask"
@@ -89,7 +90,7 @@ class FakeEngine:
                 raise WorkerError(f"the process for {SECRET} ended")
             if word == "bug":
                 raise ZeroDivisionError(SECRET)
-            yield Ended("stop", cast(Any, None), cast(Any, None))
+            yield Ended("stop", cast(Any, FakeTurn()), cast(Any, None))
         except (GeneratorExit, asyncio.CancelledError):
             self.left.append(text)
             raise

@@ -27,6 +27,7 @@ from edgeproxy.serve.protocol import Known, RefusedError, Request, Sent
 from edgeproxy.serve.stdio import Service, serve
 from edgeproxy.serve.wanted import Answers, Wanted
 from tests.helpers.fakes import fake_vocab
+from tests.helpers.openai_events import FakeTurn
 
 REPLY = ("Hi, ", "how ", "are you", "?")
 LONG_PIECE = "x" * 1000
@@ -72,7 +73,7 @@ class FakeEngine:
                 if what == "Bug":
                     raise KeyError(what)
             is_whole = True
-            yield Ended("stop", cast(Any, None), cast(Any, None))
+            yield Ended("stop", cast(Any, FakeTurn()), cast(Any, None))
         finally:
             if not is_whole:
                 self.withdrawn.set()

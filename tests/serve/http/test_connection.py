@@ -99,7 +99,9 @@ def test_requests_that_come_before_their_turn_are_answered_in_it() -> None:
             connection.sendall(request(f"number {n}"))
         found = b""
         while f"number {count - 1}".encode() not in found:
-            found += connection.recv(65536)
+            more = connection.recv(65536)
+            assert more, "the server has closed the connection"
+            found += more
         assert [found.count(f'"number {n}"'.encode()) for n in range(count)] == [1] * count
 
 
