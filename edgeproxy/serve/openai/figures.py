@@ -47,7 +47,8 @@ def extension(ended: Ended) -> dict[str, Any]:
     Why the reply ended, in its own words; seconds; the share of drafted tokens that were drawn; the
     share of tokens that the pair changed; the passages that were read.
     """
-    stats, changed = ended.turn.stats, ended.turn.stats.changed
+    stats = ended.turn.stats
+    changed = stats.changed
     return {
         "finish_reason": ended.finish_reason,
         "first_token_seconds": round(stats.first_seconds, _DIGITS),
