@@ -4,8 +4,8 @@ Most examples get the passages that are found for them and some none. Some are l
 once more with passages that do not hold the answer, and a reply that says so. In a reply that is
 JSON each value that other passages hold becomes null, any other reply becomes `NOT_THERE`. Where
 the passages found lack the answer, which others hold, that is all an example teaches. One whose
-answer no passage is seen to hold gets none: it would teach either to invent what was not read or to
-deny what was. What an example gets follows from its question and a seed.
+answer no passage is seen to hold gets none: with passages it would teach either to invent values or
+to deny those that have been read. What an example gets follows from its question and a seed.
 
 May touch: the index, read only.
 """
